@@ -1,0 +1,41 @@
+# make run   install, then run the notebooks on the built-in sample: reports/sample/index.html
+# make test  install, then run every test
+# make lab   install, then open JupyterLab
+# make lock  renew requirements.lock from pyproject.toml
+
+PYTHON ?= python3
+PARAMS ?= params/sample.yaml
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: env run test lab lock lint bench
+
+env: .venv/.installed
+
+.venv/bin/uv:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "dfutils needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+
+.venv/.installed: .venv/bin/uv requirements.lock pyproject.toml
+	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: env
+	$(BIN)/dfutils run $(PARAMS)
+
+test: env
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks/
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: env
+	$(BIN)/jupyter lab notebooks/
+
+lock: .venv/bin/uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade --quiet \
+		--no-emit-index-url --no-header --no-annotate --output-file requirements.lock

@@ -1,0 +1,5 @@
+"""`python -m dfutils`: the commands."""
+
+from dfutils.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""The commands. Each imports its stage only when it is asked for."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from dfutils.errors import InputError
+
+app = typer.Typer(
+    help="Find deepfake videos, say how sure, and show where the detector fails.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `run` a subcommand while it is the only one."""
+
+
+@app.command()
+def run(
+    params: Annotated[Path, typer.Argument(help="The experiment's parameter file, such as params/sample.yaml.")],
+    first: Annotated[str, typer.Option("--from", help="Start at this stage.", metavar="STAGE")] = "",
+    only: Annotated[str, typer.Option(help="Run this stage alone.", metavar="STAGE")] = "",
+    override: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
+    ] = None,
+) -> None:
+    """Run the notebooks of an experiment and write its report."""
+    from dfutils import params as parameters
+    from dfutils import pipeline
+
+    values = parameters.load(params, **_overrides(override or []))
+    stages = pipeline.choose(first, only)
+    pipeline.prepare_kernel()
+    index = pipeline.run(values, stages)
+    typer.echo(f"Report: {index}")
+
+
+def _overrides(texts: list[str]) -> dict[str, object]:
+    """Read `name=value` texts; the value is read as YAML, like in a file."""
+    values = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip():
+            raise InputError(f"-p {text} is not of the form name=value, such as -p epochs=3.")
+        try:
+            read = yaml.safe_load(value)
+        except yaml.YAMLError:
+            read = value
+        values[name.strip()] = value if read is None or isinstance(read, list | dict) else read
+    return values
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in its sentence and exit status 2, a failed stage in 1."""
+    from dfutils.errors import InputError
+
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        _stop(str(error), 2)
+    except KeyboardInterrupt:
+        _stop("Stopped. What was finished stays; the same command goes on from there.", 130)
+    except typer.Abort:
+        _stop("Stopped. What was finished stays; the same command goes on from there.", 130)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        if type(error).__name__ == "StageError":
+            _stop(str(error), 1)
+        if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
+            _stop(error.format_message() or "dfutils --help lists the commands.", 2)
+        raise
+
+
+def _stop(message: str, status: int) -> None:
+    sys.stderr.write(f"dfutils: {message}\n")
+    sys.exit(status)

@@ -1,0 +1,161 @@
+"""Videos to strips of faces: every video once, on all cores, never twice.
+
+For each video a strip (PNG) and then a small row file are written; the row file says that the video is done. A run that
+was stopped finishes the rest, and the frames table and the videos table are put together from the row files at the end.
+What is made depends only on the video and on the settings, whose digest names the folder.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from dfutils import faces
+from dfutils.errors import InputError
+from dfutils.files import atomic, digest, make_folder, read_json, write_json, write_table
+from dfutils.progress import bar
+
+FRAME_COLUMNS = [
+    "video_id", "person", "position", "frame", "time_s", "x", "y", "w", "h", "score", "sharpness", "brightness",
+    "face_px", "yaw", "pitch", "roll", "landmarks",
+]  # fmt: skip
+
+_VERSION = 1
+"""Part of every signature: raise it when a change of the code changes strips."""
+
+
+def signature(settings: dict[str, Any]) -> str:
+    """Return the short name of everything that changes a strip: the settings and the version of this code."""
+    return digest({"version": _VERSION, **settings})[:10]
+
+
+def run(
+    videos: pd.DataFrame, root: Path, folder: Path, settings: dict[str, Any], *, workers: int = 0, progress: bool = True
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Make the strips of all videos of a table that are not made yet.
+
+    Args:
+        videos: videos table; `path` is relative to `root`.
+        root: the dataset's folder.
+        folder: where strips, row files and tables go.
+        settings: keyword arguments of `faces.extract`.
+        workers: processes; 0 is one a core.
+        progress: show a bar.
+
+    Returns:
+        The videos table with `status`, `reason` and `people` (how many were seen), in the order given, and the frames
+        table. Both are written to `folder` as `videos.parquet` and `frames.parquet`.
+
+    Raises:
+        InputError: if there is no video, or `folder` cannot be written to.
+    """
+    if videos.empty:
+        raise InputError(f"There are no videos below {root} to preprocess: run notebook 01 on a dataset that has some.")
+    rows = make_folder(folder / "rows")
+    known = {row.video_id: row.reason for row in videos.itertuples() if getattr(row, "status", "") == "unreadable"}
+    jobs = [
+        (row.video_id, root / row.path)
+        for row in videos.itertuples()
+        if row.video_id not in known and not _is_done(rows / f"{row.video_id}.json", root / row.path)
+    ]
+    count = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
+    calls = (delayed(_one)(video_id, path, folder, settings) for video_id, path in jobs)
+    done: Iterable[str] = Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1)(calls)
+    if progress and jobs:
+        done = bar(done, total=len(jobs), desc="faces", unit="video")
+    for _ in done:
+        pass
+    return _compact(videos, folder, known)
+
+
+def _one(video_id: str, path: Path, folder: Path, settings: dict[str, Any]) -> str:
+    """Write the strip and then the row file of one video."""
+    cv2.setNumThreads(1)
+    clip = faces.extract(path, **settings)
+    if len(clip.frames):
+        strip = np.concatenate(list(clip.frames), axis=1)
+        with atomic(folder / f"{video_id}.png") as temporary:
+            # imwrite and imread cannot open every path on Windows; their in-memory twins need none
+            temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes())
+    facts = [
+        {
+            "position": k,
+            "frame": int(clip.indices[k]),
+            "time_s": float(clip.times[k]),
+            **dict(zip("xywh", map(float, clip.boxes[k]), strict=True)),
+            "score": float(clip.scores[k]),
+            "sharpness": float(clip.sharpness[k]),
+            "brightness": float(clip.brightness[k]),
+            "face_px": float(clip.face_px[k]),
+            **dict(zip(("yaw", "pitch", "roll"), map(float, clip.pose[k]), strict=True)),
+            "landmarks": [round(float(value), 2) for value in clip.landmarks[k].ravel()],
+        }
+        for k in range(len(clip.frames))
+    ]
+    row = {"status": clip.status, "reason": clip.reason, "people": clip.people, "source": _source(path)}
+    write_json({**_finite(row), "frames": [_finite(fact) for fact in facts]}, folder / "rows" / f"{video_id}.json")
+    return video_id
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Write NaN as null: JSON has no other word for it."""
+    return {name: None if isinstance(value, float) and value != value else value for name, value in values.items()}
+
+
+def _source(path: Path) -> list[int]:
+    """Return what tells that a video is the one a row was made from: its size and time of change."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _is_done(row: Path, path: Path) -> bool:
+    if not row.exists():
+        return False
+    try:
+        return read_json(row)["source"] == _source(path)
+    except (InputError, KeyError, TypeError):
+        return False
+
+
+def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Put the row files together into the two tables."""
+    statuses, frames = [], []
+    for video_id in videos["video_id"]:
+        if video_id in known:
+            statuses.append(("unreadable", known[video_id], 0))
+            continue
+        row = read_json(folder / "rows" / f"{video_id}.json")
+        statuses.append((row["status"], row["reason"], row["people"]))
+        frames += [{"video_id": video_id, "person": 0, **fact} for fact in row["frames"]]
+    status, reason, people = zip(*statuses, strict=True)
+    table = videos.assign(status=list(status), reason=list(reason), people=np.array(people, dtype=np.int32))
+    frames_table = pd.DataFrame(frames, columns=FRAME_COLUMNS)
+    numbers = [name for name in FRAME_COLUMNS[4:-1]]
+    frames_table[numbers] = frames_table[numbers].astype(float)
+    write_table(frames_table, folder / "frames.parquet")
+    write_table(table, folder / "videos.parquet")
+    return table, frames_table
+
+
+def load_strip(path: Path, face_size: int) -> np.ndarray:
+    """Return the crops of a strip, uint8 RGB `(T, face_size, face_size, 3)`.
+
+    Raises:
+        InputError: if it is missing, broken, or of another crop size.
+    """
+    data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.empty(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise InputError(f"The strip {path} is missing or broken: run notebook 02 again.")
+    if image.shape[0] != face_size or image.shape[1] % face_size:
+        raise InputError(f"The strip {path} holds crops of {image.shape[0]} pixels, not {face_size}.")
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image.reshape(face_size, -1, face_size, 3).transpose(1, 0, 2, 3)

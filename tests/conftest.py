@@ -1,0 +1,26 @@
+"""Folders of real media that tests may use where they are present, and a workspace for everything they write."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"{name}: the shared folder of real media is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clips_dir() -> Path:
+    """Twelve real videos of faces, never part of the project."""
+    return _shared("clips")
+
+
+@pytest.fixture(scope="session")
+def faces_dir() -> Path:
+    """Photographs of real faces, never part of the project."""
+    return _shared("faces")
