@@ -5,10 +5,11 @@ was stopped finishes the rest, and the frames table and the videos table are put
 What is made depends only on the video and on the settings, whose digest names the folder.
 """
 
+import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +17,10 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from dfutils import faces
+from dfutils.catalog import Indexed
 from dfutils.errors import InputError
 from dfutils.files import atomic, digest, make_folder, read_json, write_json, write_table
+from dfutils.params import Params
 from dfutils.progress import bar
 
 FRAME_COLUMNS = [
@@ -29,39 +32,47 @@ _VERSION = 1
 """Part of every signature: raise it when a change of the code changes strips."""
 
 
+class Made(NamedTuple):
+    """What preprocessing made of a dataset: both tables, with the columns that DESIGN's tables have."""
+
+    videos: pd.DataFrame
+    frames: pd.DataFrame
+
+
+def settings(params: Params) -> dict[str, Any]:
+    """Return the parameters that change a strip, by the names that `faces.extract` gives them."""
+    names = inspect.signature(faces.extract).parameters
+    return {name: getattr(params, name) for name in Params.model_fields if name in names}
+
+
 def signature(settings: dict[str, Any]) -> str:
     """Return the short name of everything that changes a strip: the settings and the version of this code."""
     return digest({"version": _VERSION, **settings})[:10]
 
 
-def run(
-    videos: pd.DataFrame, root: Path, folder: Path, settings: dict[str, Any], *, workers: int = 0, progress: bool = True
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make the strips of all videos of a table that are not made yet.
+def run(dataset: Indexed, settings: dict[str, Any], *, workers: int = 0, progress: bool = True) -> Made:
+    """Make the strips of all videos of a dataset that are not made yet, and the tables of all.
 
     Args:
-        videos: videos table; `path` is relative to `root`.
-        root: the dataset's folder.
-        folder: where strips, row files and tables go.
-        settings: keyword arguments of `faces.extract`.
+        dataset: an indexed dataset.
+        settings: as `settings` gives them.
         workers: processes; 0 is one a core.
         progress: show a bar.
 
     Returns:
-        The videos table with `status`, `reason` and `people` (how many were seen), in the order given, and the frames
-        table. Both are written to `folder` as `videos.parquet` and `frames.parquet`.
+        The videos table with `status`, `reason`, `people` (how many were seen) and `strip` (path below the folder of
+        all datasets, "" if none), and the frames table. Both are written to `<folder>/faces/<signature>/` too.
 
     Raises:
-        InputError: if there is no video, or `folder` cannot be written to.
+        InputError: if there is no video, or the folder cannot be written to.
     """
-    if videos.empty:
-        raise InputError(f"There are no videos below {root} to preprocess: run notebook 01 on a dataset that has some.")
+    videos, folder = dataset.videos, dataset.folder / "faces" / signature(settings)
     rows = make_folder(folder / "rows")
-    known = {row.video_id: row.reason for row in videos.itertuples() if getattr(row, "status", "") == "unreadable"}
+    known = dict(videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]].itertuples(index=False))
     jobs = [
-        (row.video_id, root / row.path)
+        (row.video_id, dataset.root / row.path)
         for row in videos.itertuples()
-        if row.video_id not in known and not _is_done(rows / f"{row.video_id}.json", root / row.path)
+        if row.video_id not in known and not _is_done(rows / f"{row.video_id}.json", dataset.root / row.path)
     ]
     count = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
     calls = (delayed(_one)(video_id, path, folder, settings) for video_id, path in jobs)
@@ -70,6 +81,7 @@ def run(
         done = bar(done, total=len(jobs), desc="faces", unit="video")
     for _ in done:
         pass
+    write_json(settings, folder / "settings.json")
     return _compact(videos, folder, known)
 
 
@@ -93,12 +105,19 @@ def _one(video_id: str, path: Path, folder: Path, settings: dict[str, Any]) -> s
             "brightness": float(clip.brightness[k]),
             "face_px": float(clip.face_px[k]),
             **dict(zip(("yaw", "pitch", "roll"), map(float, clip.pose[k]), strict=True)),
-            "landmarks": [round(float(value), 2) for value in clip.landmarks[k].ravel()],
+            "landmarks": [round(float(value), 2) for value in clip.landmarks[k].ravel() if np.isfinite(value)],
         }
         for k in range(len(clip.frames))
     ]
-    row = {"status": clip.status, "reason": clip.reason, "people": clip.people, "source": _source(path)}
-    write_json({**_finite(row), "frames": [_finite(fact) for fact in facts]}, folder / "rows" / f"{video_id}.json")
+    row = {
+        "status": clip.status,
+        "reason": clip.reason,
+        "people": clip.people,
+        "rejected": [[int(frame), [float(side) for side in box], why] for frame, box, why in clip.candidates],
+        "source": _source(path),
+        "frames": [_finite(fact) for fact in facts],
+    }
+    write_json(row, folder / "rows" / f"{video_id}.json")
     return video_id
 
 
@@ -125,7 +144,7 @@ def _is_done(row: Path, path: Path) -> bool:
         return False
 
 
-def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str]) -> Made:
     """Put the row files together into the two tables."""
     statuses, frames = [], []
     for video_id in videos["video_id"]:
@@ -136,13 +155,33 @@ def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str]) -> tuple
         statuses.append((row["status"], row["reason"], row["people"]))
         frames += [{"video_id": video_id, "person": 0, **fact} for fact in row["frames"]]
     status, reason, people = zip(*statuses, strict=True)
-    table = videos.assign(status=list(status), reason=list(reason), people=np.array(people, dtype=np.int32))
+    base = f"{folder.parents[1].name}/faces/{folder.name}"
+    strips = [
+        f"{base}/{name}.png" if state == "ok" else "" for name, state in zip(videos["video_id"], status, strict=True)
+    ]
+    table = videos.assign(status=list(status), reason=list(reason), people=np.array(people, np.int32), strip=strips)
     frames_table = pd.DataFrame(frames, columns=FRAME_COLUMNS)
     numbers = [name for name in FRAME_COLUMNS[4:-1]]
     frames_table[numbers] = frames_table[numbers].astype(float)
     write_table(frames_table, folder / "frames.parquet")
     write_table(table, folder / "videos.parquet")
-    return table, frames_table
+    return Made(table, frames_table)
+
+
+def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
+    """Join the frames tables of several datasets, with the ids that `datasets.pool` gives."""
+    prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
+    parts = [part.frames.assign(video_id=prefix[name] + part.frames["video_id"]) for name, part in made.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def rejected(strips: Path, video_id: str) -> list[tuple[int, tuple[float, float, float, float], str]]:
+    """Return what was taken for a face in a video and rejected: frame, box `(x, y, w, h)` in source pixels, and why.
+
+    `strips` is the folder of its strips, `video_id` its raw id.
+    """
+    row = read_json(strips / "rows" / f"{video_id}.json")
+    return [(frame, tuple(box), why) for frame, box, why in row["rejected"]]
 
 
 def load_strip(path: Path, face_size: int) -> np.ndarray:

@@ -1,0 +1,155 @@
+"""The runner: parameters in, pages out; and what a failing notebook leaves behind. Its notebooks here are tiny."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dfutils import cli, params, pipeline
+from dfutils.errors import InputError
+from dfutils.records import STAGES
+
+PARAMETERS = "experiment: str = 'x'  # name\nepochs: int = 1  # passes"
+
+
+def notebook(*cells: str) -> nbformat.NotebookNode:
+    """A notebook with a title, a parameters cell and the given code cells, each under a heading of its own."""
+    made = [nbformat.v4.new_markdown_cell("# A title\n\nWhat it asks.")]
+    made.append(nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}))
+    for number, cell in enumerate(cells):
+        made += [nbformat.v4.new_markdown_cell(f"## Part {number} & more"), nbformat.v4.new_code_cell(cell)]
+    document = nbformat.v4.new_notebook(cells=made)
+    document.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return document
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """A project in a temporary folder whose five notebooks do next to nothing."""
+    monkeypatch.setattr(params, "ROOT", tmp_path)
+    monkeypatch.setattr(pipeline, "NOTEBOOKS", tmp_path / "notebooks")
+    (tmp_path / "notebooks").mkdir()
+    for name in STAGES.values():
+        nbformat.write(notebook(f"print('{name}', experiment, epochs)"), tmp_path / "notebooks" / f"{name}.ipynb")
+    return tmp_path
+
+
+class Loads(HTMLParser):
+    """Collects everything that a page would fetch by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        for name in ("src", "srcset", "data", "poster", "background"):
+            if given.get(name) and not given[name].startswith("data:"):
+                self.found.append(f"{tag} {name}={given[name]}")
+        if tag == "link" and not (given.get("href") or "").startswith("data:"):
+            self.found.append(f"link {given.get('href')}")
+        if tag in ("script", "iframe", "object", "embed"):
+            self.found.append(tag)
+
+
+def loads(page: Path) -> list[str]:
+    """Return what a page fetches from anywhere, its style sheets included."""
+    text = page.read_text(encoding="utf-8")
+    reader = Loads()
+    reader.feed(text)
+    return reader.found + re.findall(r"@import[^;]*|url\(\s*['\"]?(?!data:)[^)]*\)", text)
+
+
+def test_a_run_executes_the_notebooks_with_their_parameters_and_writes_self_contained_pages(suite):
+    index = pipeline.run(params.resolve({"experiment": "mine", "epochs": 7}), ["download", "train"][:1])
+    page = (suite / "reports" / "mine" / "01_download.html").read_text(encoding="utf-8")
+    assert "01_download mine 7" in page
+    assert "Part 0 &amp; more" in page
+    assert "<details" in page
+    assert index == suite / "reports" / "mine" / "index.html"
+    assert "01_download.html" in index.read_text(encoding="utf-8")
+    for made in (suite / "reports" / "mine").glob("*.html"):
+        assert loads(made) == []
+    assert json.loads((index.parent / "run.json").read_text())["stages"]["download"]["seconds"] > 0
+
+
+def test_a_contents_list_leads_to_anchors_that_exist(suite):
+    pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
+    text = (suite / "reports" / "mine" / "01_download.html").read_text(encoding="utf-8")
+    targets = re.findall(r'<li class="level-\d"><a href="#([^"]+)"', text)
+    assert targets
+    for target in targets:
+        assert f'id="{target}"' in text
+
+
+def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suite):
+    nbformat.write(notebook("1/0"), suite / "notebooks" / "02_preprocess.ipynb")
+    with pytest.raises(pipeline.StageError) as caught:
+        pipeline.run(params.resolve({"experiment": "mine"}), ["download", "preprocess", "train"][:2])
+    assert "ZeroDivisionError" in str(caught.value)
+    assert str(suite / "reports" / "mine" / "02_preprocess.ipynb") in str(caught.value)
+    index = (suite / "reports" / "mine" / "index.html").read_text(encoding="utf-8")
+    assert "did not finish" in index
+    assert "01_download.html" in index
+    executed = nbformat.read(suite / "reports" / "mine" / "02_preprocess.ipynb", as_version=4)
+    assert any(output.output_type == "error" for cell in executed.cells for output in cell.get("outputs", []))
+
+
+def test_a_users_mistake_in_a_notebook_is_one_sentence(suite):
+    cell = "from dfutils.errors import InputError\nraise InputError('Do this instead.')"
+    nbformat.write(notebook(cell), suite / "notebooks" / "01_download.ipynb")
+    with pytest.raises(pipeline.StageError) as caught:
+        pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
+    assert "Do this instead." in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_file_where_the_report_should_be_is_a_sentence(suite):
+    (suite / "reports").mkdir()
+    (suite / "reports" / "mine").write_text("x")
+    with pytest.raises(InputError, match="a file is in the way"):
+        pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
+
+
+def test_stages_are_chosen_by_name():
+    assert pipeline.choose() == list(STAGES)
+    assert pipeline.choose(first="train") == ["train", "evaluate", "errors"]
+    assert pipeline.choose(only="train") == ["train"]
+    with pytest.raises(InputError, match="no stage 'trian'"):
+        pipeline.choose(first="trian")
+    with pytest.raises(InputError, match="cannot be given together"):
+        pipeline.choose(first="train", only="train")
+
+
+def command(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "dfutils", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("run", "absent.yaml"), "no parameter file"),
+        (("run", "{good}", "-p", "epoch=3"), "did you mean 'epochs'"),
+        (("run", "{good}", "-p", "epochs"), "name=value"),
+        (("run", "{good}", "--only", "nothing"), "no stage"),
+        (("run", "{good}", "--nonsense"), "No such option"),
+        (("run",), "Missing argument"),
+    ],
+)
+def test_mistakes_on_the_command_line_end_in_one_sentence(tmp_path, words, says):
+    (tmp_path / "good.yaml").write_text("epochs: 1\n")
+    done = command(*(word.format(good=tmp_path / "good.yaml") for word in words))
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_values_on_the_command_line_are_read_like_a_files():
+    read = cli._overrides(["epochs=3", "align=true", "learning_rate=1e-4", "root=a=b", "archive="])
+    assert read == {"epochs": 3, "align": True, "learning_rate": "1e-4", "root": "a=b", "archive": ""}
