@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from dfutils import report
 from dfutils.errors import InputError
-from dfutils.experiment import STAGES, facts, provenance
+from dfutils.records import STAGES, facts, provenance
 from dfutils.files import make_folder, read_json, write_json
 from dfutils.params import Params
 from dfutils.progress import BATCH

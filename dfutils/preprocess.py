@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from dfutils import faces
+from dfutils import faces, video
 from dfutils.catalog import Indexed
 from dfutils.errors import InputError
 from dfutils.files import atomic, digest, make_folder, read_json, write_json, write_table
@@ -113,6 +113,7 @@ def _one(video_id: str, path: Path, folder: Path, settings: dict[str, Any]) -> s
         "status": clip.status,
         "reason": clip.reason,
         "people": clip.people,
+        "n_read": clip.n_read,
         "rejected": [[int(frame), [float(side) for side in box], why] for frame, box, why in clip.candidates],
         "source": _source(path),
         "frames": [_finite(fact) for fact in facts],
@@ -175,13 +176,39 @@ def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def rejected(strips: Path, video_id: str) -> list[tuple[int, tuple[float, float, float, float], str]]:
-    """Return what was taken for a face in a video and rejected: frame, box `(x, y, w, h)` in source pixels, and why.
+def review(
+    path: str, dataset: Indexed, settings: dict[str, Any], most: int = 6
+) -> tuple[list[np.ndarray], list[list[tuple[tuple[float, ...], str]]]]:
+    """Return what a person needs to see of a video that gave no strip.
 
-    `strips` is the folder of its strips, `video_id` its raw id.
+    Args:
+        path: the video's `path`.
+        dataset: the dataset it is in.
+        settings: those it was preprocessed with.
+        most: frames to show.
+
+    Returns:
+        Evenly spaced frames, RGB, of those that were looked at, and for each the boxes `(x, y, w, h)` in its pixels
+        that were taken for a face and rejected within it, with the reason. Empty for a video that cannot be read.
     """
-    row = read_json(strips / "rows" / f"{video_id}.json")
-    return [(frame, tuple(box), why) for frame, box, why in row["rejected"]]
+    (video_id,) = dataset.videos.loc[dataset.videos["path"] == path, "video_id"]
+    row = read_json(dataset.folder / "faces" / signature(settings) / "rows" / f"{video_id}.json")
+    rejected: dict[int, list[tuple[tuple[float, ...], str]]] = {}
+    for frame, box, why in row["rejected"]:
+        rejected.setdefault(frame, []).append((tuple(box), why))
+    all_frames = range(max(row["n_read"], 1))
+    # frames in which something was rejected come first, all others fill up
+    chosen = {pool[k] for pool in (sorted(rejected), all_frames) if pool for k in _spread(len(pool), most // 2)}
+    try:
+        looked_at = list(video.frames(dataset.root / path, settings["max_frames"], wanted=chosen))
+    except video.VideoError:
+        return [], []
+    return [frame for _, _, frame in looked_at], [rejected.get(index, []) for index, _, _ in looked_at]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Return at most `most` positions, evenly spread over `count`."""
+    return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()))
 
 
 def load_strip(path: Path, face_size: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
-from dfutils.experiment import STAGES
+from dfutils.records import STAGES
 from dfutils.files import atomic, read_json
 from dfutils.params import Params
 
