@@ -52,6 +52,10 @@ def obtain(place: Place, params: Params) -> Place:
         )
         return place
     sources = (params.kaggle_dataset, params.kaggle_competition, params.archive)
+    if any(sources) and len(params.places) > 1:
+        raise InputError(
+            "kaggle_dataset, kaggle_competition and archive fetch one dataset: index each by itself first."
+        )
     if any(sources) or place.layout != "folder":
         provide(
             place.root,
@@ -78,6 +82,15 @@ def _forged(place: Place, params: Params) -> Place:
     return place._replace(root=out, layout="sample")
 
 
+def known(place: Place) -> Place:
+    """Return where a dataset lies that was indexed before, under whatever parameters; else the place itself."""
+    about = place.folder / "dataset.json"
+    if not about.exists():
+        return place
+    found = read_json(about)
+    return place._replace(layout=found["layout"], root=ROOT / found["root"])
+
+
 def index(place: Place) -> pd.DataFrame:
     """Scan a dataset, open each video for its container facts, write both down, and return the videos table.
 
@@ -86,13 +99,13 @@ def index(place: Place) -> pd.DataFrame:
     scanned = datasets.scan(place.layout, place.root).assign(dataset=place.name)
     fingerprint = datasets.fingerprint(scanned, place.root)
     about = {"layout": place.layout, "root": _relative(place.root), "fingerprint": fingerprint}
-    known, table_path = place.folder / "dataset.json", place.folder / "videos.parquet"
-    if known.exists() and table_path.exists() and read_json(known) == about:
+    about_path, table_path = place.folder / "dataset.json", place.folder / "videos.parquet"
+    if about_path.exists() and table_path.exists() and read_json(about_path) == about:
         table = read_table(table_path)
     else:
         table = datasets.open_facts(scanned, place.root)
         write_table(table, table_path)
-        write_json(about, known)
+        write_json(about, about_path)
     table.attrs["warnings"] = scanned.attrs["warnings"]
     return table
 
@@ -103,11 +116,9 @@ def load(place: Place) -> Indexed:
     Raises:
         InputError: if notebook 01 has not been run for it.
     """
-    known = place.folder / "dataset.json"
-    if not known.exists():
+    if not (place.folder / "dataset.json").exists():
         raise InputError(f"The dataset {place.name!r} is not indexed yet: run notebook 01 with dataset: {place.name}.")
-    about = read_json(known)
-    return Indexed(place.name, ROOT / about["root"], place.folder, read_table(place.folder / "videos.parquet"))
+    return Indexed(place.name, known(place).root, place.folder, read_table(place.folder / "videos.parquet"))
 
 
 def _relative(root: Path) -> str:

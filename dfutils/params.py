@@ -47,7 +47,7 @@ class Params(BaseModel):
     dataset: str = Field("sample", description="dataset to train on; several, comma-separated, are pooled")
     layout: str = Field("", description="how its files are laid out; empty: the layout of the dataset's name")
     root: str = Field("", description="folder of the videos as published; empty: data/<dataset>/videos")
-    eval_datasets: str = Field("", description="further datasets to score, comma-separated, indexed before")
+    eval_datasets: str = Field("", description="datasets to score without training on them, comma-separated")
     seed: int = Field(0, ge=0, lt=2**31, description="every random draw is a function of it")
 
     # 01 Download
@@ -118,6 +118,8 @@ class Params(BaseModel):
             raise ValueError("train_frames is larger than frames_per_video")
         if self.frames_per_video > self.max_frames:
             raise ValueError("frames_per_video is larger than max_frames")
+        if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):
+            raise ValueError("eval_datasets names a dataset that is trained on")
         for field, many in (("layout", self.layout), ("root", self.root)):
             if many and len(split_list(many)) != len(split_list(self.dataset)):
                 raise ValueError(f"{field} must name as many as dataset does, comma-separated, or be empty")
@@ -134,6 +136,12 @@ class Params(BaseModel):
             Place(name, layout, (ROOT / Path(root).expanduser()).resolve() if root else folder / "videos", folder)
             for name, layout, root, folder in zip(names, layouts, roots, made, strict=True)
         )
+
+    @property
+    def eval_places(self) -> tuple[Place, ...]:
+        """Where each dataset of `eval_datasets` lies unless notebook 01 was told otherwise: its layout is its name."""
+        folders = {name: (ROOT / "data" / name).resolve() for name in split_list(self.eval_datasets)}
+        return tuple(Place(name, name, folder / "videos", folder) for name, folder in folders.items())
 
     @property
     def run_folder(self) -> Path:

@@ -28,6 +28,8 @@ FRAME_COLUMNS = [
     "face_px", "yaw", "pitch", "roll", "landmarks",
 ]  # fmt: skip
 
+_EXTRACT = {"one": faces.extract, "cropped": faces.extract_cropped}
+
 _VERSION = 1
 """Part of every signature: raise it when a change of the code changes strips."""
 
@@ -40,8 +42,8 @@ class Made(NamedTuple):
 
 
 def settings(params: Params) -> dict[str, Any]:
-    """Return the parameters that change a strip, by the names that `faces.extract` gives them."""
-    names = inspect.signature(faces.extract).parameters
+    """Return the parameters that change a strip: `faces`, and the rest by the names that `faces.extract` gives them."""
+    names = {"faces", *inspect.signature(faces.extract).parameters}
     return {name: getattr(params, name) for name in Params.model_fields if name in names}
 
 
@@ -67,6 +69,8 @@ def run(dataset: Indexed, settings: dict[str, Any], *, workers: int = 0, progres
         InputError: if there is no video, or the folder cannot be written to.
     """
     videos, folder = dataset.videos, dataset.folder / "faces" / signature(settings)
+    if videos.empty:
+        raise InputError(f"There are no videos in the index of {dataset.name} to preprocess: run notebook 01 again.")
     rows = make_folder(folder / "rows")
     known = dict(videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]].itertuples(index=False))
     jobs = [
@@ -88,7 +92,8 @@ def run(dataset: Indexed, settings: dict[str, Any], *, workers: int = 0, progres
 def _one(video_id: str, path: Path, folder: Path, settings: dict[str, Any]) -> str:
     """Write the strip and then the row file of one video."""
     cv2.setNumThreads(1)
-    clip = faces.extract(path, **settings)
+    arguments = {name: value for name, value in settings.items() if name != "faces"}
+    clip = _EXTRACT[settings["faces"]](path, **arguments)
     if len(clip.frames):
         strip = np.concatenate(list(clip.frames), axis=1)
         with atomic(folder / f"{video_id}.png") as temporary:

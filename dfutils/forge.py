@@ -1,0 +1,332 @@
+"""Face forgeries of rising difficulty, made of nothing but frames and their 68 landmarks.
+
+A swap bends a donor's face smoothly onto the target's landmarks (thin-plate spline, Bookstein 1989), and hides the
+seam more or less well. A self-blend needs no donor: it lays a frame's slightly disturbed face over the same frame, so
+that only the trace of blending remains (Shiohara & Yamasaki, CVPR 2022, section 3). What is drawn at random is drawn
+once a clip, with a slight flicker from frame to frame, as generators flicker; a frame without landmarks (NaN)
+stays as it is. Everything works inside the face's surroundings, so that the cost follows the face, not the frame.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+METHODS = {
+    "paste": "the donor's face cut out along the landmarks and pasted: hard edge, its own colours",
+    "blend": "the donor's face with the target's colours (LAB statistics) under a feathered mask",
+    "poisson": "the donor's face cloned seamlessly (Poisson): its gradients, the target's colours along the seam",
+    "self_blend": "the target's own face, slightly disturbed and blended back over itself: no donor, only the blending",
+}
+"""Names of the methods and what they do, from the easiest to see to the hardest."""
+
+_JAW, _BROWS = slice(0, 17), slice(17, 27)
+_MARGIN = 0.3  # surroundings of the face that are worked on, in face sizes
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is drawn once a clip. Lengths are in face sizes (see `_size`)."""
+
+    lift: float  # how far the mask reaches above the brows, in brow-to-chin heights
+    grow: float  # factor on the mask's outline
+    feather: float  # sigma of the mask's soft edge
+    outline: np.ndarray  # (harmonics, 2): amplitude and phase of the outline's elastic deformation
+    colour: float  # how much of the colour statistics is transferred, 0 to 1
+    ratio: float  # how much of the source shows where the mask is 1
+    flicker: float  # standard deviation of the frame-to-frame gain
+    part: slice  # landmarks that the mask is the hull of
+
+
+def _plan(method: str, rng: np.random.Generator) -> _Plan:
+    def draw(low: float, high: float) -> float:
+        return float(rng.uniform(low, high))
+
+    wobble = 0.05 if method == "self_blend" else 0.015
+    outline = np.stack([rng.normal(0, wobble, 4) / np.arange(1, 5), rng.uniform(0, 2 * np.pi, 4)], axis=1)
+    if method == "paste":
+        return _Plan(draw(0.1, 0.25), draw(0.98, 1.06), 0.0, outline, 0.0, 1.0, 0.01, slice(0, 68))
+    if method == "blend":
+        return _Plan(draw(0.1, 0.25), draw(0.9, 0.98), draw(0.02, 0.05), outline, draw(0.7, 1), 1.0, 0.01, slice(0, 68))
+    if method == "poisson":
+        return _Plan(draw(0.08, 0.2), draw(0.92, 1.0), 0.01, outline, 1.0, 1.0, 0.005, slice(0, 68))
+    # the whole face or, as often, only what lies between brows and mouth
+    part = slice(0, 68) if rng.random() < 0.5 else slice(17, 68)
+    ratio = float(rng.choice([0.6, 0.8, 1.0, 1.0]))
+    return _Plan(draw(0.1, 0.3), draw(0.9, 1.08), draw(0.02, 0.06), outline, 0.0, ratio, 0.01, part)
+
+
+def swap(
+    target_frames: Iterable[np.ndarray],
+    target_landmarks: np.ndarray,
+    donor_frames: Sequence[np.ndarray],
+    donor_landmarks: np.ndarray,
+    method: str,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the target's frames with the donor's face, and what was replaced.
+
+    Args:
+        target_frames: `(T, H, W, 3)` uint8 RGB.
+        target_landmarks: `(T, 68, 2)` in pixels of each frame; NaN where there is no face.
+        donor_frames: uint8 RGB, of any size and number, even crops of different sizes.
+        donor_landmarks: `(number, 68, 2)` in pixels of each donor frame; frames with NaN are not used.
+        method: one of `METHODS` that takes a donor.
+        rng: source of all chance.
+
+    Returns:
+        Frames `(T, H, W, 3)` uint8 and masks `(T, H, W)` float32, the share of the donor in each pixel, 0 to 1.
+
+    Raises:
+        ValueError: if the method is unknown or takes no donor, there is no donor face, or lengths differ.
+    """
+    return _stack(each_swap(target_frames, target_landmarks, donor_frames, donor_landmarks, method, rng))
+
+
+def self_blend(
+    frames: Iterable[np.ndarray], landmarks: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames whose face is blended with its own disturbed copy, and what was replaced; shapes as `swap`'s.
+
+    After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022, section 3: slight mismatches
+    of colour, geometry and resolution, and an elastically deformed, feathered mask; here all constant over the clip.
+    """
+    return _stack(each_self_blend(frames, landmarks, rng))
+
+
+def each_swap(
+    target_frames: Iterable[np.ndarray],
+    target_landmarks: np.ndarray,
+    donor_frames: Sequence[np.ndarray],
+    donor_landmarks: np.ndarray,
+    method: str,
+    rng: np.random.Generator,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what `swap` returns frame by frame, so that a long video never lies in memory."""
+    if method not in METHODS or method == "self_blend":
+        raise ValueError(f"{method!r} is no method that takes a donor")
+    usable = np.flatnonzero(np.isfinite(donor_landmarks).all(axis=(1, 2)))
+    if not len(usable):
+        raise ValueError("the donor has no face")
+    plan = _plan(method, rng)
+    chosen = usable[_match(target_landmarks, donor_landmarks[usable])]
+    statistics = None
+    for t, (frame, points) in enumerate(zip(target_frames, target_landmarks, strict=True)):
+        gain = 1 + plan.flicker * rng.standard_normal(3)
+        if not np.isfinite(points).all():
+            statistics = None
+            yield frame, np.zeros(frame.shape[:2], np.float32)
+            continue
+        rows, columns = surroundings(points, frame.shape)
+        patch = frame[rows, columns].astype(np.float32)
+        local = points - (columns.start, rows.start)
+        source = _bend(donor_frames[chosen[t]], donor_landmarks[chosen[t]], local, patch.shape)
+        mask = _mask(local, patch.shape, plan)
+        inside = (mask > 0.5).astype(np.uint8)
+        if plan.colour and inside.any():
+            now = _colours(source, inside), _colours(patch, inside)
+            # the statistics follow slowly: a blink must not change the colour of the face
+            statistics = np.array(now) if statistics is None else 0.8 * statistics + 0.2 * np.array(now)
+            source = _transfer(source, statistics, plan.colour)
+        source = source * gain.astype(np.float32)
+        if method == "poisson":
+            source = _clone(source, patch, inside)
+        yield _compose(frame, rows, columns, source, patch, mask)
+
+
+def each_self_blend(
+    frames: Iterable[np.ndarray], landmarks: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what `self_blend` returns frame by frame."""
+    plan = _plan("self_blend", rng)
+    shift = rng.uniform(-10, 10, 3).astype(np.float32)
+    contrast, zoom = 1 + rng.uniform(-0.08, 0.08), 1 + rng.uniform(-0.04, 0.04)
+    move, turn = rng.uniform(-0.025, 0.025, 2), np.deg2rad(rng.uniform(-2, 2))
+    # the source is either coarser or sharper than the target
+    sharpness = rng.uniform(-0.9, -0.3) if rng.random() < 0.6 else rng.uniform(0.4, 1.0)
+    for frame, points in zip(frames, landmarks, strict=True):
+        gain = 1 + plan.flicker * rng.standard_normal(3)
+        jitter = 0.002 * rng.standard_normal(2)
+        if not np.isfinite(points).all():
+            yield frame, np.zeros(frame.shape[:2], np.float32)
+            continue
+        rows, columns = surroundings(points, frame.shape)
+        patch = frame[rows, columns].astype(np.float32)
+        local = points - (columns.start, rows.start)
+        size, centre = _size(local), local.mean(axis=0)
+        matrix = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        offset = centre + size * (move + jitter) - matrix @ centre
+        source = cv2.warpAffine(
+            patch, np.column_stack([matrix, offset]), patch.shape[1::-1],
+            flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101,
+        )  # fmt: skip
+        blurred = cv2.GaussianBlur(source, (0, 0), max(0.008 * size, 0.6) * (1.6 if sharpness < 0 else 1))
+        source = source + np.float32(sharpness) * (source - blurred)
+        mean = source.mean(axis=(0, 1))
+        source = ((source - mean) * np.float32(contrast) + mean + shift) * gain.astype(np.float32)
+        mask = plan.ratio * _mask(local, patch.shape, plan)
+        yield _compose(frame, rows, columns, source, patch, mask)
+
+
+def _stack(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    frames, masks = zip(*pairs, strict=True)
+    return np.stack(frames), np.stack(masks)
+
+
+def _compose(
+    frame: np.ndarray, rows: slice, columns: slice, source: np.ndarray, patch: np.ndarray, mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frame with the source laid over its patch, and the mask at the frame's size."""
+    forged, whole = frame.copy(), np.zeros(frame.shape[:2], np.float32)
+    forged[rows, columns] = _eight_bits(patch + mask[..., None] * (np.clip(source, 0, 255) - patch))
+    whole[rows, columns] = mask
+    return forged, whole
+
+
+def _size(points: np.ndarray) -> float:
+    """Return the size of a face in pixels: the root of its hull's area, about the side of dlib's box."""
+    return float(np.sqrt(max(cv2.contourArea(cv2.convexHull(points.astype(np.float32))), 1.0)))
+
+
+def surroundings(points: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return rows and columns of the part of a frame around a face that is worked on."""
+    margin = _MARGIN * _size(points)
+    low = np.clip(np.floor(points.min(axis=0) - margin), 0, (shape[1] - 2, shape[0] - 2)).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + margin), low + 2, (shape[1], shape[0])).astype(int)
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _match(target: np.ndarray, donor: np.ndarray, inertia: float = 0.002) -> np.ndarray:
+    """Return for each target frame the donor frame whose face has the most similar shape, `(T,)`.
+
+    Position, size and roll do not count. Staying near the last chosen frame is rewarded, and the best path of all is
+    found (Viterbi), so that the donor moves with the target's mouth and head but does not jump.
+    """
+    there = np.isfinite(target).all(axis=(1, 2))
+    chosen = np.zeros(len(target), int)
+    if not there.any():
+        return chosen
+    a, b = _shapes(target[there]), _shapes(donor)
+    distance = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    steps = np.abs(np.subtract.outer(np.arange(len(b)), np.arange(len(b))))
+    jump = inertia * np.minimum(steps, 10)
+    cost, came_from = distance[0], []
+    for now in distance[1:]:
+        through = cost[:, None] + jump
+        came_from.append(through.argmin(axis=0))
+        cost = through.min(axis=0) + now
+    path = [int(cost.argmin())]
+    for previous in reversed(came_from):
+        path.append(int(previous[path[-1]]))
+    chosen[there] = path[::-1]
+    return chosen
+
+
+def _shapes(points: np.ndarray) -> np.ndarray:
+    """Return faces without position, size and roll, `(T, 136)`."""
+    shape = points - points.mean(axis=1, keepdims=True)
+    z = shape[..., 0] + 1j * shape[..., 1]
+    eyes = z[:, 42:48].mean(axis=1) - z[:, 36:42].mean(axis=1)
+    z = z / np.linalg.norm(z, axis=1, keepdims=True) * (np.conj(eyes) / np.abs(eyes))[:, None]
+    return np.concatenate([z.real, z.imag], axis=1)
+
+
+def _bend(donor: np.ndarray, donor_points: np.ndarray, points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the donor's picture bent so that its landmarks lie on `points`, float32 of the patch's shape."""
+    rows, columns = surroundings(donor_points, donor.shape)
+    donor = donor[rows, columns]
+    donor_points = donor_points - (columns.start, rows.start)
+    shrink = _size(points) / _size(donor_points)
+    if shrink < 0.8:  # average over the pixels that fall together, or they flicker
+        height, width = (max(round(side * shrink), 2) for side in donor.shape[:2])
+        donor_points = (donor_points + 0.5) * (width / donor.shape[1], height / donor.shape[0]) - 0.5
+        donor = cv2.resize(donor, (width, height), interpolation=cv2.INTER_AREA)
+    where = thin_plate(points, donor_points, shape[:2])
+    return cv2.remap(
+        donor, where[..., 0], where[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+    ).astype(np.float32)  # fmt: skip
+
+
+def thin_plate(points: np.ndarray, goals: np.ndarray, shape: tuple[int, int], stiffness: float = 1e-3) -> np.ndarray:
+    """Return the smooth map that sends `points` close to `goals`: x, y for every pixel, float32 `(height, width, 2)`.
+
+    A thin-plate spline (Bookstein, PAMI 1989), smoothed by `stiffness` against noisy landmarks, computed on a grid of
+    about 1/24 of the points' extent and interpolated in between.
+    """
+    centre, scale = points.mean(axis=0), float(np.ptp(points, axis=0).max()) / 2
+    unit = (points - centre) / scale
+    n = len(unit)
+    system = np.zeros((n + 3, n + 3))
+    system[:n, :n] = _kernel(unit, unit) + stiffness * np.eye(n)
+    system[:n, n] = system[n, :n] = 1
+    system[:n, n + 1 :], system[n + 1 :, :n] = unit, unit.T
+    weights = np.linalg.solve(system, np.concatenate([goals, np.zeros((3, 2))]))
+    height, width = shape
+    down, across = (max(int(np.ceil(12 * side / scale)), 4) for side in shape)
+    # the grid lies where cv2.resize takes its pixels' centres to be
+    ys, xs = (np.arange(down) + 0.5) * height / down - 0.5, (np.arange(across) + 0.5) * width / across - 0.5
+    grid = (np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2) - centre) / scale
+    bent = _kernel(grid.astype(np.float32), unit.astype(np.float32)) @ weights[:n].astype(np.float32)
+    coarse = (bent + weights[n] + grid @ weights[n + 1 :]).reshape(down, across, 2).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return r^2 log r of all distances between two sets of points, `(len(a), len(b))`."""
+    squared = np.subtract.outer(a[:, 0], b[:, 0]) ** 2 + np.subtract.outer(a[:, 1], b[:, 1]) ** 2
+    return squared * np.log(squared + 1e-12) / 2
+
+
+def _mask(points: np.ndarray, shape: tuple[int, ...], plan: _Plan) -> np.ndarray:
+    """Return the mask of a face, float32 `(height, width)`, 0 to 1, 0 along the patch's border."""
+    points = points.astype(np.float64).copy()
+    up = points[_BROWS].mean(axis=0) - points[8]
+    points[_BROWS] += plan.lift * up
+    size = _size(points)
+    hull = cv2.convexHull(points[plan.part].astype(np.float32))[:, 0].astype(np.float64)
+    centre = hull.mean(axis=0)
+    angle = np.arctan2(*(hull - centre).T[::-1])
+    harmonics = np.arange(1, len(plan.outline) + 1)
+    amplitude, phase = plan.outline.T
+    factor = plan.grow + (amplitude * np.cos(np.outer(angle, harmonics) + phase)).sum(axis=1)
+    hull = centre + (hull - centre) * factor[:, None]
+    mask = np.zeros(shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(hull * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+    mask[[0, 1, -1, -2]] = 0
+    mask[:, [0, 1, -1, -2]] = 0
+    soft = mask.astype(np.float32) / 255
+    return cv2.GaussianBlur(soft, (0, 0), max(plan.feather * size, 0.5)) if plan.feather else soft
+
+
+def _colours(picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return mean and deviation in LAB of a picture's part, `(2, 3)`."""
+    return np.stack(cv2.meanStdDev(_lab(picture), mask=inside))[..., 0]
+
+
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(_eight_bits(rgb), cv2.COLOR_RGB2LAB)
+
+
+def _transfer(source: np.ndarray, statistics: np.ndarray, strength: float) -> np.ndarray:
+    """Return the source with the target's mean and deviation in LAB (Reinhard et al. 2001), in part."""
+    (mean, deviation), (goal, goal_deviation) = statistics
+    slope = np.clip(goal_deviation / np.maximum(deviation, 0.1), 0.5, 2)
+    slope, shift = 1 + strength * (slope - 1), strength * (goal - slope * mean)
+    lab = _lab(source) * slope.astype(np.float32) + shift.astype(np.float32)
+    return cv2.cvtColor(_eight_bits(lab), cv2.COLOR_LAB2RGB).astype(np.float32)
+
+
+def _eight_bits(picture: np.ndarray) -> np.ndarray:
+    return (np.clip(picture, 0, 255) + 0.5).astype(np.uint8)
+
+
+def _clone(source: np.ndarray, patch: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Return the patch with the source cloned into `inside` (Perez et al. 2003)."""
+    area = 255 * inside
+    x, y, width, height = cv2.boundingRect(area)
+    if width < 3 or height < 3:
+        return source
+    centre = (x + width // 2, y + height // 2)  # where OpenCV puts the middle of the mask's bounding box
+    cloned = cv2.seamlessClone(_eight_bits(source), _eight_bits(patch), area, centre, cv2.NORMAL_CLONE)
+    return cloned.astype(np.float32)

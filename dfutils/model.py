@@ -1,0 +1,481 @@
+"""The detector: a convolutional network sees each face, an LSTM reads them in the order of time.
+
+Frames → backbone → global average pool → LSTM (batch first, with biases) → its outputs averaged over time → dropout →
+linear → logits of real and fake. Because the last layer is linear, a clip's logits are the mean of its frames' logits,
+which is what reports show frame by frame. A detector is kept as a folder with its weights (safetensors) and a JSON of
+all that is needed to use it on a new video. Weights of the widely copied ResNeXt-50 + LSTM code can be read, too.
+"""
+
+import difflib
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from dfutils.clips import Batches, ClipDataset, loader
+from dfutils.errors import InputError
+from dfutils.files import atomic, write_json
+from dfutils.progress import bar
+
+FORMAT = 1
+"""Of a detector's folder; raised when an older `load` could no longer read it."""
+
+LABELS = ["real", "fake"]
+
+_ARCHITECTURE = ("backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal")
+
+_FACTS: dict[str, Any] = {
+    "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},  # ImageNet's
+    "face_size": 112,
+    "face_margin": 0.3,
+    "align": False,
+    "frames_per_video": 10,
+    "threshold": 0.5,
+    "temperature": 1.0,
+    "training": {},
+}
+"""What a detector's config.json holds besides its architecture, until `save` is told better."""
+
+
+class Detector(nn.Module):
+    """Backbone and LSTM; `facts` holds everything in config.json but the architecture."""
+
+    def __init__(
+        self,
+        backbone: str = "resnext50_32x4d",
+        *,
+        hidden_size: int = 256,
+        lstm_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.4,
+        temporal: str = "lstm",
+        pretrained: str | Path = "none",
+        seed: int = 0,
+    ) -> None:
+        """Build a detector whose initial weights are a function of `seed` and `pretrained`.
+
+        Args:
+            backbone: any torchvision classification network, by name.
+            hidden_size: width of the LSTM's state, in each direction.
+            lstm_layers: LSTM layers.
+            bidirectional: read the clip in both directions.
+            dropout: before the last layer.
+            temporal: `lstm`; `mean`, the plain mean of the frames' features (the ablation that tells whether the LSTM
+                earns its place); or `lstm_by_frame`, an LSTM that sees each frame by itself (see `from_published`).
+            pretrained: `imagenet`, `none`, or a path, as in `load_backbone`.
+            seed: of the random weights.
+
+        Raises:
+            InputError: if the backbone or its weights cannot be had, or `temporal` is another word.
+        """
+        super().__init__()
+        if temporal not in ("lstm", "mean", "lstm_by_frame"):
+            raise InputError(f"temporal = {temporal!r} is not possible: choose lstm or mean.")
+        values = (backbone, hidden_size, lstm_layers, bidirectional, dropout, temporal)
+        self.architecture = dict(zip(_ARCHITECTURE, values, strict=True))
+        self.facts = dict(_FACTS)
+        self.frozen_backbone = False  # set by training for its first epochs
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network, width = load_backbone(backbone, pretrained)
+            self.backbone = network.to(memory_format=torch.channels_last)
+            if temporal != "mean":
+                self.lstm = nn.LSTM(
+                    width, hidden_size, num_layers=lstm_layers, batch_first=True, bidirectional=bidirectional
+                )
+                width = hidden_size * (2 if bidirectional else 1)
+            self.dropout = nn.Dropout(dropout)
+            self.linear = nn.Linear(width, len(LABELS))
+
+    def normalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return uint8 RGB `(…, 3, H, W)` as the float32 that `forward` takes."""
+        scale = self.facts["normalisation"]
+        mean, std = (torch.tensor(scale[name], device=frames.device).view(3, 1, 1) for name in ("mean", "std"))
+        return (frames.float() - 255 * mean) / (255 * std)
+
+    def features(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the pooled features of each frame, `(B, T, F)`, from normalised `(B, T, 3, H, W)`.
+
+        Frames outside `mask` (bool `(B, T)`) are not computed, so that padding never enters batch normalisation; their
+        features are 0.
+        """
+        images = frames.flatten(0, 1) if mask is None else frames[mask]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_backbone):
+            found = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        if mask is None:
+            return found.unflatten(0, frames.shape[:2])
+        padded = found.new_zeros((*mask.shape, found.shape[-1]))
+        padded[mask] = found
+        return padded
+
+    def states(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return what the last layer sees of each frame, `(B, T, S)`: the LSTM's outputs, in time order."""
+        temporal = self.architecture["temporal"]
+        if temporal == "mean":
+            return features
+        if temporal == "lstm_by_frame":
+            alone = features.flatten(0, 1).unsqueeze(1)
+            return self.lstm(alone)[0].view(*features.shape[:2], -1)
+        if mask is None:
+            return self.lstm(features)[0]
+        packed = pack_padded_sequence(features, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])[0]
+
+    def clip_and_frame_logits(
+        self, frames: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `forward` and `frame_logits` of one pass."""
+        states = self.states(self.features(frames, mask), mask)
+        clip = states.mean(1) if mask is None else (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        return self.linear(self.dropout(clip)), self.linear(self.dropout(states))
+
+    def forward(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits `(B, 2)` of real and fake.
+
+        Args:
+            frames: normalised float `(B, T, 3, H, W)`, in time order.
+            mask: bool `(B, T)`, true where there is a frame; a clip's frames come first, and it has at least one.
+        """
+        return self.clip_and_frame_logits(frames, mask)[0]
+
+    def frame_logits(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits `(B, T, 2)` of each frame in its clip; in evaluation their mean over a clip is `forward`."""
+        return self.clip_and_frame_logits(frames, mask)[1]
+
+    def check_size(self, face_size: int) -> None:
+        """Try the backbone on one picture.
+
+        Raises:
+            InputError: if it cannot take pictures of this size.
+        """
+        was_training, device = self.training, next(self.parameters()).device
+        try:
+            with torch.inference_mode():
+                self.eval().features(torch.zeros(1, 1, 3, face_size, face_size, device=device))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise InputError(
+                f"{self.architecture['backbone']} cannot take crops of {face_size} pixels ({_first_line(error)}); "
+                "choose another face_size or backbone."
+            ) from None
+        finally:
+            self.train(was_training)
+
+    def save(self, folder: str | Path, **facts: Any) -> None:
+        """Write the detector as a folder, whole or not at all: `model.safetensors` and `config.json`.
+
+        Args:
+            folder: replaced if it exists.
+            **facts: plain values, remembered in `self.facts`: `face_size`, `face_margin`, `align`, `frames_per_video`,
+                `threshold`, `temperature`, `training` (how it was made), and whatever else using it needs.
+        """
+        self.facts.update(_plain(facts))
+        config = {"format": FORMAT, "architecture": self.architecture, "labels": LABELS, **self.facts}
+        with atomic(Path(folder)) as temporary:
+            temporary.mkdir()
+            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            write_json(config, temporary / "config.json")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the detector of a folder that `save` wrote, on the CPU, in evaluation mode.
+
+        Raises:
+            InputError: if a file is missing or cut, the weights are of another architecture, the labels are in another
+                order, or a newer version of the suite wrote it.
+        """
+        folder = Path(folder)
+        config = _read_config(folder)
+        detector = cls(**config["architecture"])
+        _fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
+        detector.facts = {
+            **_FACTS,
+            **{key: value for key, value in config.items() if key not in ("format", "architecture", "labels")},
+        }
+        return detector.eval()
+
+    @classmethod
+    def from_published(cls, path: str | Path, recurrence: str = "served") -> Self:
+        """Return a detector with weights of the widely copied ResNeXt-50 + LSTM code, in evaluation mode.
+
+        That code runs ResNeXt-50's layers as `model.0 … model.7`, an LSTM of 2048 units without biases, the mean over
+        time, and `linear1`, whose class 0 is fake and 1 real; here the logits come in the suite's order. Its LSTM was
+        built without `batch_first`, so that in training it ran over the clips of a batch. Calibration, threshold and
+        crop geometry are not in such files: `facts` keeps the suite's defaults.
+
+        Args:
+            path: a state dict (`.pt`, `.pth` or `.safetensors`). Pickled code is never run.
+            recurrence: `served`, over the frames of a clip, as the services do that use such weights; or `trained`,
+                each frame by itself, which is what the original computes for a batch of one clip.
+
+        Raises:
+            InputError: if the file cannot be read, holds code, or is of another architecture.
+        """
+        if recurrence not in ("served", "trained"):
+            raise InputError(f"recurrence = {recurrence!r} is not possible: choose served or trained.")
+        published = read_weights(path)
+        names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+        weights = {}
+        for key, tensor in published.items():
+            first, _, rest = key.partition(".")
+            number, _, inner = rest.partition(".")
+            if first == "model" and number.isdecimal() and int(number) < len(names):
+                weights[f"backbone.{names[int(number)]}.{inner}"] = tensor
+            elif first == "linear1" and tensor.ndim and len(tensor) == 2:
+                weights[f"linear.{rest}"] = tensor.flip(0)  # fake, real → real, fake
+            else:
+                weights[key] = tensor
+        hidden = weights.get("lstm.weight_hh_l0", torch.empty(0, 2048)).shape[-1]
+        for name in ("lstm.bias_ih_l0", "lstm.bias_hh_l0"):
+            weights.setdefault(name, torch.zeros(4 * hidden))
+        temporal = "lstm" if recurrence == "served" else "lstm_by_frame"
+        detector = cls(hidden_size=hidden, temporal=temporal)
+        _fill(detector, weights, f"{path} (as published weights of ResNeXt-50 + LSTM)")
+        return detector.eval()
+
+
+def predict(
+    detector: Detector,
+    table: pd.DataFrame,
+    strips_folder: Path,
+    *,
+    batch_size: int = 8,
+    workers: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score videos by their strips, in float32, each alike whatever else is in its batch (to about 1e-6).
+
+    Args:
+        detector: its `facts` say how large the crops are and how many of a clip it takes.
+        table: videos that have strips, with `video_id` and, as in `ClipDataset`, `strip`.
+        strips_folder: the folder of the strips.
+        batch_size: clips at a time.
+        workers: processes that read ahead.
+        device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
+        progress: show a bar.
+
+    Returns:
+        A row a video in the order of `table`: `video_id`, `probability_fake`, `logit`; and a row a frame: `video_id`,
+        `person`, `position` (in its strip), `probability_fake`, `logit`. `logit` is that of fake less that of real, and
+        `probability_fake` its sigmoid after division by the detector's temperature. With several people in a video, its
+        score is that of the most suspicious one.
+
+    Raises:
+        InputError: if a strip is missing, broken or of another size.
+    """
+    dataset = ClipDataset(
+        table,
+        strips_folder,
+        face_size=detector.facts["face_size"],
+        frames_per_video=detector.facts["frames_per_video"],
+    )
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    was_training, home = detector.training, next(detector.parameters()).device
+    batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False), workers=workers)
+    clips, frames = [], []
+    moving = bar(total=len(dataset), desc="score", unit="clip") if progress else None
+    try:
+        detector.eval().to(place)
+        for batch in batches:
+            clip_logits, frame_logits = score(detector, batch.frames.to(place), batch.mask)
+            for index, logit, row, positions in zip(
+                batch.index.tolist(), clip_logits, frame_logits, batch.positions.tolist(), strict=True
+            ):
+                clip = (dataset.video_ids[index], dataset.persons[index])
+                clips.append((*clip, logit))
+                frames += [(*clip, position, value) for position, value in zip(positions, row, strict=True)]
+            if moving is not None:
+                moving.update(len(batch.index))
+    finally:
+        if moving is not None:
+            moving.close()
+        detector.train(was_training).to(home)
+    videos = pd.DataFrame(clips, columns=["video_id", "person", "logit"])
+    videos = videos.groupby("video_id", sort=False, as_index=False)["logit"].max()
+    by_frame = pd.DataFrame(frames, columns=["video_id", "person", "position", "logit"])
+    by_frame = by_frame[by_frame["position"] >= 0].reset_index(drop=True)
+    for scores in (videos, by_frame):
+        scores["probability_fake"] = probability(scores["logit"], detector.facts["temperature"])
+    return videos, by_frame
+
+
+def score(detector: Detector, frames: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits of fake less those of real, in float32 arithmetic: float64 `(B,)` of clips, `(B, T)` of frames.
+
+    Args:
+        detector: in evaluation mode.
+        frames: uint8 RGB `(B, T, 3, S, S)` on the detector's device.
+        mask: as in `Detector.forward`.
+    """
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.inference_mode(), torch.autocast(frames.device.type, enabled=False), exact:
+        mask = None if mask is None else mask.to(frames.device)
+        logits = detector.clip_and_frame_logits(detector.normalise(frames), mask)
+    clip, frame = (found.double().cpu().numpy() for found in logits)
+    return clip[..., 1] - clip[..., 0], frame[..., 1] - frame[..., 0]
+
+
+def probability(logit: np.ndarray | pd.Series, temperature: float = 1.0) -> np.ndarray:
+    """Return the probability of fake: the sigmoid of `logit` (fake less real) over the temperature."""
+    return 1 / (1 + np.exp(-np.asarray(logit, dtype=float) / temperature))
+
+
+def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module, int]:
+    """Return a torchvision classification network without its last layer, and how many features it gives a picture.
+
+    Args:
+        name: as in `torchvision.models.list_models`.
+        pretrained: `imagenet` (torchvision's best weights, fetched once into torch's cache), `none` (random weights),
+            or the path of a state dict of the network or of a detector's folder.
+
+    Raises:
+        InputError: if there is no such network, or its weights cannot be fetched or do not fit. Random weights never
+            take their place.
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "torchvision.models.list_models() lists them."
+        raise InputError(f"torchvision has no classification network {name!r}: {hint}")
+    # These two are built for training with side classifiers, and for pictures in another range.
+    special = {"aux_logits": False, "init_weights": False, "transform_input": True}
+    network = torchvision.models.get_model(name, weights=None, **(special if name in _SIDE_CLASSIFIERS else {}))
+    last, layer = [item for item in network.named_modules() if isinstance(item[1], nn.Linear | nn.Conv2d)][-1]
+    parent, _, attribute = last.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
+    width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    if str(pretrained) != "none":
+        weights = _imagenet(name) if str(pretrained) == "imagenet" else _backbone_file(Path(pretrained))
+        dropped = (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
+        _fill(network, weights, f"The weights of {name} ({pretrained})")
+    return network, width
+
+
+_SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+
+
+def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise InputError(
+            f"The ImageNet weights of {name} could not be fetched from {weights.url} ({_first_line(error)}); put that "
+            f"file at {cached}, or set pretrained to none (random weights) or to the path of a state dict or of a "
+            "detector's folder."
+        ) from None
+
+
+def _backbone_file(path: Path) -> Mapping[str, torch.Tensor]:
+    if not path.is_dir():
+        return read_weights(path)
+    _read_config(path)
+    weights = read_weights(path / "model.safetensors")
+    return {key.removeprefix("backbone."): tensor for key, tensor in weights.items() if key.startswith("backbone.")}
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return a state dict from `.safetensors`, or from what `torch.save` wrote, without ever running pickled code.
+
+    Raises:
+        InputError: if the file is missing, cut, holds code, or is no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There are no weights at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} holds Python code, not only weights, and is not opened: running it could do anything; ask its "
+                "author for a state dict or safetensors."
+            ) from None
+        raise InputError(f"{path} is no file of weights, or is cut short; fetch it again.") from None
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is cut short or broken ({_first_line(error)}); fetch or make it again.") from None
+    for wrapper in ("state_dict", "model_state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        raise InputError(f"{path} holds no state dict (names and tensors).")
+    return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
+
+
+def _fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:
+    """Load weights that must fit exactly; `what` begins the sentence that says what does not."""
+    wanted = module.state_dict()
+    # Batch normalisation's step counters are missing from old files, and nothing depends on them.
+    missing = [key for key in wanted if key not in weights and not key.endswith("num_batches_tracked")]
+    findings = {
+        "lacks": missing,
+        "also holds": [key for key in weights if key not in wanted],
+        "differs in the shape of": [
+            key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
+        ],
+    }
+    said = [
+        f"{verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+        for verb, keys in findings.items()
+        if keys
+    ]
+    if said:
+        raise InputError(f"{what} is of another architecture: it {'; '.join(said)}.")
+    module.load_state_dict(weights, strict=False)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return a detector's config.json after checking that this version can use it."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} is no detector: it has no config.json; notebook 03 makes one, with its weights.")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        version, labels, found = int(config["format"]), config["labels"], set(config["architecture"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(
+            f"{folder / 'config.json'} is cut short or broken; train or fetch the detector again."
+        ) from None
+    if version > FORMAT:
+        raise InputError(
+            f"{folder} was written by a newer dfutils (format {version}; this one reads {FORMAT}): update it."
+        )
+    if labels != LABELS:
+        raise InputError(
+            f"{folder} has the labels {labels} where the suite has {LABELS}: its answers would be reversed."
+        )
+    if found != set(_ARCHITECTURE):
+        wrong = ", ".join(sorted(found ^ set(_ARCHITECTURE)))
+        raise InputError(f"{folder / 'config.json'} does not describe a known architecture (see {wrong}).")
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0].rstrip(".") if text else type(error).__name__
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's numbers into Python's and undefined ones into None, as JSON wants them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

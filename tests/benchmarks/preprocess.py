@@ -1,0 +1,168 @@
+"""How fast faces are found, and how well it agrees with the field's usual way.
+
+    python tests/benchmarks/preprocess.py [folder of videos]
+
+For every video, in one process with one thread: the family's way (dlib's HOG detector at full size on each of the first
+150 frames, ten crops), `dfutils.faces.extract`, and plain `read()` of the same frames. Times are CPU seconds, so that a
+busy machine disturbs the ratios little; models are loaded before. A frame of ours is *elsewhere* if the full-size
+detector found faces in it and ours overlaps none of them (intersection over union below 0.3).
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from dfutils import faces, tracks, video  # noqa: E402
+
+CLIPS = ROOT.parent / "shared" / "clips"
+FRAMES, CROPS = 150, 10
+
+
+def read(path: Path) -> int:
+    """Decode and convert the first frames, nothing else."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    count = 0
+    while count < FRAMES and capture.read()[0]:
+        count += 1
+    capture.release()
+    return count
+
+
+def family(path: Path) -> tuple[list[np.ndarray], dict[int, list[faces.Box]]]:
+    """Return ten crops and all boxes, by frame, of the detector at full size on every frame."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    found, crops = {}, {}
+    for index in range(FRAMES):
+        readable, frame = capture.read()
+        if not readable:
+            break
+        rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        found[index] = [box for box, _ in faces.portrait.search(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), 0, 0.0)]
+        if found[index]:
+            crops[index] = faces.crop(rgb, found[index][0], np.zeros((68, 2)), 112, 0.3, False)[0]
+    capture.release()
+    indices = sorted(crops)
+    return [crops[indices[k]] for k in tracks.spread(indices, CROPS)], found
+
+
+def timed(function: Callable[[Path], Any], path: Path, repeats: int) -> tuple[float, Any]:
+    """Return the least CPU time of some runs, and the result."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        result = function(path)
+        times.append(time.process_time() - start)
+    return min(times), result
+
+
+def compare(path: Path) -> dict[str, Any]:
+    """Return a row of the table."""
+    plain_s, _ = timed(read, path, 3)
+    ours_s, clip = timed(faces.extract, path, 3)
+    family_s, (crops, found) = timed(family, path, 1)
+    best = [
+        max((tracks.overlap(box, other) for other in found[int(index)]), default=np.nan)
+        for index, box in zip(clip.indices, clip.boxes, strict=True)
+    ]
+    return {
+        "video": path.name,
+        "read_s": plain_s,
+        "ours_s": ours_s,
+        "family_s": family_s,
+        "family/ours": family_s / ours_s,
+        "ours/read": ours_s / plain_s,
+        "faces_family": len(crops),
+        "faces_ours": len(clip.frames),
+        "status": clip.status,
+        "people": clip.people,
+        "IoU": np.nanmedian(best) if np.isfinite(best).any() else np.nan,
+        "IoU_least": np.nanmin(best) if np.isfinite(best).any() else np.nan,
+        "elsewhere": int(np.sum(np.array(best) < 0.3)),
+        "HOG_blind": int(np.isnan(best).sum()),
+        "_ious": best,
+    }
+
+
+def peak_memory(path: Path) -> float:
+    """Return the greatest resident memory, in MiB, of a fresh process that extracts a video's faces."""
+    script = (
+        "import sys, resource, cv2; cv2.setNumThreads(1); from dfutils import faces; faces.extract(sys.argv[1]);"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "print(peak / (1024 if sys.platform != 'darwin' else 1024**2))"
+    )
+    result = subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=True, capture_output=True)
+    return float(result.stdout)
+
+
+def in_full_hd(path: Path, out: Path, n: int = 60) -> Path:
+    """Write the first frames of a video as one of 1920x1080 pixels."""
+
+    def enlarged(rgb: np.ndarray) -> np.ndarray:
+        scale = min(1920 / rgb.shape[1], 1080 / rgb.shape[0])
+        frame = np.zeros((1080, 1920, 3), np.uint8)
+        part = cv2.resize(rgb, None, fx=scale, fy=scale)[:1080, :1920]
+        frame[: part.shape[0], : part.shape[1]] = part
+        return frame
+
+    video.write(out, (enlarged(rgb) for _, _, rgb in video.frames(path, n)), crf=23)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=CLIPS)
+    folder = parser.parse_args().folder
+    endings = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    if not paths:
+        sys.exit(f"There is no video below {folder}.")
+    cv2.setNumThreads(1)
+    faces.extract(paths[0])  # loads the models
+    rows = [compare(path) for path in paths]
+    table = pd.DataFrame(rows)
+    print(table.drop(columns="_ious").to_string(index=False, float_format="%.2f"))
+    ious = np.concatenate(table["_ious"].to_list() or [[]])
+    enough = table["faces_family"] >= CROPS
+    with tempfile.TemporaryDirectory() as scratch:
+        largest = max(paths, key=lambda path: video.probe(path).width * video.probe(path).height)
+        memory = {
+            "largest": peak_memory(largest),
+            "1080p": peak_memory(in_full_hd(largest, Path(scratch) / "hd.mp4")),
+            "1080p, no face": peak_memory(_noise(Path(scratch) / "noise.mp4")),
+        }
+    summary = [
+        ("family / ours, median", f"{table['family/ours'].median():.1f}", "at least 15"),
+        ("family / ours, least", f"{table['family/ours'].min():.1f}", "at least 4"),
+        ("ours / read, median", f"{table['ours/read'].median():.2f}", "at most 2.2"),
+        ("ours / read, total", f"{table['ours_s'].sum() / table['read_s'].sum():.2f}", "at most 1.6"),
+        ("family has ten faces, ours too", f"{(table['faces_ours'][enough] >= CROPS).sum()} of {enough.sum()}", "all"),
+        ("IoU with full-size HOG, median", f"{np.nanmedian(ious):.2f}", "at least 0.75"),
+        ("frames elsewhere", f"{table['elsewhere'].sum()} of {np.isfinite(ious).sum()}", "0"),
+        *((f"peak memory, {name}", f"{mib:.0f} MiB", "under 500 MiB") for name, mib in memory.items()),
+    ]
+    print()
+    print(pd.DataFrame(summary, columns=["what", "measured", "wanted"]).to_string(index=False))
+
+
+def _noise(out: Path) -> Path:
+    """Write 1080p frames in which there is nothing to find, so that every size of search is tried."""
+    rng = np.random.default_rng(0)
+    blocks = [cv2.resize(rng.integers(0, 255, (18, 32, 3), np.uint8), (1920, 1080)) for _ in range(30)]
+    video.write(out, blocks, crf=30)
+    return out
+
+
+if __name__ == "__main__":
+    main()

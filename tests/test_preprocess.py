@@ -1,0 +1,159 @@
+"""Videos to strips: every kind of file gets its row, nothing is done twice, and a stopped run goes on."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import skimage.data
+
+from dfutils import catalog, datasets, preprocess, video
+from dfutils.errors import InputError
+from dfutils.params import Params
+
+SETTINGS = {**preprocess.settings(Params()), "max_frames": 20, "frames_per_video": 4, "face_size": 64}
+
+
+def face_clip(path: Path, frames: int = 12) -> None:
+    """A portrait that drifts by a pixel a frame."""
+    picture = skimage.data.astronaut()[:300, 80:380]
+    video.write(path, (np.roll(picture, k, axis=1) for k in range(frames)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """One's own videos, most of them bad."""
+    root = tmp_path_factory.mktemp("own")
+    for name in ("real", "fake/blend"):
+        (root / name).mkdir(parents=True)
+    face_clip(root / "real" / "a face.mp4")
+    face_clip(root / "real" / "Gesicht ü.mp4")
+    face_clip(root / "fake" / "blend" / "a face.mp4")
+    face_clip(root / "real" / "one_frame.mp4", frames=1)
+    rng = np.random.default_rng(0)
+    video.write(root / "real" / "no_face.mp4", rng.integers(0, 255, (12, 96, 96, 3), dtype=np.uint8))
+    (root / "real" / "zero.mp4").write_bytes(b"")
+    (root / "real" / "text.mp4").write_text("not a video")
+    whole = (root / "real" / "a face.mp4").read_bytes()
+    (root / "real" / "cut.mp4").write_bytes(whole[: len(whole) // 8])
+    return root
+
+
+def indexed(root: Path, out: Path) -> catalog.Indexed:
+    table = datasets.open_facts(datasets.scan("folder", root), root, progress=False).assign(dataset="own")
+    return catalog.Indexed("own", root, out / "own", table)
+
+
+@pytest.fixture(scope="module")
+def made(folder, tmp_path_factory):
+    dataset = indexed(folder, tmp_path_factory.mktemp("data"))
+    return dataset, preprocess.run(dataset, SETTINGS, workers=2, progress=False)
+
+
+def test_every_video_has_its_row_with_status_and_reason(made):
+    _, result = made
+    status = result.videos.set_index("path")["status"].to_dict()
+    assert status == {
+        "fake/blend/a face.mp4": "ok",
+        "real/Gesicht ü.mp4": "ok",
+        "real/a face.mp4": "ok",
+        "real/cut.mp4": status["real/cut.mp4"],
+        "real/no_face.mp4": "no_face",
+        "real/one_frame.mp4": "few_faces",
+        "real/text.mp4": "unreadable",
+        "real/zero.mp4": "unreadable",
+    }
+    assert status["real/cut.mp4"] in ("unreadable", "few_faces")
+    lost = result.videos[result.videos["status"] != "ok"]
+    assert (lost["reason"].str.len() > 10).all()
+    assert (lost["strip"] == "").all()
+
+
+def test_strips_hold_the_crops_that_the_frames_table_describes(made):
+    dataset, result = made
+    for row in result.videos[result.videos["status"] == "ok"].itertuples():
+        strip = preprocess.load_strip(dataset.folder.parent / row.strip, 64)
+        facts = result.frames[result.frames["video_id"] == row.video_id]
+        assert strip.shape == (4, 64, 64, 3)
+        assert facts["position"].tolist() == [0, 1, 2, 3]
+        assert facts["frame"].is_monotonic_increasing
+        assert facts["brightness"].iloc[0] == pytest.approx(strip[0].mean(), rel=0.1)
+        assert all(len(points) == 136 for points in facts["landmarks"])
+
+
+def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_bytes(folder, made, monkeypatch):
+    dataset, result = made
+    strips = dataset.folder / "faces" / preprocess.signature(SETTINGS)
+    tables = [(strips / name).read_bytes() for name in ("videos.parquet", "frames.parquet")]
+    kept = {path: path.stat().st_mtime_ns for path in strips.glob("*.png")}
+
+    def refuse(*_args):
+        raise AssertionError("a finished video was taken up again")
+
+    monkeypatch.setattr(preprocess, "_one", refuse)
+    preprocess.run(dataset, SETTINGS, workers=1, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in strips.glob("*.png")} == kept
+    monkeypatch.undo()
+    # as a run leaves it that was killed after one strip was written and before its row was
+    lost = result.videos.loc[result.videos["status"] == "ok", "video_id"].iloc[0]
+    (strips / "rows" / f"{lost}.json").unlink()
+    (strips / "videos.parquet").unlink()
+    preprocess.run(dataset, SETTINGS, workers=1, progress=False)
+    assert [(strips / name).read_bytes() for name in ("videos.parquet", "frames.parquet")] == tables
+
+
+def test_a_video_that_changed_is_done_again(folder, tmp_path):
+    root = tmp_path / "own"
+    (root / "real").mkdir(parents=True)
+    shutil.copy(folder / "real" / "no_face.mp4", root / "real" / "a.mp4")
+    first = preprocess.run(indexed(root, tmp_path), SETTINGS, workers=1, progress=False)
+    face_clip(root / "real" / "a.mp4")
+    second = preprocess.run(indexed(root, tmp_path), SETTINGS, workers=1, progress=False)
+    assert [result.videos["status"].iloc[0] for result in (first, second)] == ["no_face", "ok"]
+
+
+def test_settings_that_change_a_strip_have_their_own_folder():
+    assert preprocess.signature(SETTINGS) != preprocess.signature({**SETTINGS, "face_margin": 0.4})
+    assert preprocess.signature(SETTINGS) == preprocess.signature(dict(reversed(SETTINGS.items())))
+
+
+def test_review_shows_frames_of_a_lost_video_and_nothing_of_an_unreadable_one(made):
+    dataset, _ = made
+    pictures, boxes = preprocess.review("real/no_face.mp4", dataset, SETTINGS)
+    assert len(pictures) == len(boxes) >= 3
+    assert pictures[0].shape == (96, 96, 3)
+
+
+def test_cropped_datasets_keep_their_frames(folder, tmp_path):
+    settings = {**SETTINGS, "faces": "cropped"}
+    result = preprocess.run(indexed(folder, tmp_path), settings, workers=2, progress=False)
+    assert result.videos.set_index("path").loc["real/no_face.mp4", "status"] == "ok"
+
+
+def test_an_empty_table_and_a_file_in_the_way_are_sentences(folder, tmp_path):
+    dataset = indexed(folder, tmp_path)
+    with pytest.raises(InputError, match="no videos"):
+        preprocess.run(dataset._replace(videos=dataset.videos[:0]), SETTINGS, progress=False)
+    (tmp_path / "own").write_text("x")
+    with pytest.raises(InputError, match="a file is in the way"):
+        preprocess.run(dataset, SETTINGS, progress=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"no png", None])
+def test_a_missing_or_broken_strip_is_a_sentence(tmp_path, content):
+    path = tmp_path / "a.png"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="missing or broken"):
+        preprocess.load_strip(path, 64)
+
+
+def test_pooled_frames_carry_pooled_ids(made):
+    _, result = made
+    both = {"a": result, "b": result}
+    videos = datasets.pool({name: part.videos for name, part in both.items()})
+    frames = preprocess.pool_frames(both)
+    assert set(frames["video_id"]) <= set(videos["video_id"])
+    assert len(frames) == 2 * len(result.frames)
+    pd.testing.assert_frame_equal(preprocess.pool_frames({"a": result}), result.frames)
