@@ -56,7 +56,7 @@ class FaceClip:
         face_px: side of the box in source pixels, `(T,)`.
         pose: yaw, pitch, roll in degrees, `(T, 3)`; see `head_pose`.
         people: how many people were seen (in two frames at least).
-        n_read: how many frames were decoded.
+        n_read: how many frames were decoded, up to the last that was needed.
         status: ok, few_faces, no_face or unreadable.
         reason: a sentence if the status is not ok.
         candidates: detections that were not used, `(frame index, box, why)`.
@@ -152,7 +152,7 @@ class _Watch:
         wish = self.wish
         wanted = _Slots(video.probe(self.path).n_frames, wish)
         self.stride = wanted.stride
-        sweeps = {(k * wish.frames_per_video) // 4 for k in (1, 2, 3)}  # whole frames, for people who come later
+        sweeps = {(k * wish.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who come later
         last: list[Sighting] = []
         for index, time_s, rgb in video.frames(self.path, wish.max_frames, wanted):
             slot, attempt = wanted.place[index]
@@ -163,6 +163,8 @@ class _Watch:
             last = seen or last
             if any(not sighting.flaw for sighting in seen):
                 wanted.done.add(slot)
+            if len(wanted.done) == wish.frames_per_video:
+                break
         self.n_read = wanted.n_read
 
     def rescue(self, count: int = 3) -> None:
@@ -192,6 +194,8 @@ class _Watch:
                 self.sightings.append(_whole(index, time_s, rgb, self.wish))
                 if not self.sightings[-1].flaw:
                     wanted.done.add(wanted.place[index][0])
+            if len(wanted.done) == self.wish.frames_per_video:
+                break
         self.n_read = wanted.n_read
 
     def _hints(self, index: int, people: list[list[Sighting]]) -> list[Sighting]:

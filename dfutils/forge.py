@@ -21,7 +21,12 @@ METHODS = {
 }
 """Names of the methods and what they do, from the easiest to see to the hardest."""
 
-_JAW, _BROWS = slice(0, 17), slice(17, 27)
+MIRROR = np.r_[
+    16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40, 54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1
+]
+"""Which of the 68 landmarks each one is in the mirror."""
+
+_BROWS = slice(17, 27)
 _MARGIN = 0.3  # surroundings of the face that are worked on, in face sizes
 
 
@@ -110,7 +115,9 @@ def each_swap(
     if not len(usable):
         raise ValueError("the donor has no face")
     plan = _plan(method, rng)
-    chosen = usable[_match(target_landmarks, donor_landmarks[usable])]
+    lent = donor_landmarks[usable]
+    mirrored = _looks_away(target_landmarks, lent)
+    chosen = usable[_match(target_landmarks, lent[:, MIRROR] * (-1, 1) if mirrored else lent)]
     statistics = None
     for t, (frame, points) in enumerate(zip(target_frames, target_landmarks, strict=True)):
         gain = 1 + plan.flicker * rng.standard_normal(3)
@@ -121,7 +128,7 @@ def each_swap(
         rows, columns = surroundings(points, frame.shape)
         patch = frame[rows, columns].astype(np.float32)
         local = points - (columns.start, rows.start)
-        source = _bend(donor_frames[chosen[t]], donor_landmarks[chosen[t]], local, patch.shape)
+        source = _bend(donor_frames[chosen[t]], donor_landmarks[chosen[t]], local, patch.shape, mirrored)
         mask = _mask(local, patch.shape, plan)
         inside = (mask > 0.5).astype(np.uint8)
         if plan.colour and inside.any():
@@ -232,11 +239,27 @@ def _shapes(points: np.ndarray) -> np.ndarray:
     return np.concatenate([z.real, z.imag], axis=1)
 
 
-def _bend(donor: np.ndarray, donor_points: np.ndarray, points: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _looks_away(target: np.ndarray, donor: np.ndarray) -> bool:
+    """Whether the donor's face turns the other way so clearly that its mirror image should be used."""
+    there = np.isfinite(target).all(axis=(1, 2))
+    if not there.any():
+        return False
+    goal = _shapes(target[there]).mean(axis=0)
+    straight, turned = (
+        ((_shapes(points) - goal) ** 2).sum(axis=1).mean() for points in (donor, donor[:, MIRROR] * (-1, 1))
+    )
+    return bool(turned < 0.5 * straight)
+
+
+def _bend(
+    donor: np.ndarray, donor_points: np.ndarray, points: np.ndarray, shape: tuple[int, ...], mirrored: bool
+) -> np.ndarray:
     """Return the donor's picture bent so that its landmarks lie on `points`, float32 of the patch's shape."""
     rows, columns = surroundings(donor_points, donor.shape)
     donor = donor[rows, columns]
     donor_points = donor_points - (columns.start, rows.start)
+    if mirrored:
+        donor, donor_points = donor[:, ::-1], (donor_points * (-1, 1) + (donor.shape[1] - 1, 0))[MIRROR]
     shrink = _size(points) / _size(donor_points)
     if shrink < 0.8:  # average over the pixels that fall together, or they flicker
         height, width = (max(round(side * shrink), 2) for side in donor.shape[:2])
@@ -311,7 +334,7 @@ def _lab(rgb: np.ndarray) -> np.ndarray:
 def _transfer(source: np.ndarray, statistics: np.ndarray, strength: float) -> np.ndarray:
     """Return the source with the target's mean and deviation in LAB (Reinhard et al. 2001), in part."""
     (mean, deviation), (goal, goal_deviation) = statistics
-    slope = np.clip(goal_deviation / np.maximum(deviation, 0.1), 0.5, 2)
+    slope = np.clip(goal_deviation / np.maximum(deviation, 0.1), 0.7, 1.4)
     slope, shift = 1 + strength * (slope - 1), strength * (goal - slope * mean)
     lab = _lab(source) * slope.astype(np.float32) + shift.astype(np.float32)
     return cv2.cvtColor(_eight_bits(lab), cv2.COLOR_LAB2RGB).astype(np.float32)
@@ -322,11 +345,18 @@ def _eight_bits(picture: np.ndarray) -> np.ndarray:
 
 
 def _clone(source: np.ndarray, patch: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Return the patch with the source cloned into `inside` (Perez et al. 2003)."""
-    area = 255 * inside
+    """Return the source with what Poisson cloning into the patch adds to it inside the mask (Perez et al. 2003).
+
+    What it adds is harmonic, and so smooth that it is found on a picture of at most 128 pixels.
+    """
+    factor = min(1.0, 128 / max(patch.shape[:2]))
+    small, around = (_eight_bits(cv2.resize(p, None, fx=factor, fy=factor)) for p in (source, patch))
+    area = cv2.resize(255 * inside, small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    area[[0, 1, -1, -2]] = 0
+    area[:, [0, 1, -1, -2]] = 0
     x, y, width, height = cv2.boundingRect(area)
     if width < 3 or height < 3:
         return source
     centre = (x + width // 2, y + height // 2)  # where OpenCV puts the middle of the mask's bounding box
-    cloned = cv2.seamlessClone(_eight_bits(source), _eight_bits(patch), area, centre, cv2.NORMAL_CLONE)
-    return cloned.astype(np.float32)
+    cloned = cv2.seamlessClone(small, around, area, centre, cv2.NORMAL_CLONE)
+    return source + cv2.resize(cloned.astype(np.float32) - small, patch.shape[1::-1])

@@ -355,9 +355,10 @@ def _tpr_draws(
 
 
 def _ece_interval(value: float, gap: np.ndarray, gaps: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Return limits of the error that endless videos would show; `gap` `(BINS,)` and its resamples add up to the error.
+    """Return limits of the error that endless videos would show.
 
-    By the triangle inequality the value cannot exceed the truth by more than all bins' noise; above, the basic bootstrap.
+    `gap` `(BINS,)` and its resamples `gaps` hold each bin's part of the error, with its sign. The value cannot exceed
+    the truth by more than the noise of all bins together (triangle inequality); above, the basic bootstrap.
     """
     least, most = _ends(confidence)
     noise = np.quantile(np.abs(gaps - gap).sum(axis=1), most)

@@ -2,7 +2,8 @@
 
 A detector's figures come from a few hundred videos at most, so every one of them stands beside an interval. All are
 functions of labels (0 real, 1 fake) and scores (probability of fake): pure numbers, no files, no network. A figure that
-is not defined, because a class is missing or nothing was called fake, is None. The intervals are made in `intervals`.
+is not defined, because a class is missing or nothing was called fake, is None. The intervals are made in `intervals`,
+the parts of a test compared in `slices`.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,6 @@ from scipy.special import expit, logit
 
 from dfutils import intervals
 from dfutils.errors import InputError
-from dfutils.slices import by_slice as by_slice  # so that all numbers are found in one room
-from dfutils.slices import holm as holm
 
 CLASSES = ("real", "fake")
 """Names of the labels 0 and 1."""

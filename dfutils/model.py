@@ -6,6 +6,7 @@ which is what reports show frame by frame. A detector is kept as a folder with i
 all that is needed to use it on a new video. Weights of the widely copied ResNeXt-50 + LSTM code can be read, too.
 """
 
+import copy
 import difflib
 import json
 import math
@@ -84,7 +85,7 @@ class Detector(nn.Module):
             raise InputError(f"temporal = {temporal!r} is not possible: choose lstm or mean.")
         values = (backbone, hidden_size, lstm_layers, bidirectional, dropout, temporal)
         self.architecture = dict(zip(_ARCHITECTURE, values, strict=True))
-        self.facts = dict(_FACTS)
+        self.facts = copy.deepcopy(_FACTS)
         self.frozen_backbone = False  # set by training for its first epochs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -199,10 +200,7 @@ class Detector(nn.Module):
         config = _read_config(folder)
         detector = cls(**config["architecture"])
         _fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
-        detector.facts = {
-            **_FACTS,
-            **{key: value for key, value in config.items() if key not in ("format", "architecture", "labels")},
-        }
+        detector.facts.update({key: config[key] for key in config if key not in ("format", "architecture", "labels")})
         return detector.eval()
 
     @classmethod
@@ -251,7 +249,7 @@ def predict(
     strips_folder: Path,
     *,
     batch_size: int = 8,
-    workers: int = 0,
+    loader_workers: int = 0,
     device: str = "auto",
     progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -262,7 +260,7 @@ def predict(
         table: videos that have strips, with `video_id` and, as in `ClipDataset`, `strip`.
         strips_folder: the folder of the strips.
         batch_size: clips at a time.
-        workers: processes that read ahead.
+        loader_workers: processes that read clips ahead.
         device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
         progress: show a bar.
 
@@ -283,7 +281,7 @@ def predict(
     )
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     was_training, home = detector.training, next(detector.parameters()).device
-    batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False), workers=workers)
+    batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False), workers=loader_workers)
     clips, frames = [], []
     moving = bar(total=len(dataset), desc="score", unit="clip") if progress else None
     try:

@@ -75,6 +75,7 @@ class Params(BaseModel):
     )
     val_fraction: float = Field(0.15, gt=0.0, lt=0.5, description="share of the videos for validation")
     test_fraction: float = Field(0.2, gt=0.0, lt=0.8, description="share of the videos for the test")
+    audit_faces: int = Field(240, ge=0, le=100_000, description="videos whose faces the audit compares, at most")
     workers: int = _free(0, "processes for preprocessing; 0: one a core", ge=0, le=512)
 
     # 03 Train

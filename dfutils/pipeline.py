@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from dfutils import report
 from dfutils.errors import InputError
-from dfutils.records import STAGES, facts, provenance
 from dfutils.files import make_folder, read_json, write_json
 from dfutils.params import Params
 from dfutils.progress import BATCH
+from dfutils.records import STAGES, facts, provenance
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -94,6 +94,7 @@ def _execute(params: Params, stage: str, position: str) -> None:
                 kernel_name="python3",
                 cwd=str(NOTEBOOKS),
                 progress_bar=False,
+                extra_arguments=["--log-level=CRITICAL"],  # a kernel that is shut down complains of it
                 stderr_file=_Tail(lambda text: line.set_postfix_str(text)),
                 on_cell_start=_Announce(line, document),
                 on_cell_executed=lambda cell, cell_index, execute_reply: line.update(),

@@ -16,11 +16,12 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
-from dfutils.records import STAGES
 from dfutils.files import atomic, read_json
 from dfutils.params import Params
+from dfutils.records import STAGES
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
 HEADLINE = {
     "roc_auc": "ROC AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -74,8 +75,8 @@ def _tidy(document: nbformat.NotebookNode) -> None:
             continue
         for output in cell.outputs:
             if output.output_type == "stream":
-                # what a terminal would still show after carriage returns; a bar that ended wipes itself
-                output.text = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in output.text.split("\n"))
+                lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\w", "", output.text))
+                output.text = "\n".join(line for line in lines if not re.search(_BAR, line)).strip("\n")
         cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
 
 

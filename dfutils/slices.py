@@ -20,7 +20,7 @@ def by_slice(
     """Return how often the detector errs in each slice of the scored videos, a row a value of `column`.
 
     A number with more than `bins` values is cut into quarters (`bins` quantiles). Missing values make the slice
-    `unknown`; in `method`, the slice of "" is `real`.
+    `unknown`, the last; in `method`, the slice of "" is `real`, the first.
 
     Args:
         table: predictions table, with `column` merged into it; rows without a score are left out.
@@ -45,7 +45,8 @@ def by_slice(
     wrong = (rows["probability_fake"].to_numpy(dtype=float) >= threshold) != (labels == 1)
     names, order = _slices(rows[column], bins)
     if column == "method":
-        names, order = np.where(names == "unknown", "real", names), ["real" if n == "unknown" else n for n in order]
+        names = np.where(names == "unknown", "real", names)
+        order = [*(["real"] if "unknown" in order else []), *(name for name in order if name != "unknown")]
     found = []
     for name in order:
         inside = names == name
@@ -82,7 +83,7 @@ def _slices(values: pd.Series, bins: int) -> tuple[np.ndarray, list[str]]:
             place = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
             texts = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
             names = np.array(texts, dtype=object)[place]
-            order = [text for text in texts if (names[~missing] == text).any()]
+            order = [text for text in dict.fromkeys(texts) if (names[~missing] == text).any()]
         else:
             names = np.array([f"{number:g}" for number in numbers], dtype=object)
             order = [f"{number:g}" for number in np.unique(numbers[~missing])]

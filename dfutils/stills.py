@@ -17,9 +17,6 @@ FPS = 25.0
 """Frames a second that the motions are timed for."""
 
 _CANVAS = 1.2  # side of a still, in sides of a clip: room for the camera to move
-_MIRROR = np.r_[
-    16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40, 54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1
-]  # which landmark each becomes in a mirror
 _N_MOTIONS = 13
 
 
@@ -79,7 +76,7 @@ def _draw(
     goals = (np.concatenate([_reshape(points, rng), around]) - points.mean(axis=0)) @ turn.T + middle
     where = forge.thin_plate(goals, np.concatenate([points, around]), (side, side), stiffness=1e-4)
     picture = cv2.remap(photograph, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    moved = goals[:68][_MIRROR] if mirrored else goals[:68]
+    moved = goals[:68][forge.MIRROR] if mirrored else goals[:68]
     return _light(picture, rng), moved
 
 

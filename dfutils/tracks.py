@@ -94,14 +94,15 @@ def people(
     tracks: Sequence[list[Sighting]],
     stride: float,
     distance: Callable[[list[Sighting], list[Sighting]], float],
-    same_below: float = 0.6,
+    same_below: float = 0.5,
     most: int = 8,
 ) -> list[list[Sighting]]:
     """Join tracks of one person; return a list of sightings for each person, who is seen longest and largest first.
 
     Each track, the weightiest first, goes to the nearest person so far whose first track is at a `distance` below
     `same_below` and who is not in the same frame elsewhere. `distance` may be costly: it is asked only for the `most`
-    weightiest tracks, and never if there is only one; further tracks stay people of their own.
+    weightiest tracks, and never if there is only one; further tracks stay people of their own. With dlib's description of
+    faces its usual limit, 0.6, joins 3 of the 66 pairs of people in the shared clips; their nearest pair is 0.54 apart.
     """
     ordered = sorted(tracks, key=lambda track: (-weight(track, stride), track[0].index, track[0].box))
     groups: list[list[list[Sighting]]] = []

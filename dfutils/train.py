@@ -70,7 +70,7 @@ def fit(
     num_nodes: int = 1,
     strategy: str = "auto",
     threads: int = 0,
-    workers: int | None = None,
+    loader_workers: int | None = None,
     seed: int = 0,
     resume: str = "auto",
     progress: bool = True,
@@ -110,7 +110,7 @@ def fit(
         num_nodes: machines.
         strategy: Lightning's.
         threads: CPU threads; 0 leaves PyTorch's choice.
-        workers: processes that read clips ahead; None is 0 on a CPU, whose cores are better used for learning.
+        loader_workers: processes that read clips ahead; None is 0 on a CPU, whose cores are better used for learning.
         seed: of order, frames, augmentation (with the data sets' own) and dropout.
         resume: `auto` goes on from `out` if there is a run with the same settings; `never` starts again.
         progress: show a bar, and a line an epoch.
@@ -148,7 +148,7 @@ def fit(
         strategy = "ddp_find_unused_parameters_true"
     fitting = _Fitting(
         detector, train, val, out, settings, record, history, fused=precise != "16-mixed",
-        workers=(min(8, os.cpu_count() or 1) if gpu else 0) if workers is None else workers,
+        workers=(min(8, os.cpu_count() or 1) if gpu else 0) if loader_workers is None else loader_workers,
     )  # fmt: skip
     with _quiet(), _settled(threads, gpu):
         trainer = lightning.Trainer(
@@ -164,6 +164,7 @@ def fit(
             sync_batchnorm=gpu and distributed and not freeze_batchnorm,
             use_distributed_sampler=False,  # `Batches` shares clips out without duplicates
             num_sanity_val_steps=0,
+            default_root_dir=out,
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -215,8 +216,8 @@ def _earlier(out: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         history, before = saved["history"], saved["record"]
-    except Exception as error:  # whatever a broken file makes of the unpickler
-        raise InputError(f"{path} cannot be read ({error}); delete it to train from the start.") from None
+    except Exception:  # whatever a broken file makes of the unpickler
+        raise InputError(f"{path} cannot be read; delete it to train from the start.") from None
     differing = sorted(key for key in before.keys() | record.keys() if before.get(key) != record.get(key))
     if differing:
         raise InputError(

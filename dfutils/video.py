@@ -112,6 +112,17 @@ def frames(
         capture.release()
 
 
+def first_frame(path: Path | str) -> np.ndarray:
+    """Return the first frame of a video, RGB uint8 `(H, W, 3)`.
+
+    Raises:
+        VideoError: as `probe` does.
+    """
+    for _, _, frame in frames(path, max_frames=1):
+        return frame
+    raise VideoError(_no_frame(path))
+
+
 def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf: int = 18) -> None:
     """Write RGB uint8 frames `(H, W, 3)` as H.264 (yuv420p) in an MP4, whole or not at all.
 

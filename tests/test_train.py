@@ -112,7 +112,7 @@ def test_two_runs_are_equal_to_the_last_bit_and_leave_no_trace(train, val, tmp_p
     for number, detector in enumerate(detectors):
         torch.manual_seed(100 + number)
         state = torch.get_rng_state()
-        histories.append(run(detector, train, val, tmp_path / str(number), workers=number))
+        histories.append(run(detector, train, val, tmp_path / str(number), loader_workers=number))
         assert torch.equal(torch.get_rng_state(), state)
         assert not torch.are_deterministic_algorithms_enabled()
     assert same_weights(*detectors)
@@ -216,7 +216,7 @@ def test_a_broken_strip_is_one_sentence(strips, val, tmp_path, workers):
     train = ClipDataset(rows(0, 8), tmp_path, face_size=SIZE, frames_per_video=FRAMES, train=True)
     (tmp_path / "v03.png").write_bytes(b"")
     with pytest.raises(InputError) as caught:
-        run(Detector(**TINY), train, val, tmp_path / "run", workers=workers)
+        run(Detector(**TINY), train, val, tmp_path / "run", loader_workers=workers)
     assert str(caught.value).startswith("The strip ")
     assert "\n" not in str(caught.value)
 

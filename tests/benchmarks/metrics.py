@@ -119,10 +119,10 @@ def main() -> None:
     timed("  all figures of their 50,000 frames", lambda: metrics.summary(*frames[:2], groups=frames[2]))
 
     print(f"\nshare of 95% intervals that hold the truth, {options.repetitions} repetitions")
-    print(" " * 20 + "".join(f"{population.name:>14}" for population in POPULATIONS))
+    print(" " * 20 + "".join(f"{name:>14}" for name in [*(population.name for population in POPULATIONS), "all"]))
     table = np.stack([holds(population, options.repetitions, options.resamples) for population in POPULATIONS], axis=1)
     for name, row in zip(intervals.NAMES, table, strict=True):
-        print(f"{name:20}" + "".join(f"{share:14.3f}" for share in row))
+        print(f"{name:20}" + "".join(f"{share:14.3f}" for share in [*row, row.mean()]))
     for metric in ("roc_auc", "balanced_accuracy"):
         share = holds_difference(metric, options.repetitions, options.resamples)
         print(f"paired difference of {metric}: {share:.3f}")

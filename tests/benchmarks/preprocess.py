@@ -98,9 +98,12 @@ def compare(path: Path) -> dict[str, Any]:
 def peak_memory(path: Path) -> float:
     """Return the greatest resident memory, in MiB, of a fresh process that extracts a video's faces."""
     script = (
-        "import sys, resource, cv2; cv2.setNumThreads(1); from dfutils import faces; faces.extract(sys.argv[1]);"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "print(peak / (1024 if sys.platform != 'darwin' else 1024**2))"
+        "import sys, resource, pathlib, cv2; from dfutils import faces;"
+        "cv2.setNumThreads(1); faces.extract(sys.argv[1]);"
+        "status = pathlib.Path('/proc/self/status');"  # ru_maxrss holds the parent's peak, too, on Linux
+        "lines = status.read_text().splitlines() if status.exists() else [];"
+        "peak = [int(line.split()[1]) / 1024 for line in lines if line.startswith('VmHWM')];"
+        "print(peak[0] if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)"
     )
     result = subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=True, capture_output=True)
     return float(result.stdout)
