@@ -179,8 +179,7 @@ class _Watch:
         step = max(1, round(self.stride / 15))
         open_ones = [index for index in range(0, self.n_read, step) if index not in self.looked]
         near = {index: hints for index in open_ones if (hints := self._hints(index, people))}
-        indices = sorted(near)
-        wanted = {indices[k] for k in tracks.spread(indices, most)}
+        wanted = set(tracks.between(list(near), self.looked, most))
         if wanted:
             for index, time_s, rgb in video.frames(self.path, max(wanted) + 1, wanted):
                 self._look(index, time_s, rgb, near[index], [], [])
@@ -246,17 +245,16 @@ class _Watch:
 
     def people(self) -> list[list[Sighting]]:
         """Return the sightings of each person, who is seen longest and largest first."""
-        return tracks.people(tracks.link(self.sightings, 3 * self.stride), self.stride, self._distance)
+        linked = tracks.link(self.sightings, 3 * self.stride, lambda one, other: self._distance(one, other) < 0.6)
+        return tracks.people(linked, self.stride, self._distance)
 
-    def _distance(self, one: list[Sighting], other: list[Sighting]) -> float:
+    def _distance(self, one: Sighting, other: Sighting) -> float:
         return float(np.linalg.norm(self._embedding(one) - self._embedding(other)))
 
-    def _embedding(self, track: list[Sighting]) -> np.ndarray:
-        """Describe the best face of a track."""
-        best = max(track, key=lambda sighting: (sighting.score, -sighting.index))
-        key = (best.index, best.box)
+    def _embedding(self, sighting: Sighting) -> np.ndarray:
+        key = (sighting.index, sighting.box)
         if key not in self._embeddings:
-            self._embeddings[key] = embedding(best.crop, best.landmarks)
+            self._embeddings[key] = embedding(sighting.crop, sighting.landmarks)
         return self._embeddings[key]
 
 
@@ -268,6 +266,8 @@ def _sight(
     sharpness, brightness = portrait.quality(picture)
     small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
     colours = cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).ravel() / 32**2
+    pattern = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(float)
+    pattern -= pattern.mean()
     sample = cv2.resize(rgb, (128, 128), interpolation=cv2.INTER_NEAREST)
     scene = cv2.resize(cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA).astype(float)
     flaw = ""
@@ -286,6 +286,7 @@ def _sight(
         brightness=brightness,
         pose=head_pose(points),
         colours=colours,
+        pattern=pattern / max(float(np.linalg.norm(pattern)), 1e-9),
         scene=scene,
         flaw=flaw,
     )

@@ -291,8 +291,12 @@ def thin_plate(points: np.ndarray, goals: np.ndarray, shape: tuple[int, int], st
     ys, xs = (np.arange(down) + 0.5) * height / down - 0.5, (np.arange(across) + 0.5) * width / across - 0.5
     grid = (np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2) - centre) / scale
     bent = _kernel(grid.astype(np.float32), unit.astype(np.float32)) @ weights[:n].astype(np.float32)
-    coarse = (bent + weights[n] + grid @ weights[n + 1 :]).reshape(down, across, 2).astype(np.float32)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    where = cv2.resize(bent.reshape(down, across, 2), (width, height), interpolation=cv2.INTER_CUBIC)
+    offset, slope = weights[n], weights[n + 1 :] / scale
+    x, y = (np.arange(side, dtype=np.float32)[:, None] for side in (width, height))
+    where += (x * slope[0].astype(np.float32))[None] + (y * slope[1].astype(np.float32))[:, None]
+    where += (offset - centre @ slope).astype(np.float32)
+    return where
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:

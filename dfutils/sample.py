@@ -432,8 +432,8 @@ def _state(out: Path, name: str) -> tuple[str, str]:
     if not len(points):
         return "unreadable", reason
     count = int(np.isfinite(points).all(axis=(1, 2)).sum())
-    if count < _LEAST_FACES:
-        return "no_face", f"a face is seen in {count} of {len(points)} frames, {_LEAST_FACES} are needed"
+    if count < min(_LEAST_FACES, len(points)):
+        return "no_face", f"a face is seen in {count} of {len(points)} frames; {_LEAST_FACES} are needed"
     return "ok", ""
 
 

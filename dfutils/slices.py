@@ -81,7 +81,7 @@ def _slices(values: pd.Series, bins: int) -> tuple[np.ndarray, list[str]]:
         if len(np.unique(numbers[~missing])) > bins:
             edges = np.unique(np.quantile(numbers[~missing], np.linspace(0, 1, bins + 1)))
             place = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
-            texts = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
+            texts = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
             names = np.array(texts, dtype=object)[place]
             order = [text for text in dict.fromkeys(texts) if (names[~missing] == text).any()]
         else:

@@ -23,6 +23,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
@@ -232,6 +233,8 @@ def _run(trainer: lightning.Trainer, fitting: "_Fitting", checkpoint: Path | Non
     interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(fitting, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    except SIGTERMException:  # the machine wants this process to end
+        raise
     except SystemExit:  # Lightning exits on Ctrl-C and switches the signal off
         signal.signal(signal.SIGINT, interrupt)
         raise KeyboardInterrupt from None

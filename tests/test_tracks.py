@@ -1,5 +1,7 @@
 """Which faces belong to one person: geometry, colours, cuts, recognition; and even choices."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,17 +12,30 @@ from dfutils.tracks import Sighting
 
 
 def sighting(index: int, x: float = 100, side: float = 80, colour: int = 0, scene: float = 0) -> Sighting:
-    colours = np.zeros(8)
-    colours[colour] = 1
+    """Return a face of one colour, whose pattern goes with the colour."""
+    colours, pattern = np.zeros(8), np.zeros(8)
+    colours[colour] = pattern[colour] = 1
     return Sighting(
         index, index / 25, (x, 50, side, side), 1.0, np.zeros((4, 4, 3), np.uint8), np.zeros((68, 2)), 9.0, 9.0,
-        (0, 0, 0), colours, np.full((4, 4), float(scene)),
+        (0, 0, 0), colours, pattern, np.full((4, 4), float(scene)),
     )  # fmt: skip
 
 
-def by_colour(one: list[Sighting], other: list[Sighting]) -> float:
+def changed(of: Sighting, **values: Any) -> Sighting:
+    return Sighting(**{**vars(of), **values})
+
+
+def by_colour(one: Sighting, other: Sighting) -> float:
     """Recognise people by colour."""
-    return 0.3 if one[0].colours.argmax() == other[0].colours.argmax() else 0.9
+    return 0.3 if one.colours.argmax() == other.colours.argmax() else 0.9
+
+
+def by_place(one: Sighting, other: Sighting) -> float:
+    return 0.0 if one.box[0] == other.box[0] else 1.0
+
+
+def never(one: Sighting, other: Sighting) -> bool:
+    raise AssertionError("asked to recognise somebody")
 
 
 def test_overlap_of_known_boxes():
@@ -32,29 +47,36 @@ def test_overlap_of_known_boxes():
 
 def test_a_moving_face_is_one_track():
     moving = [sighting(10 * k, x=100 + 30 * k) for k in range(8)]
-    assert tracks.link(moving[::-1], 40) == [moving]
+    assert tracks.link(moving[::-1], 40, never) == [moving]
 
 
 @pytest.mark.parametrize("change", [{"x": 300}, {"side": 200}, {"colour": 1}])
 def test_a_jump_ends_a_track(change):
-    assert len(tracks.link([sighting(0), sighting(10), sighting(20, **change)], 40)) == 2
+    assert len(tracks.link([sighting(0), sighting(10), sighting(20, **change)], 40, never)) == 2
 
 
-def test_a_cut_asks_for_more_likeness():
-    half = np.array([0.7, 0.3, 0, 0, 0, 0, 0, 0])
-    alike = Sighting(**{**vars(sighting(10)), "colours": half})
-    assert tracks.continues(sighting(0), alike)
-    assert not tracks.continues(sighting(0, scene=90), alike)
-    assert tracks.continues(sighting(0, scene=90), sighting(10))
+def test_after_a_change_of_scene_open_cases_are_recognised():
+    similar = np.array([0.7, 0.3, 0, 0, 0, 0, 0, 0])
+    still = changed(sighting(10), colours=similar, pattern=np.eye(8)[1])
+    cut = changed(still, scene=np.full((4, 4), 90.0))
+    assert len(tracks.link([sighting(0), still], 40, never)) == 1
+    assert len(tracks.link([sighting(0), cut], 40, lambda one, other: True)) == 1
+    assert len(tracks.link([sighting(0), cut], 40, lambda one, other: False)) == 2
+    assert len(tracks.link([sighting(0), sighting(10, scene=90)], 40, never)) == 1  # the same face, another light
+
+
+def test_one_odd_frame_does_not_end_a_track():
+    odd = sighting(10, colour=1)
+    assert [len(track) for track in tracks.link([sighting(0), odd, sighting(20)], 40, never)] == [2, 1]
 
 
 def test_a_long_absence_ends_a_track():
-    assert len(tracks.link([sighting(0), sighting(60)], 40)) == 2
+    assert len(tracks.link([sighting(0), sighting(60)], 40, never)) == 2
 
 
 def test_two_faces_side_by_side_never_mix():
     both = [s for k in range(5) for s in (sighting(k, x=100 + 5 * k), sighting(k, x=180 - 5 * k))]
-    found = tracks.link(both, 10)
+    found = tracks.link(both, 10, never)
     assert sorted(len(track) for track in found) == [5, 5]
     for track in found:
         assert len({s.index for s in track}) == len(track)
@@ -64,9 +86,8 @@ def test_longest_and_largest_wins():
     small_long = [sighting(k, x=100, side=40) for k in range(0, 100, 10)]
     large_short = [sighting(k, x=500, side=150) for k in range(0, 20, 10)]
     large = [sighting(k, x=500, side=60) for k in range(0, 100, 10)]
-    never = lambda a, b: 1.0  # noqa: E731
-    assert tracks.people([small_long, large_short], 10, never)[0] == small_long
-    assert tracks.people([small_long, large], 10, never)[0] == large
+    assert tracks.people([small_long, large_short], 10, by_place)[0] == small_long
+    assert tracks.people([small_long, large], 10, by_place)[0] == large
 
 
 def test_looking_often_is_no_weight():
@@ -89,9 +110,6 @@ def test_twins_in_one_frame_are_two():
 
 
 def test_one_track_needs_no_recognition():
-    def never(one, other):
-        raise AssertionError("asked")
-
     one = [sighting(0)]
     assert tracks.people([one], 10, never) == [one]
     assert tracks.people([], 10, never) == []
@@ -119,6 +137,25 @@ def test_spread_is_even_ascending_and_whole(indices, count):
     assert chosen == sorted(set(chosen)) and chosen[-1] < len(ordered)
     if count > 1:
         assert chosen[0] == 0 and chosen[-1] == len(ordered) - 1
+
+
+@given(st.sets(st.integers(0, 200), min_size=1), st.integers(1, 10))
+def test_no_choice_is_more_even(indices, count):
+    ordered = sorted(indices)
+    chosen = [ordered[k] for k in tracks.spread(ordered, count)]
+    if 1 < len(chosen) < len(ordered):
+        least = min(np.diff(chosen))
+        reach, position = 1, ordered[0]
+        for index in ordered:  # the most that fit with a larger gap
+            if index >= position + least + 1:
+                reach, position = reach + 1, index
+        assert reach < count
+
+
+def test_between_fills_the_largest_gaps_first():
+    assert tracks.between(range(100), {0, 40, 99}, 1) == [69]
+    assert tracks.between(range(100), {0, 40, 99}, 2) == [20, 69]
+    assert tracks.between([5, 6], {1}, 5) == [5, 6] and tracks.between([], {1}, 5) == []
 
 
 def test_spread_of_a_full_grid_is_exactly_even():
