@@ -27,7 +27,9 @@ run: env
 
 test: env
 	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks/
+	rm -rf build/notebooks
+	DFUTILS_HOME=$(CURDIR)/build/notebooks DFUTILS_BATCH=1 \
+		$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks/
 
 lint: env
 	$(BIN)/ruff check .

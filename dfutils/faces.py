@@ -243,9 +243,16 @@ class _Watch:
         self.sightings += seen
         return seen
 
-    def people(self) -> list[list[Sighting]]:
-        """Return the sightings of each person, who is seen longest and largest first."""
-        linked = tracks.link(self.sightings, 3 * self.stride, lambda one, other: self._distance(one, other) < 0.6)
+    def people(self, trusting: bool = False) -> list[list[Sighting]]:
+        """Return the sightings of each person, who is seen longest and largest first.
+
+        If `trusting`, a face that takes the place of another one is that of the same person unless it surely is not.
+        """
+
+        def recognised(one: Sighting, other: Sighting) -> bool:
+            return trusting or self._distance(one, other) < 0.6
+
+        linked = tracks.link(self.sightings, 3 * self.stride, recognised)
         return tracks.people(linked, self.stride, self._distance)
 
     def _distance(self, one: Sighting, other: Sighting) -> float:
@@ -321,17 +328,25 @@ def _watch(path: Path | str, wish: _Wish, everyone: bool) -> tuple[_Watch, list[
     watch.first_round(everyone)
     if not watch.sightings:
         watch.rescue()
-    people = watch.people()
     for generosity in (2, 5, 15):
-        short = {k: wish.frames_per_video - len(_valid(person)) for k, person in enumerate(people)}
-        short = {k: lack for k, lack in short.items() if lack > 0 and (len(people[k]) > 1 if everyone else k == 0)}
+        # Recognising faces is dear: it waits until there are faces enough.
+        people = watch.people(trusting=True)
+        if not _lack(people, wish, everyone):
+            people = watch.people()
+        lack = _lack(people, wish, everyone)
         before = len(watch.looked)
-        if short:
-            watch.next_round([people[k] for k in short], generosity * max(short.values()))
+        if lack:
+            watch.next_round([people[k] for k in lack], generosity * max(lack.values()))
         if len(watch.looked) == before:
             break
-        people = watch.people()
-    return watch, people
+    return watch, watch.people()
+
+
+def _lack(people: list[list[Sighting]], wish: _Wish, everyone: bool) -> dict[int, int]:
+    """Return how many valid faces the first person, or each who is seen twice, lacks, if any."""
+    asked = [k for k, person in enumerate(people) if (len(person) > 1 if everyone else k == 0)]
+    lack = {k: wish.frames_per_video - len(_valid(people[k])) for k in asked}
+    return {k: count for k, count in lack.items() if count > 0}
 
 
 def _clip(watch: _Watch, person: list[Sighting], people: list[list[Sighting]]) -> FaceClip:

@@ -296,7 +296,8 @@ def reliability(labels: np.ndarray, scores: np.ndarray, *, confidence: float = 0
         n, fakes = int(inside.sum()), int(labels[inside].sum())
         low, high = intervals.wilson(fakes, n, confidence)
         rows.append([k / intervals.BINS, (k + 1) / intervals.BINS, n, scores[inside].mean(), fakes / n, low, high])
-    return pd.DataFrame(rows, columns=["left", "right", "n", "mean_score", "share_fake", "low", "high"])
+    columns = ["left", "right", "n", "mean_score", "share_fake", "low", "high"]
+    return pd.DataFrame(rows, columns=columns, dtype=float).astype({"n": int})
 
 
 # --- the predictions table: which videos count, and where the errors are ---

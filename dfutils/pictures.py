@@ -1,4 +1,7 @@
-"""Pictures out of videos: frames beside each other, strips of faces with their scores, whatever was taken for a face."""
+"""Pictures out of videos: frames beside each other, strips of faces with their scores, boxes that were rejected.
+
+Photographs are placed to the inch, so that a bar stands exactly below the face that it belongs to.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dfutils.canvas import COLORS, FAINT, INK, LINE, QUIET, WIDTH, new_figure, wrapped
+from dfutils.canvas import COLORS, FAINT, INK, LINE, QUIET, TITLE, WIDTH, new_figure, wrapped
 
 _EDGE, _GAP = 0.06, 0.08  # inches
 _SMALL, _SMALL_LINE = 9.5, 0.165  # points of a caption, inches of its line
@@ -81,7 +84,7 @@ def strip(
     for values in (scores, times):
         if values is not None and len(values) != count:
             raise ValueError(f"{count} crops, but {len(values)} scores or times")
-    columns = min(max(count, 5), 10)
+    columns = min(max(count, 5), 10)  # so that a few crops do not fill the page
     rows = [np.arange(start, min(start + columns, count)) for start in range(0, count, columns)]
     crop = (6.8 - 2 * _EDGE) / columns
     bars, written = 0.75 * (scores is not None), 0.2 * (times is not None)
@@ -120,13 +123,16 @@ def _bars(axes: Axes, scores: np.ndarray, threshold: float) -> None:
 @contextmanager
 def _sheet(width: float, height: float, title: str) -> Iterator[tuple[Figure, float]]:
     """Give a figure that holds photographs, and how many inches from its top they begin. Places are counted by hand."""
-    with new_figure(width, height + 2 * _EDGE, title) as figure:
+    with new_figure(width, max(height, 0.3) + _EDGE, title) as figure:
         figure.set_layout_engine("none")
         figure.photographs = True
         text = wrapped(title, width)
         if text:
-            figure.suptitle(text, y=1 - 0.03 / figure.get_figheight(), va="top")
-        yield figure, _EDGE + LINE * (text.count("\n") + 1 if text else 0)
+            figure.suptitle(text, y=1 - 0.04 / figure.get_figheight(), va="top", **TITLE)
+        lines = text.count("\n") + 1 if text else 0
+        if height == 0:
+            _write(figure, _EDGE, LINE * lines + _EDGE, "no pictures")
+        yield figure, _EDGE + LINE * lines
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str)
             title = f"{names[best][0]} alone tells fake from real with AUC {known[best]:.2f}: a possible shortcut"
     with new_figure(WIDTH, 4.6, title) as figure:
         for axes, (name, (text, unit)) in zip(panels(figure, len(names), 2), names.items(), strict=True):
-            medians = _histograms(axes, labels, values[name])
+            medians = _histograms(axes, labels, values[name], stretched=name in ("kbits", "sharpness"))
             axes.set(title=text, xlabel=unit)
             figure.alt += f" {text} in {unit}: {medians}."
         axes = figure.axes
@@ -130,8 +130,11 @@ def _told_apart(labels: np.ndarray, values: np.ndarray) -> float | None:
     return max(auc, 1 - auc)
 
 
-def _histograms(axes: Axes, labels: np.ndarray, values: np.ndarray) -> str:
-    """Draw both classes as shares of their own number, and return their medians in words."""
+def _histograms(axes: Axes, labels: np.ndarray, values: np.ndarray, *, stretched: bool) -> str:
+    """Draw both classes as shares of their own number, and return their medians in words.
+
+    `stretched`: on a logarithmic axis where values differ by more than ten times.
+    """
     known = values[np.isfinite(values)]
     if len(known) == 0:
         axes.text(0.5, 0.5, "unknown", ha="center", va="center", color=QUIET, transform=axes.transAxes)
@@ -139,7 +142,7 @@ def _histograms(axes: Axes, labels: np.ndarray, values: np.ndarray) -> str:
         return "unknown"
     if len(np.unique(known)) <= 6:
         return _few_values(axes, labels, values)
-    wide = known.min() > 0 and known.max() / known.min() > 30
+    wide = stretched and known.min() > 0 and known.max() / known.min() > 10
     if wide:
         edges = np.geomspace(known.min(), known.max() * 1.0001, 25)
         axes.set_xscale("log")
@@ -205,8 +208,11 @@ def curves(history: pd.DataFrame) -> Figure:
         for axes in (loss, rates):
             axes.axvline(best["epoch"], color=GOOD, linewidth=1.5, zorder=0)
         loss.plot(best["epoch"], best["val_loss"], "o", color=GOOD, markersize=8, label="kept")
-        loss.set(ylabel="cross-entropy loss", ylim=(0, None))
-        rates.set(xlabel="epoch", ylabel="accuracy, AUC")
+        most = np.nanmax(history[["train_loss", "val_loss"]].to_numpy(dtype=float))
+        loss.set(ylabel="cross-entropy loss", ylim=(0, 1.1 * most))
+        ends = history["epoch"].min() - 0.5, history["epoch"].max() + 0.5
+        rates.set(xlabel="epoch", ylabel="accuracy, AUC", xlim=ends)
+        rates.margins(y=0.1)
         rates.xaxis.set_major_locator(MaxNLocator(10, integer=True))
         in_percent(rates, "y")
         for axes in (loss, rates):
@@ -326,9 +332,7 @@ def roc_pr(
     auc, called = roc_auc_score(labels, scores), scores >= threshold
     recall, alarm = called[labels == 1].mean(), called[labels == 0].mean()
     precision = labels[called].mean() if called.any() else None
-    title = (
-        f"ROC AUC {auc:.3f}; at {threshold:.2f}, the dot, {recall:.0%} of fakes caught, {alarm:.0%} of reals accused"
-    )
+    title = f"ROC AUC {auc:.3f}; at the dot {recall:.0%} of fakes caught, {alarm:.0%} of reals accused"
     rate, sensitivity, _ = roc_curve(labels, scores, drop_intermediate=False)
     precisions, recalls, _ = precision_recall_curve(labels, scores)
     with new_figure(6.8, 3.2, title) as figure:
@@ -361,7 +365,8 @@ def roc_pr(
         left.text(0.97, 0.04, f"{len(labels):,} {unit}", ha="right", color=QUIET, fontsize=10)
         average = metrics.summary(labels, scores, resamples=2)["average_precision"]["value"]
         figure.alt += (
-            f" ROC curve and precision-recall curve over {len(labels)} {unit}; average precision {average:.3f}."
+            f" ROC curve and precision-recall curve over {len(labels)} {unit}, with a dot at the threshold in use, "
+            f"{threshold:.2f}; average precision {average:.3f}."
         )
     return figure
 
@@ -405,7 +410,9 @@ def reliability(
     if calibrated is not None:
         series = [("before temperature", scores, QUIET, "o"), ("after temperature", calibrated, GOOD, "s")]
     tables = [metrics.reliability(labels, values) for _, values, _, _ in series]
-    errors = [(table["n"] * (table["mean_score"] - table["share_fake"]).abs()).sum() / len(labels) for table in tables]
+    errors = [
+        (table["n"] * (table["mean_score"] - table["share_fake"]).abs()).sum() / max(len(labels), 1) for table in tables
+    ]
     title = f"On average a score is {errors[0]:.2f} off the share of fakes"
     if calibrated is not None:
         title = f"Temperature takes the calibration error from {errors[0]:.2f} to {errors[1]:.2f}"
@@ -478,6 +485,7 @@ def slices(table: pd.DataFrame, title: str | None = None) -> Figure:
         for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
             if isinstance(row, str):
                 tick.set(fontweight="bold", color=QUIET)
+        axes.tick_params(axis="y", pad=9)  # room for a dot at 0
         in_percent(axes, "x")
         axes.grid(axis="y", visible=False)
     return figure
@@ -490,7 +498,7 @@ def _outstanding(table: pd.DataFrame) -> str:
     sure = table[(table["p_holm"] < 0.05) & (table["errors"] > 0)]
     if len(sure) == 0:
         return "No slice stands out from the others more than chance allows"
-    worst = sure.loc[sure["error_rate"].idxmax()]
+    worst = sure.iloc[int(sure["error_rate"].to_numpy(dtype=float).argmax())]
     name = worst["slice"]
     if "property" in worst:
         name = f"{_PROPERTIES.get(worst['property'], worst['property'].replace('_', ' '))} {name}"

@@ -121,9 +121,9 @@ def people(
 
     Each track, the weightiest first, goes to the nearest person so far whose best face (that of the highest score) is
     at a `distance` below `same_below` from its own, and who is not in the same frame elsewhere. `distance` may be
-    costly: it is asked only for the `most` weightiest tracks, and never if there is only one; further tracks stay people
-    of their own. With dlib's description of faces its usual limit, 0.6, joins 3 of the 66 pairs of people in the shared
-    clips, of which the nearest is 0.54 apart.
+    costly: it is asked only for the `most` weightiest tracks, and never if there is only one; further tracks stay
+    people of their own. With dlib's description of faces its usual limit, 0.6, joins 3 of the 66 pairs of people in the
+    shared clips, of which the nearest is 0.54 apart.
     """
     ordered = sorted(tracks, key=lambda track: (-weight(track, stride), track[0].index, track[0].box))
     groups: list[list[list[Sighting]]] = []

@@ -1,6 +1,5 @@
 """Faces in pictures, and in videos made of two photographs: one person a strip, cuts, small faces, bad videos."""
 
-import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -340,8 +339,8 @@ def test_no_torch_is_loaded():
 def test_an_edited_real_video_keeps_to_the_singer(clips_dir):
     clip = faces.extract(clips_dir / "short_hamilton_clip.mp4")
     assert clip.status == "ok" and len(clip.frames) == 10 and clip.indices.min() >= 82
-    good = [faces.embedding(clip.frames[k], clip.landmarks[k]) for k in np.argsort(-clip.scores)[:3]]
-    assert max(np.linalg.norm(a - b) for a, b in itertools.combinations(good, 2)) < 0.6
+    best, *others = [faces.embedding(clip.frames[k], clip.landmarks[k]) for k in np.argsort(-clip.scores)[:5]]
+    assert np.median([np.linalg.norm(best - other) for other in others]) < 0.6
 
 
 @pytest.mark.parametrize("name", ["d18", "d12"])

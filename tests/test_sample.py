@@ -11,7 +11,7 @@ from dfutils import datasets, faces, forge, sample, stills, video
 from dfutils.errors import InputError
 from dfutils.files import file_digest
 
-TINY = {"variants": 4, "frames": 12, "size": 192}
+TINY = {"variants": 4, "frames": 6, "size": 256}
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -58,16 +58,16 @@ def test_variants_lend_their_faces_to_one_other_only(table):
 
 
 def test_no_container_fact_tells_fakes(table):
-    assert (table["width"] == 192).all()
-    assert (table["height"] == 192).all()
-    assert (table["n_frames"] == 12).all()
+    assert (table["width"] == 256).all()
+    assert (table["height"] == 256).all()
+    assert (table["n_frames"] == 6).all()
     assert (table["fps"] == 25).all()
     assert table["codec"].nunique() == 1
 
 
 def test_dlib_finds_the_faces(made, table):
     found = [bool(faces.detect(frame)) for path in table["path"] for _, _, frame in video.frames(made / path)]
-    assert len(found) == 16 * 12
+    assert len(found) == 16 * 6
     assert np.mean(found) >= 0.95
 
 
@@ -75,7 +75,7 @@ def test_masks_show_where_a_fake_differs_from_its_source(made, table):
     real = dict(zip(table["video_id"], table["path"], strict=True))
     for row in table[table["label"] == 1].itertuples():
         masks = sample.load_masks(made, row.path)
-        assert masks.shape == (12, 64, 64)
+        assert masks.shape == (6, 64, 64)
         assert masks.dtype == np.uint8
         pairs = zip(video.frames(made / row.path), video.frames(made / real[row.source_video]), masks, strict=True)
         for (_, _, fake), (_, _, source), mask in pairs:
@@ -131,7 +131,7 @@ def test_a_finished_sample_is_not_made_again(made, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == before
 
 
-@pytest.mark.parametrize("change", [{"seed": 5}, {"frames": 13}, {"variants": 6}, {"size": 194}])
+@pytest.mark.parametrize("change", [{"seed": 5}, {"frames": 7}, {"variants": 6}, {"size": 258}])
 def test_other_parameters_need_another_folder(made, change):
     before = digests(made)
     with pytest.raises(InputError, match="delete that folder, or choose another dataset name"):
@@ -187,7 +187,7 @@ def own(made, tmp_path_factory):
     for name, clip in zip(names, sorted((made / "real").iterdir()), strict=False):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(clip, root / name)
-    noise = np.random.default_rng(0).integers(0, 255, (12, 120, 160, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (6, 120, 160, 3), np.uint8)
     video.write(root / "noise.mp4", noise)
     (root / "text.mp4").write_text("no video")
     (root / ".hidden.mp4").write_text("no video either")
@@ -250,10 +250,10 @@ def test_forging_goes_on_where_it_was_stopped(own, forged, tmp_path):
 
 
 def test_only_wanted_methods_and_frames_are_used(own, tmp_path):
-    summary = forge_folder(own, tmp_path / "out", methods=["paste"], max_frames=5)
+    summary = forge_folder(own, tmp_path / "out", methods=["paste"], max_frames=3)
     assert list(summary["fakes"]) == [1, 1, 0, 0, 0]
     assert [path.name for path in (tmp_path / "out/fake").iterdir()] == ["paste"]
-    assert all(len(list(video.frames(path))) == 5 for path in (tmp_path / "out").glob("*/**/*.mp4"))
+    assert all(len(list(video.frames(path))) == 3 for path in (tmp_path / "out").glob("*/**/*.mp4"))
 
 
 def test_a_changed_folder_is_not_mixed_with_the_old(own, forged, tmp_path):
@@ -285,7 +285,7 @@ def test_real_people_are_forged_in_place(clips_dir, tmp_path):
     for name in ("d18.mp4", "d19.mp4"):
         shutil.copy(clips_dir / name, tmp_path)
     out = tmp_path.parent / f"{tmp_path.name}_out"
-    summary = forge_folder(tmp_path, out, max_frames=12)
+    summary = forge_folder(tmp_path, out, max_frames=6)
     assert list(summary["fakes"]) == [4, 4]
     for path in sorted(out.glob("fake/*/*.mp4")):
         source = out / "real" / f"{path.stem.partition('__')[0]}.mp4"
