@@ -272,7 +272,8 @@ def _sight(
     picture, in_crop = crop(rgb, box, points, wish.face_size, wish.face_margin, wish.align)
     sharpness, brightness = portrait.quality(picture)
     small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
-    colours = cv2.calcHist([small], [0, 1, 2], None, [6, 6, 6], [0, 256] * 3).ravel() / 32**2
+    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
+    colours = cv2.calcHist([lab], [0, 1, 2], None, [6, 16, 16], [0, 256] * 3).ravel() / 32**2
     pattern = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(float)
     pattern -= pattern.mean()
     sample = cv2.resize(rgb, (128, 128), interpolation=cv2.INTER_NEAREST)

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from dfutils import metrics
@@ -146,7 +146,9 @@ def _histograms(axes: Axes, labels: np.ndarray, values: np.ndarray, *, stretched
     if wide:
         edges = np.geomspace(known.min(), known.max() * 1.0001, 25)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if known.max() / known.min() > 60 else (1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         edges = np.histogram_bin_edges(known, bins=24)
     medians = []
@@ -213,7 +215,7 @@ def curves(history: pd.DataFrame) -> Figure:
         ends = history["epoch"].min() - 0.5, history["epoch"].max() + 0.5
         rates.set(xlabel="epoch", ylabel="accuracy, AUC", xlim=ends)
         rates.margins(y=0.1)
-        rates.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        rates.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
         in_percent(rates, "y")
         for axes in (loss, rates):
             axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -332,7 +334,7 @@ def roc_pr(
     auc, called = roc_auc_score(labels, scores), scores >= threshold
     recall, alarm = called[labels == 1].mean(), called[labels == 0].mean()
     precision = labels[called].mean() if called.any() else None
-    title = f"ROC AUC {auc:.3f}; at the dot {recall:.0%} of fakes caught, {alarm:.0%} of reals accused"
+    title = f"ROC AUC {auc:.3f}; {recall:.0%} of fakes caught, {alarm:.0%} of reals accused (dot)"
     rate, sensitivity, _ = roc_curve(labels, scores, drop_intermediate=False)
     precisions, recalls, _ = precision_recall_curve(labels, scores)
     with new_figure(6.8, 3.2, title) as figure:

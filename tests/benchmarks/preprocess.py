@@ -57,21 +57,21 @@ def family(path: Path) -> tuple[list[np.ndarray], dict[int, list[faces.Box]]]:
     return [crops[indices[k]] for k in tracks.spread(indices, CROPS)], found
 
 
-def timed(function: Callable[[Path], Any], path: Path, repeats: int) -> tuple[float, Any]:
-    """Return the least CPU time of some runs, and the result."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = function(path)
-        times.append(time.process_time() - start)
-    return min(times), result
+def timed(functions: list[Callable[[Path], Any]], path: Path, repeats: int) -> list[tuple[float, Any]]:
+    """Return the least CPU time of some runs, and the result, of each function; they take turns."""
+    times, results = np.empty((repeats, len(functions))), [None] * len(functions)
+    for k in range(repeats):
+        for f, function in enumerate(functions):
+            start = time.process_time()
+            results[f] = function(path)
+            times[k, f] = time.process_time() - start
+    return list(zip(times.min(axis=0), results, strict=True))
 
 
 def compare(path: Path) -> dict[str, Any]:
     """Return a row of the table."""
-    plain_s, _ = timed(read, path, 3)
-    ours_s, clip = timed(faces.extract, path, 3)
-    family_s, (crops, found) = timed(family, path, 1)
+    (plain_s, _), (ours_s, clip) = timed([read, faces.extract], path, 5)
+    [(family_s, (crops, found))] = timed([family], path, 1)
     best = [
         max((tracks.overlap(box, other) for other in found[int(index)]), default=np.nan)
         for index, box in zip(clip.indices, clip.boxes, strict=True)
