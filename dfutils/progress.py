@@ -18,6 +18,12 @@ BATCH = "DFUTILS_BATCH"
 def bar(items: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it") -> tqdm:
     """Return a tqdm bar over `items` (or one to be moved by hand) with rate and remaining time."""
     kind: type[tqdm] = tqdm
-    if "ipykernel" in sys.modules and not os.environ.get(BATCH):
+    if _in_notebook() and not os.environ.get(BATCH):
         from tqdm.notebook import tqdm as kind
     return kind(items, total=total, desc=desc, unit=unit, mininterval=0.3, dynamic_ncols=True, leave=False)
+
+
+def _in_notebook() -> bool:
+    """Whether this process is a notebook's kernel; asked of IPython, if it is loaded at all."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
