@@ -69,7 +69,7 @@ class Params(BaseModel):
     align: bool = Field(False, description="turn crops so that the eyes are level")
     min_face_score: float = Field(0.0, ge=-2.0, le=5.0, description="least score of dlib's detector for a valid face")
     min_face_px: int = Field(32, ge=8, le=2000, description="least side of a valid face in source pixels")
-    min_sharpness: float = Field(0.0, ge=0.0, description="least variance of the Laplacian of a valid face crop")
+    min_sharpness: float = Field(3.0, ge=0.0, description="least variance of the Laplacian of a valid face crop")
     split_policy: Literal["official", "identity", "source", "random"] = Field(
         "identity", description="what never stands in two splits (random leaks, and the report says so)"
     )
