@@ -323,7 +323,8 @@ def _mask(points: np.ndarray, shape: tuple[int, ...], plan: _Plan) -> np.ndarray
     mask[[0, 1, -1, -2]] = 0
     mask[:, [0, 1, -1, -2]] = 0
     soft = mask.astype(np.float32) / 255
-    return cv2.GaussianBlur(soft, (0, 0), max(plan.feather * size, 0.5)) if plan.feather else soft
+    # the weights of the blur may add up to a hair more than 1
+    return np.minimum(cv2.GaussianBlur(soft, (0, 0), max(plan.feather * size, 0.5)), 1) if plan.feather else soft
 
 
 def _colours(picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
