@@ -1,8 +1,9 @@
-"""Face strips become tensors, and training clips are disturbed on the way.
+"""Face strips become tensors; on the way training clips are disturbed, and some real ones become fakes.
 
 A clip is the row of face crops of one video (or of one person in it). Every random draw, of the order of an epoch, of
-the frames taken and of each disturbance, is a function of the seed, the epoch and the video, never of how far some
-generator has got: a resumed run sees what an unbroken one would have seen, with any number of loader processes.
+the frames taken, of each disturbance and of each self-blended fake, is a function of the seed, the epoch and the video,
+never of how far some generator has got: a resumed run sees what an unbroken one would have seen, with any number of
+loader processes.
 """
 
 import hashlib
@@ -10,24 +11,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as vision
 
+from dfutils import forge
+from dfutils.augment import augment
 from dfutils.errors import InputError
 from dfutils.preprocess import load_strip
-
-_GREY = (124, 116, 104)
-"""ImageNet's mean colour, which normalisation turns into zero."""
-
-_DRAWS = (
-    "flip", "rotation", "scale", "brightness", "contrast", "saturation", "downscale", "downscale_factor", "blur",
-    "blur_sigma", "noise", "noise_sd", "jpeg", "jpeg_quality", "cutout", "cutout_w", "cutout_h", "cutout_x", "cutout_y",
-)  # fmt: skip
 
 
 class Batch(NamedTuple):
@@ -78,6 +70,8 @@ class ClipDataset(Dataset):
         train: bool = False,
         seed: int = 0,
         train_frames: int = 0,
+        self_blend: float = 0.0,
+        frames_table: pd.DataFrame | None = None,
         **augmentation: float,
     ) -> None:
         """Take the clips of `table` in its order; pixels are read when they are asked for.
@@ -91,10 +85,13 @@ class ClipDataset(Dataset):
             train: disturb the clips, and take `train_frames` of each.
             seed: of all draws.
             train_frames: frames taken of a training clip, others in every epoch, in order of time; 0 takes all.
+            self_blend: probability that a real training clip becomes a fake for an epoch: its own faces, disturbed and
+                blended back (`forge.self_blend`), before any augmentation. Clips without landmarks stay real.
+            frames_table: where the landmarks are that self-blending needs, as notebook 02 writes it.
             **augmentation: strengths as `augment` names them.
 
         Raises:
-            InputError: if strips are missing.
+            InputError: if strips are missing, or no real clip has the landmarks for `self_blend`.
             TypeError: for an augmentation that `augment` does not know.
         """
         unknown = set(augmentation) - set(augment.__kwdefaults__)
@@ -118,6 +115,36 @@ class ClipDataset(Dataset):
         missing = [path for path in self.paths if not path.is_file()]
         if missing:
             raise InputError(f"{len(missing)} strips are missing, {missing[0]} first: run notebook 02 again.")
+        self.self_blend = self_blend if train else 0.0
+        self._landmarks: dict[int, np.ndarray] = {}
+        if self.self_blend and 0 in self.labels:
+            self._landmarks = self._find_landmarks(frames_table)
+
+    def _find_landmarks(self, frames_table: pd.DataFrame | None) -> dict[int, np.ndarray]:
+        """Return float32 `(T, 68, 2)` for the position of each real clip whose every frame has landmarks."""
+        wanted = {
+            clip: index
+            for index, clip in enumerate(zip(self.video_ids, self.persons, strict=True))
+            if self.labels[index] == 0
+        }
+        found = {}
+        if frames_table is not None:
+            rows = frames_table[frames_table["video_id"].isin({video_id for video_id, _ in wanted})]
+            for clip, group in rows.sort_values("position").groupby(["video_id", "person"]):
+                points = [np.asarray(row, dtype=np.float32) for row in group["landmarks"]]
+                if clip in wanted and all(row.shape == (136,) and np.isfinite(row).all() for row in points):
+                    found[wanted[clip]] = np.stack(points).reshape(-1, 68, 2)
+        if not found:
+            raise InputError(
+                f"self_blend = {self.self_blend} needs landmarks, and none of the {len(wanted)} real training clips "
+                "has them: set self_blend to 0, or run notebook 02 again."
+            )
+        return found
+
+    @property
+    def blended(self) -> float:
+        """Share of real clips that are fakes in an epoch, on average: less than `self_blend` if some lack landmarks."""
+        return self.self_blend * len(self._landmarks) / max(int((self.labels == 0).sum()), 1)
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -126,7 +153,11 @@ class ClipDataset(Dataset):
     def facts(self) -> dict[str, Any]:
         """Return the plain values that decide what the clips hold, but for the strips' pixels."""
         clips = sorted(zip(self.video_ids, self.persons, self.labels.tolist(), strict=True))
-        chosen = {} if not self.train else {"train_frames": self.train_frames, **self.augmentation}
+        chosen = (
+            {}
+            if not self.train
+            else {"train_frames": self.train_frames, "self_blend": self.self_blend, **self.augmentation}
+        )
         return {
             "face_size": self.face_size,
             "frames_per_video": self.frames_per_video,
@@ -142,8 +173,8 @@ class ClipDataset(Dataset):
         """
         return self._read(index, epoch)[0]
 
-    def _read(self, index: int, epoch: int) -> tuple[torch.Tensor, np.ndarray]:
-        """Return the frames taken of a strip, and their ascending positions in it."""
+    def _read(self, index: int, epoch: int) -> tuple[torch.Tensor, np.ndarray, int]:
+        """Return the frames taken of a strip, their ascending positions in it, and what they are: 0 real, 1 fake."""
         strip = load_strip(self.paths[index], self.face_size)
         if not len(strip):
             raise InputError(f"The strip {self.paths[index]} holds no frame: run notebook 02 again.")
@@ -152,10 +183,26 @@ class ClipDataset(Dataset):
             chosen = np.round(np.linspace(0, len(strip) - 1, self.frames_per_video)).astype(int)
         if self.train and 0 < self.train_frames < len(chosen):
             chosen = np.sort(self._stream("frames", index, epoch).permutation(chosen)[: self.train_frames])
-        frames = torch.from_numpy(strip[chosen]).permute(0, 3, 1, 2)
+        pixels, label = strip[chosen], int(self.labels[index])
+        if index in self._landmarks:
+            rng = self._stream("self_blend", index, epoch)
+            if rng.random() < self.self_blend:
+                pixels, label = self._blend(index, len(strip), pixels, chosen, rng), 1
+        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         if self.train and any(self.augmentation.values()):
             frames = augment(frames, self._stream("augment", index, epoch), **self.augmentation)
-        return frames, chosen
+        return frames, chosen, label
+
+    def _blend(
+        self, index: int, length: int, pixels: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        points = self._landmarks[index]
+        if len(points) != length:
+            raise InputError(
+                f"The strip {self.paths[index]} has {length} frames, the frames table {len(points)}: run notebook 02 "
+                "again."
+            )
+        return forge.self_blend(pixels, points[chosen], rng)[0]
 
     def _stream(self, what: str, index: int, epoch: int) -> np.random.Generator:
         return stream(self.seed, what, epoch, self.video_ids[index], self.persons[index])
@@ -163,7 +210,7 @@ class ClipDataset(Dataset):
     def __getitem__(self, key: Key) -> tuple[Key, torch.Tensor, np.ndarray, int]:
         """Return what `collate` puts into a batch."""
         epoch, index, _ = key
-        return key, *self._read(index, epoch), int(self.labels[index])
+        return key, *self._read(index, epoch)
 
 
 def collate(items: Sequence[tuple[Key, torch.Tensor, np.ndarray, int]]) -> Batch:
@@ -185,7 +232,7 @@ def collate(items: Sequence[tuple[Key, torch.Tensor, np.ndarray, int]]) -> Batch
 
 
 class Batches(Sampler[list[Key]]):
-    """The clips of each step of an epoch, every clip once, in steps of nearly equal size.
+    """The clips of each step of an epoch, every clip once (unless sampled by class), in steps of nearly equal size.
 
     Equal steps spare batch normalisation a last step of one clip. With several processes each takes its share of every
     step; where the shares are uneven, a clip that does not count fills up.
@@ -200,6 +247,7 @@ class Batches(Sampler[list[Key]]):
         seed: int = 0,
         epoch: int = 0,
         share: tuple[int, int] = (0, 1),
+        labels: np.ndarray | None = None,
     ) -> None:
         """Divide `count` clips into steps of at most `batch_size` clips a process.
 
@@ -210,8 +258,11 @@ class Batches(Sampler[list[Key]]):
             seed: of the order.
             epoch: that the first pass belongs to.
             share: this process's rank, and how many processes there are.
+            labels: if given, as many clips of each class are drawn (with `shuffle`): an epoch is as long as before,
+                but takes some clips of the larger class only, and those of the smaller one several times, each as
+                often as the others or once more.
         """
-        self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, epoch
+        self.count, self.shuffle, self.seed, self.epoch, self.labels = count, shuffle, seed, epoch, labels
         self.rank, self.world = share
         self.steps = -(-count // (batch_size * self.world))
         self.sampler = self  # where Lightning looks for `set_epoch`
@@ -226,11 +277,24 @@ class Batches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Give each step's keys."""
-        order = stream(self.seed, "order", self.epoch).permutation(self.count) if self.shuffle else range(self.count)
+        order = self._order() if self.shuffle else range(self.count)
         for step in np.array_split(np.asarray(order, dtype=int), self.steps) if self.steps else []:
             share = [Key(self.epoch, int(index), True) for index in step[self.rank :: self.world]]
             filling = -(-len(step) // self.world) - len(share)
             yield share + [Key(self.epoch, int(step[0]), False)] * filling
+
+    def _order(self) -> np.ndarray:
+        rng = stream(self.seed, "order", self.epoch)
+        classes = [] if self.labels is None else [np.flatnonzero(self.labels == label) for label in (0, 1)]
+        if len(classes) < 2 or not all(map(len, classes)):
+            return rng.permutation(self.count)
+        places = (self.count // 2, self.count - self.count // 2)
+        drawn = [
+            np.concatenate([rng.permutation(clips) for _ in range(-(-many // len(clips)))])[:many]
+            for clips, many in zip(classes, places, strict=True)
+            if many
+        ]
+        return rng.permutation(np.concatenate(drawn))
 
 
 def loader(dataset: ClipDataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
@@ -245,19 +309,35 @@ def loader(dataset: ClipDataset, batches: Batches, *, workers: int = 0, pin_memo
     )
 
 
-def class_weights(labels: np.ndarray, text: str = "balanced") -> tuple[float, float]:
+def class_weights(
+    labels: np.ndarray, text: str = "balanced", *, blended: float = 0.0, balanced_sampling: bool = False
+) -> tuple[float, float]:
     """Return the loss weights of real and fake.
+
+    `balanced` weights follow what an epoch shows on average, n / 2n_class (as in scikit-learn), not what the table
+    says: a self-blended clip counts as a fake, and with balanced sampling both classes are drawn alike, so that both
+    together never weigh a class twice.
 
     Args:
         labels: the training labels, 0 real and 1 fake.
-        text: `balanced` (n / 2n_class, as in scikit-learn), `none`, or two numbers, of real and fake: `1.0,2.5`.
+        text: `balanced`, `none`, or two numbers, of real and fake: `1.0,2.5`.
+        blended: share of the real clips that become fakes (`ClipDataset.blended`).
+        balanced_sampling: whether as many clips of each class are drawn (`Batches`).
 
     Raises:
-        InputError: if the text is none of these, or a class is missing from the labels.
+        InputError: if the text is none of these, or an epoch would not hold both classes.
     """
-    real, fake = int((labels == 0).sum()), int((labels == 1).sum())
+    real, fake = float((labels == 0).sum()), float((labels == 1).sum())
+    if balanced_sampling and real and fake:
+        real = fake = (real + fake) / 2
+    real, fake = real * (1 - blended), fake + real * blended
+    if blended >= 1:
+        raise InputError("self_blend = 1 leaves no real clip to learn from: choose a smaller share.")
     if not real or not fake:
-        raise InputError(f"Training needs real and fake videos, but its split holds {real} real and {fake} fake ones.")
+        raise InputError(
+            f"Training needs real and fake videos, but its split holds {(labels == 0).sum()} real and "
+            f"{(labels == 1).sum()} fake ones."
+        )
     if text == "balanced":
         return (real + fake) / (2 * real), (real + fake) / (2 * fake)
     if text == "none":
@@ -272,72 +352,3 @@ def class_weights(labels: np.ndarray, text: str = "balanced") -> tuple[float, fl
             "for real and fake, as in 1.0,2.5."
         )
     return weights
-
-
-def augment(
-    frames: torch.Tensor,
-    rng: np.random.Generator,
-    *,
-    flip: float = 0.0,
-    rotation: float = 0.0,
-    scale: float = 0.0,
-    color_jitter: float = 0.0,
-    downscale: float = 0.0,
-    blur: float = 0.0,
-    noise: float = 0.0,
-    jpeg: float = 0.0,
-    cutout: float = 0.0,
-) -> torch.Tensor:
-    """Return a disturbed copy of a clip; all of its frames share the draws, except the grain of the noise.
-
-    Args:
-        frames: uint8 `(T, 3, S, S)`.
-        rng: source of the draws; each argument's draw is the same whatever the other arguments are.
-        flip: probability of mirroring.
-        rotation: largest angle in degrees, to either side.
-        scale: largest change of size, as a share.
-        color_jitter: largest change of brightness, of contrast and of saturation, as a share.
-        downscale: probability of shrinking 1 to 4 times and enlarging again.
-        blur: probability of a Gaussian blur, standard deviation 0.3 to 2 pixels in a crop of 112.
-        noise: probability of Gaussian noise, standard deviation 1 to 10 of 255 grey levels.
-        jpeg: probability of JPEG compression, quality 30 to 95.
-        cutout: probability of a grey rectangle, sides 10 to 40% of the crop's.
-    """
-    # All are drawn, used or not, so that switching one on shifts no other.
-    u = dict(zip(_DRAWS, rng.random(len(_DRAWS)), strict=True))
-    size = frames.shape[-1]
-    if u["flip"] < flip:
-        frames = vision.horizontal_flip(frames)
-    if rotation or scale:
-        angle, zoom = rotation * (2 * u["rotation"] - 1), 1 + scale * (2 * u["scale"] - 1)
-        frames = vision.affine(frames, angle, [0, 0], zoom, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR)
-    if color_jitter:
-        frames = vision.adjust_brightness(frames, 1 + color_jitter * (2 * u["brightness"] - 1))
-        frames = vision.adjust_contrast(frames, 1 + color_jitter * (2 * u["contrast"] - 1))
-        frames = vision.adjust_saturation(frames, 1 + color_jitter * (2 * u["saturation"] - 1))
-    if u["downscale"] < downscale:
-        small = max(round(size / (1 + 3 * u["downscale_factor"])), 1)
-        frames = vision.resize(vision.resize(frames, [small, small], antialias=True), [size, size], antialias=True)
-    if u["blur"] < blur:
-        sigma = (0.3 + 1.7 * u["blur_sigma"]) * size / 112
-        kernel = 2 * int(np.ceil(2 * sigma)) + 1
-        frames = vision.gaussian_blur(frames, [kernel, kernel], [sigma, sigma])
-    if u["noise"] < noise:
-        grain = torch.from_numpy(rng.standard_normal(frames.shape, dtype=np.float32)) * (1 + 9 * u["noise_sd"])
-        frames = (frames + grain).round_().clamp_(0, 255).to(torch.uint8)
-    if u["jpeg"] < jpeg:
-        frames = _jpeg(frames, int(30 + 65 * u["jpeg_quality"]))
-    if u["cutout"] < cutout:
-        w, h = (max(round(size * (0.1 + 0.3 * u[side])), 1) for side in ("cutout_w", "cutout_h"))
-        x, y = int(u["cutout_x"] * (size - w + 1)), int(u["cutout_y"] * (size - h + 1))
-        grey = torch.tensor(_GREY, dtype=torch.uint8)[:, None, None].expand(3, h, w)
-        frames = vision.erase(frames, y, x, h, w, grey)
-    return frames
-
-
-def _jpeg(frames: torch.Tensor, quality: int) -> torch.Tensor:
-    """Compress and decompress each frame, by OpenCV: torchvision is giving up its codecs."""
-    bgr = [frame.permute(1, 2, 0).flip(-1).numpy() for frame in frames]
-    coded = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for picture in bgr]
-    back = np.stack([cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1] for data in coded])
-    return torch.from_numpy(back).permute(0, 3, 1, 2)

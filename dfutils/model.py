@@ -7,10 +7,8 @@ all that is needed to use it on a new video. Weights of the widely copied ResNeX
 """
 
 import copy
-import difflib
 import json
 import math
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,9 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -28,6 +24,10 @@ from dfutils.clips import Batches, ClipDataset, loader
 from dfutils.errors import InputError
 from dfutils.files import atomic, write_json
 from dfutils.progress import bar
+from dfutils.published import translate
+from dfutils.weights import fill, first_line, load_backbone, read_weights
+
+__all__ = ["FORMAT", "LABELS", "Detector", "load_backbone", "predict", "probability", "read_weights", "score"]
 
 FORMAT = 1
 """Of a detector's folder; raised when an older `load` could no longer read it."""
@@ -166,7 +166,7 @@ class Detector(nn.Module):
                 self.eval().features(torch.zeros(1, 1, 3, face_size, face_size, device=device))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise InputError(
-                f"{self.architecture['backbone']} cannot take crops of {face_size} pixels ({_first_line(error)}); "
+                f"{self.architecture['backbone']} cannot take crops of {face_size} pixels ({first_line(error)}); "
                 "choose another face_size or backbone."
             ) from None
         finally:
@@ -199,7 +199,7 @@ class Detector(nn.Module):
         folder = Path(folder)
         config = _read_config(folder)
         detector = cls(**config["architecture"])
-        _fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
+        fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
         detector.facts.update({key: config[key] for key in config if key not in ("format", "architecture", "labels")})
         return detector.eval()
 
@@ -222,24 +222,10 @@ class Detector(nn.Module):
         """
         if recurrence not in ("served", "trained"):
             raise InputError(f"recurrence = {recurrence!r} is not possible: choose served or trained.")
-        published = read_weights(path)
-        names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
-        weights = {}
-        for key, tensor in published.items():
-            first, _, rest = key.partition(".")
-            number, _, inner = rest.partition(".")
-            if first == "model" and number.isdecimal() and int(number) < len(names):
-                weights[f"backbone.{names[int(number)]}.{inner}"] = tensor
-            elif first == "linear1" and tensor.ndim and len(tensor) == 2:
-                weights[f"linear.{rest}"] = tensor.flip(0)  # fake, real → real, fake
-            else:
-                weights[key] = tensor
-        hidden = weights.get("lstm.weight_hh_l0", torch.empty(0, 2048)).shape[-1]
-        for name in ("lstm.bias_ih_l0", "lstm.bias_hh_l0"):
-            weights.setdefault(name, torch.zeros(4 * hidden))
+        weights, hidden_size = translate(read_weights(path))
         temporal = "lstm" if recurrence == "served" else "lstm_by_frame"
-        detector = cls(hidden_size=hidden, temporal=temporal)
-        _fill(detector, weights, f"{path} (as published weights of ResNeXt-50 + LSTM)")
+        detector = cls(hidden_size=hidden_size, temporal=temporal)
+        fill(detector, weights, f"{path} (as published weights of ResNeXt-50 + LSTM)")
         return detector.eval()
 
 
@@ -330,114 +316,6 @@ def probability(logit: np.ndarray | pd.Series, temperature: float = 1.0) -> np.n
     return 1 / (1 + np.exp(-np.asarray(logit, dtype=float) / temperature))
 
 
-def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module, int]:
-    """Return a torchvision classification network without its last layer, and how many features it gives a picture.
-
-    Args:
-        name: as in `torchvision.models.list_models`.
-        pretrained: `imagenet` (torchvision's best weights, fetched once into torch's cache), `none` (random weights),
-            or the path of a state dict of the network or of a detector's folder.
-
-    Raises:
-        InputError: if there is no such network, or its weights cannot be fetched or do not fit. Random weights never
-            take their place.
-    """
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "torchvision.models.list_models() lists them."
-        raise InputError(f"torchvision has no classification network {name!r}: {hint}")
-    # These two are built for training with side classifiers, and for pictures in another range.
-    special = {"aux_logits": False, "init_weights": False, "transform_input": True}
-    network = torchvision.models.get_model(name, weights=None, **(special if name in _SIDE_CLASSIFIERS else {}))
-    last, layer = [item for item in network.named_modules() if isinstance(item[1], nn.Linear | nn.Conv2d)][-1]
-    parent, _, attribute = last.rpartition(".")
-    setattr(network.get_submodule(parent), attribute, nn.Identity())
-    width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
-    if str(pretrained) != "none":
-        weights = _imagenet(name) if str(pretrained) == "imagenet" else _backbone_file(Path(pretrained))
-        dropped = (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
-        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
-        _fill(network, weights, f"The weights of {name} ({pretrained})")
-    return network, width
-
-
-_SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
-
-
-def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    try:
-        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-        raise InputError(
-            f"The ImageNet weights of {name} could not be fetched from {weights.url} ({_first_line(error)}); put that "
-            f"file at {cached}, or set pretrained to none (random weights) or to the path of a state dict or of a "
-            "detector's folder."
-        ) from None
-
-
-def _backbone_file(path: Path) -> Mapping[str, torch.Tensor]:
-    if not path.is_dir():
-        return read_weights(path)
-    _read_config(path)
-    weights = read_weights(path / "model.safetensors")
-    return {key.removeprefix("backbone."): tensor for key, tensor in weights.items() if key.startswith("backbone.")}
-
-
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return a state dict from `.safetensors`, or from what `torch.save` wrote, without ever running pickled code.
-
-    Raises:
-        InputError: if the file is missing, cut, holds code, or is no state dict.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There are no weights at {path}.")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise InputError(
-                f"{path} holds Python code, not only weights, and is not opened: running it could do anything; ask its "
-                "author for a state dict or safetensors."
-            ) from None
-        raise InputError(f"{path} is no file of weights, or is cut short; fetch it again.") from None
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is cut short or broken ({_first_line(error)}); fetch or make it again.") from None
-    for wrapper in ("state_dict", "model_state_dict"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
-        raise InputError(f"{path} holds no state dict (names and tensors).")
-    return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
-
-
-def _fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:
-    """Load weights that must fit exactly; `what` begins the sentence that says what does not."""
-    wanted = module.state_dict()
-    # Batch normalisation's step counters are missing from old files, and nothing depends on them.
-    missing = [key for key in wanted if key not in weights and not key.endswith("num_batches_tracked")]
-    findings = {
-        "lacks": missing,
-        "also holds": [key for key in weights if key not in wanted],
-        "differs in the shape of": [
-            key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
-        ],
-    }
-    said = [
-        f"{verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
-        for verb, keys in findings.items()
-        if keys
-    ]
-    if said:
-        raise InputError(f"{what} is of another architecture: it {'; '.join(said)}.")
-    module.load_state_dict(weights, strict=False)
-
-
 def _read_config(folder: Path) -> dict[str, Any]:
     """Return a detector's config.json after checking that this version can use it."""
     if not (folder / "config.json").is_file():
@@ -461,11 +339,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
         wrong = ", ".join(sorted(found ^ set(_ARCHITECTURE)))
         raise InputError(f"{folder / 'config.json'} does not describe a known architecture (see {wrong}).")
     return config
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0].rstrip(".") if text else type(error).__name__
 
 
 def _plain(value: Any) -> Any:

@@ -168,7 +168,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(strips, train, val, tmp
 
 def test_frozen_parts_do_not_move(train, val, tmp_path):
     detector, fresh = Detector(**TINY), Detector(**TINY).state_dict()
-    run(detector, train, val, tmp_path / "a", freeze_backbone_epochs=2)
+    run(detector, train, val, tmp_path / "a", freeze_epochs=2)
     state = detector.state_dict()
     assert all(torch.equal(state[key], fresh[key]) for key in state if key.startswith("backbone."))
     assert not torch.equal(state["linear.weight"], fresh["linear.weight"])

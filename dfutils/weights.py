@@ -1,0 +1,129 @@
+"""Weights from files and from torchvision: state dicts read without running code, and laid only into what they fit."""
+
+import difflib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from dfutils.errors import InputError
+
+
+def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module, int]:
+    """Return a torchvision classification network without its last layer, and how many features it gives a picture.
+
+    Args:
+        name: as in `torchvision.models.list_models`.
+        pretrained: `imagenet` (torchvision's best weights, fetched once into torch's cache), `none` (random weights),
+            or the path of a state dict of the network or of a detector's folder.
+
+    Raises:
+        InputError: if there is no such network, or its weights cannot be fetched or do not fit. Random weights never
+            take their place.
+    """
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "torchvision.models.list_models() lists them."
+        raise InputError(f"torchvision has no classification network {name!r}: {hint}")
+    # These two are built for training with side classifiers, and for pictures in another range.
+    special = {"aux_logits": False, "init_weights": False, "transform_input": True}
+    network = torchvision.models.get_model(name, weights=None, **(special if name in _SIDE_CLASSIFIERS else {}))
+    last, layer = [item for item in network.named_modules() if isinstance(item[1], nn.Linear | nn.Conv2d)][-1]
+    parent, _, attribute = last.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
+    width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    if str(pretrained) != "none":
+        weights = _imagenet(name) if str(pretrained) == "imagenet" else _backbone_file(Path(pretrained))
+        dropped = (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
+        fill(network, weights, f"The weights of {name} ({pretrained})")
+    return network, width
+
+
+_SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+
+
+def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise InputError(
+            f"The ImageNet weights of {name} could not be fetched from {weights.url} ({first_line(error)}); put that "
+            f"file at {cached}, or set pretrained to none (random weights) or to the path of a state dict or of a "
+            "detector's folder."
+        ) from None
+
+
+def _backbone_file(path: Path) -> Mapping[str, torch.Tensor]:
+    if not path.is_dir():
+        return read_weights(path)
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} is no detector: it has no config.json; notebook 03 makes one, with its weights.")
+    weights = read_weights(path / "model.safetensors")
+    return {key.removeprefix("backbone."): tensor for key, tensor in weights.items() if key.startswith("backbone.")}
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return a state dict from `.safetensors`, or from what `torch.save` wrote, without ever running pickled code.
+
+    Raises:
+        InputError: if the file is missing, cut, holds code, or is no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There are no weights at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} holds Python code, not only weights, and is not opened: running it could do anything; ask its "
+                "author for a state dict or safetensors."
+            ) from None
+        raise InputError(f"{path} is no file of weights, or is cut short; fetch it again.") from None
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is cut short or broken ({first_line(error)}); fetch or make it again.") from None
+    for wrapper in ("state_dict", "model_state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        raise InputError(f"{path} holds no state dict (names and tensors).")
+    return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
+
+
+def fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:
+    """Load weights that must fit exactly; `what` begins the sentence that says what does not."""
+    wanted = module.state_dict()
+    # Batch normalisation's step counters are missing from old files, and nothing depends on them.
+    missing = [key for key in wanted if key not in weights and not key.endswith("num_batches_tracked")]
+    findings = {
+        "lacks": missing,
+        "also holds": [key for key in weights if key not in wanted],
+        "differs in the shape of": [
+            key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
+        ],
+    }
+    said = [
+        f"{verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+        for verb, keys in findings.items()
+        if keys
+    ]
+    if said:
+        raise InputError(f"{what} is of another architecture: it {'; '.join(said)}.")
+    module.load_state_dict(weights, strict=False)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, without its full stop."""
+    text = str(error).strip().splitlines()
+    return text[0].rstrip(".") if text else type(error).__name__
