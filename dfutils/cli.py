@@ -42,6 +42,21 @@ def run(
     typer.echo(f"Report: {index}")
 
 
+@app.command()
+def train(
+    params: Annotated[Path, typer.Argument(help="The experiment's parameter file, such as params/sample.yaml.")],
+    override: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
+    ] = None,
+) -> None:
+    """Train the detector of an experiment whose faces and splits are made. This is what torchrun starts."""
+    from dfutils import params as parameters
+    from dfutils import recipe
+
+    values = parameters.load(params, **_overrides(override or []))
+    typer.echo(f"Detector: {recipe.run(values)}")
+
+
 def _overrides(texts: list[str]) -> dict[str, object]:
     """Read `name=value` texts; the value is read as YAML, like in a file."""
     values = {}

@@ -105,6 +105,12 @@ class Detector(nn.Module):
         mean, std = (torch.tensor(scale[name], device=frames.device).view(3, 1, 1) for name in ("mean", "std"))
         return (frames.float() - 255 * mean) / (255 * std)
 
+    def denormalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return what `normalise` was given, uint8 `(…, 3, H, W)`, so that it can be looked at."""
+        scale = self.facts["normalisation"]
+        mean, std = (torch.tensor(scale[name], device=frames.device).view(3, 1, 1) for name in ("mean", "std"))
+        return (255 * (frames * std + mean)).round().clamp(0, 255).to(torch.uint8)
+
     def features(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return the pooled features of each frame, `(B, T, F)`, from normalised `(B, T, 3, H, W)`.
 
@@ -171,6 +177,26 @@ class Detector(nn.Module):
             ) from None
         finally:
             self.train(was_training)
+
+    def check_geometry(self, settings: Mapping[str, Any]) -> None:
+        """Make sure that strips were made as those were that this detector was trained on.
+
+        Args:
+            settings: of the preprocessing; of those that `facts` has, too, each is compared.
+
+        Raises:
+            InputError: naming each that differs, such as the frames of a video.
+        """
+        differing = [
+            f"{name} {self.facts[name]!r}, not {settings[name]!r}"
+            for name in ("frames_per_video", "face_size", "face_margin", "align")
+            if name in settings and self.facts[name] != settings[name]
+        ]
+        if differing:
+            raise InputError(
+                f"This detector was trained on other faces ({'; '.join(differing)}): preprocess with its values, or "
+                "train again."
+            )
 
     def save(self, folder: str | Path, **facts: Any) -> None:
         """Write the detector as a folder, whole or not at all: `model.safetensors` and `config.json`.

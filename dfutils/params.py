@@ -91,17 +91,38 @@ class Params(BaseModel):
     train_frames: int = Field(0, ge=0, le=300, description="frames of a clip seen in an epoch; 0: all")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="optimiser")
     learning_rate: float = Field(1e-4, gt=0.0, le=1.0, description="peak learning rate")
+    backbone_learning_rate: float = Field(0.0, ge=0.0, le=1.0, description="the backbone's peak; 0: learning_rate")
     weight_decay: float = Field(1e-4, ge=0.0, le=1.0, description="weight decay")
     schedule: Literal["plateau", "cosine", "none"] = Field("plateau", description="how the learning rate falls")
     warmup_epochs: float = Field(0.0, ge=0.0, le=100.0, description="epochs of linear warm-up")
     patience: int = Field(5, ge=0, le=1000, description="epochs without improvement before stopping; 0: never stop")
     monitor: Literal["val_loss", "val_auc"] = Field("val_loss", description="validation figure that picks the epoch")
     class_weights: str = Field("balanced", description="balanced, none, or weights of real and fake as 1.0,2.5")
+    balanced_sampling: bool = Field(False, description="draw as many clips of each class in an epoch")
     frame_loss: float = Field(0.0, ge=0.0, le=1.0, description="share of the loss taken on every frame's logits")
+    freeze_epochs: int = Field(0, ge=0, le=10_000, description="first epochs that leave the backbone as it is")
+    freeze_batchnorm: bool = Field(False, description="keep the backbone's running means and variances, and use them")
+    accumulate: int = Field(1, ge=1, le=10_000, description="steps whose gradients are added before the weights move")
+    clip_grad: float = Field(0.0, ge=0.0, description="largest norm of the gradient; 0: no limit")
+    self_blend: float = Field(0.0, ge=0.0, lt=1.0, description="share of real training clips made self-blended fakes")
     flip: float = Field(0.5, ge=0.0, le=1.0, description="probability of mirroring a training clip")
     rotation: float = Field(10.0, ge=0.0, le=180.0, description="largest rotation of a training clip in degrees")
     scale: float = Field(0.0, ge=0.0, le=0.9, description="largest change of size of a training clip, as a share")
     color_jitter: float = Field(0.1, ge=0.0, le=1.0, description="strength of brightness, contrast, saturation jitter")
+    downscale: float = Field(0.0, ge=0.0, le=1.0, description="probability of shrinking a training clip and back")
+    blur: float = Field(0.0, ge=0.0, le=1.0, description="probability of blurring a training clip")
+    noise: float = Field(0.0, ge=0.0, le=1.0, description="probability of noise on a training clip")
+    jpeg: float = Field(0.0, ge=0.0, le=1.0, description="probability of JPEG compression of a training clip")
+    cutout: float = Field(0.0, ge=0.0, le=1.0, description="probability of a grey rectangle on a training clip")
+    precision: Literal["auto", "bf16", "float32"] = Field("auto", description="auto: bf16 where the hardware has it")
+    compile: bool = Field(False, description="torch.compile on a GPU: slower to start, faster to run")
+    deterministic: bool = Field(False, description="repeat as exactly as PyTorch can on a GPU; a CPU always does")
+    devices: int = Field(1, ge=0, le=1024, description="devices of a machine, batch_size clips each; 0: all its GPUs")
+    num_nodes: int = Field(1, ge=1, le=1024, description="machines to train on, each started by torchrun")
+    strategy: str = Field("auto", description="Lightning's way of using several devices")
+    loader_workers: int = _free(-1, "processes that read clips ahead; -1: as many as help", ge=-1, le=512)
+    resume: Literal["auto", "never"] = _free("auto", "auto: go on where a run was killed; never: start again")
+    ablation: bool = Field(False, description="train with the other temporal as well, and compare")
     threads: int = Field(0, ge=0, le=512, description="CPU threads of PyTorch; 0: its own choice")
 
     # 04 Evaluate, 05 Error analysis
@@ -115,7 +136,8 @@ class Params(BaseModel):
     def _agree(self) -> "Params":
         if self.val_fraction + self.test_fraction >= 0.9:
             raise ValueError("val_fraction and test_fraction leave less than a tenth for training")
-        if self.train_frames > self.frames_per_video:
+        # A notebook that is told only the one of them does not know the other.
+        if "frames_per_video" in self.model_fields_set and self.train_frames > self.frames_per_video:
             raise ValueError("train_frames is larger than frames_per_video")
         if self.frames_per_video > self.max_frames:
             raise ValueError("frames_per_video is larger than max_frames")

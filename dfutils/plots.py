@@ -36,8 +36,8 @@ from dfutils.canvas import (
 from dfutils.pictures import frame_grid, review, strip
 
 __all__ = [
-    "class_counts", "confusion", "curves", "face_facts", "facts", "frame_grid", "intervals", "reliability", "review",
-    "roc_pr", "save", "score_histogram", "show", "slices", "strip", "style",
+    "class_counts", "confusion", "curves", "face_facts", "facts", "frame_grid", "intervals", "learning_rate",
+    "reliability", "review", "roc_pr", "save", "score_histogram", "show", "slices", "strip", "style",
 ]  # fmt: skip
 
 _NAMES = metrics.CLASSES
@@ -223,6 +223,20 @@ def curves(history: pd.DataFrame) -> Figure:
             f" Curves over the epochs. In the epoch that is kept the training loss is {best['train_loss']:.3f} and "
             f"the training accuracy {best['train_accuracy']:.1%}, the validation accuracy {best['val_accuracy']:.1%}."
         )
+    return figure
+
+
+def learning_rate(rates: pd.DataFrame) -> Figure:
+    """Draw the learning rate all along a run: `done` (epochs) and `learning_rate`, as `schedule.rates` gives them."""
+    top, last = rates["learning_rate"].max(), rates["learning_rate"].iloc[-1]
+    title = f"The learning rate peaks at {top:.2g} and ends at {last:.2g}"
+    with new_figure(WIDTH, 2.4, title) as figure:
+        axes = figure.subplots()
+        axes.plot(rates["done"], rates["learning_rate"], color=INK)
+        axes.set(xlabel="epochs done", ylabel="learning rate", ylim=(0, 1.1 * top), xlim=(0, rates["done"].max()))
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1g}" if value else "0"))
+        figure.alt += f" A curve over {rates['done'].max():.0f} epochs."
     return figure
 
 

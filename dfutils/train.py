@@ -26,9 +26,9 @@ from dfutils.errors import InputError
 from dfutils.files import make_folder
 from dfutils.fitting import Fitting, Progress
 from dfutils.model import Detector, read_weights
-from dfutils.schedule import HISTORY_COLUMNS, finished, plateau_falls, rate_factor, table
+from dfutils.schedule import HISTORY_COLUMNS, finished, gap, plateau_falls, rate_factor, rates, table
 
-__all__ = ["HISTORY_COLUMNS", "fit", "history_of", "plateau_falls", "rate_factor"]
+__all__ = ["HISTORY_COLUMNS", "fit", "gap", "history_of", "plateau_falls", "rate_factor", "rates"]
 
 
 def fit(
