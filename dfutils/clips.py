@@ -112,6 +112,8 @@ class ClipDataset(Dataset):
                 self.paths.append(Path(strips_folder) / strip)
                 of_clip.append(int(label))
         self.labels = np.asarray(of_clip, dtype=np.int64)
+        made_from = dict(zip(table["video_id"], table["source_video"], strict=True)) if "source_video" in table else {}
+        self.families = np.unique([made_from.get(name) or name for name in self.video_ids], return_inverse=True)[1]
         missing = [path for path in self.paths if not path.is_file()]
         if missing:
             raise InputError(f"{len(missing)} strips are missing, {missing[0]} first: run notebook 02 again.")
@@ -248,6 +250,7 @@ class Batches(Sampler[list[Key]]):
         epoch: int = 0,
         share: tuple[int, int] = (0, 1),
         labels: np.ndarray | None = None,
+        families: np.ndarray | None = None,
     ) -> None:
         """Divide `count` clips into steps of at most `batch_size` clips a process.
 
@@ -261,8 +264,11 @@ class Batches(Sampler[list[Key]]):
             labels: if given, as many clips of each class are drawn (with `shuffle`): an epoch is as long as before,
                 but takes some clips of the larger class only, and those of the smaller one several times, each as
                 often as the others or once more.
+            families: if given, of each clip, the order is drawn of families (with `shuffle`), and their clips follow
+                one another.
         """
-        self.count, self.shuffle, self.seed, self.epoch, self.labels = count, shuffle, seed, epoch, labels
+        self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, epoch
+        self.labels, self.families = labels, families
         self.rank, self.world = share
         self.steps = -(-count // (batch_size * self.world))
         self.sampler = self  # where Lightning looks for `set_epoch`
@@ -285,6 +291,8 @@ class Batches(Sampler[list[Key]]):
 
     def _order(self) -> np.ndarray:
         rng = stream(self.seed, "order", self.epoch)
+        if self.families is not None and self.count:
+            return np.argsort(rng.permutation(self.families.max() + 1)[self.families], kind="stable")
         classes = [] if self.labels is None else [np.flatnonzero(self.labels == label) for label in (0, 1)]
         if len(classes) < 2 or not all(map(len, classes)):
             return rng.permutation(self.count)

@@ -99,6 +99,7 @@ class Params(BaseModel):
     monitor: Literal["val_loss", "val_auc"] = Field("val_loss", description="validation figure that picks the epoch")
     class_weights: str = Field("balanced", description="balanced, none, or weights of real and fake as 1.0,2.5")
     balanced_sampling: bool = Field(False, description="draw as many clips of each class in an epoch")
+    family_batches: bool = Field(False, description="a step holds a real video together with the fakes made from it")
     frame_loss: float = Field(0.0, ge=0.0, le=1.0, description="share of the loss taken on every frame's logits")
     freeze_epochs: int = Field(0, ge=0, le=10_000, description="first epochs that leave the backbone as it is")
     freeze_batchnorm: bool = Field(False, description="keep the backbone's running means and variances, and use them")
@@ -139,6 +140,8 @@ class Params(BaseModel):
         # A notebook that is told only the one of them does not know the other.
         if "frames_per_video" in self.model_fields_set and self.train_frames > self.frames_per_video:
             raise ValueError("train_frames is larger than frames_per_video")
+        if self.balanced_sampling and self.family_batches:
+            raise ValueError("balanced_sampling and family_batches exclude each other")
         if self.frames_per_video > self.max_frames:
             raise ValueError("frames_per_video is larger than max_frames")
         if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):
