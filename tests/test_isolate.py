@@ -137,9 +137,12 @@ def test_no_scheduler_and_no_workers_are_sentences(tmp_path, monkeypatch):
     monkeypatch.setattr(isolate, "_PATIENCE_S", 3.0)
     with pytest.raises(InputError, match="no Dask scheduler"):
         run(tmp_path, "fine", scheduler="tcp://127.0.0.1:9")
-    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None, silence_logs=50) as empty:
-        with pytest.raises(InputError, match="has no workers"):
-            run(tmp_path, "fine", scheduler=empty.scheduler_address)
+    settings = {"processes": False, "dashboard_address": None, "silence_logs": 50}
+    with (
+        distributed.LocalCluster(n_workers=0, **settings) as empty,
+        pytest.raises(InputError, match="has no workers"),
+    ):
+        run(tmp_path, "fine", scheduler=empty.scheduler_address)
 
 
 def test_dask_is_loaded_only_when_asked_for():
