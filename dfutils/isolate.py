@@ -6,11 +6,13 @@ process of its own, where a second death can only be its own fault. Whatever the
 others go on. A call that raises ends everything: that is no accident of one file.
 """
 
+import contextlib
 import faulthandler
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -122,19 +124,27 @@ def alone(function: Callable[..., Any], job: tuple, timeout_s: float) -> str:
         RuntimeError: if the process ended before it began with the call.
     """
     environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
-    content = pickle.dumps(sys.path) + pickle.dumps((function, job))
-    command = [sys.executable, "-c", _CHILD]
-    try:
-        done = subprocess.run(command, input=content, capture_output=True, timeout=timeout_s, env=environment)
-    except subprocess.TimeoutExpired:
-        return HUNG
-    if not done.stdout.startswith(b"+"):
-        text = done.stderr.decode(errors="replace").strip()
-        raise RuntimeError(f"A process ended with code {done.returncode} before it could begin: {text[-500:]}")
-    if done.returncode:
+    with tempfile.TemporaryFile() as complaints:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
+        with subprocess.Popen([sys.executable, "-c", _CHILD], env=environment, **pipes) as process:
+            try:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(pickle.dumps(sys.path) + pickle.dumps((function, job)))
+                    process.stdin.flush()
+                begun = process.stdout.read(1)  # the time that it takes to begin does not count
+                answer, _ = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                return HUNG
+            finally:
+                process.kill()
+        if not begun:
+            complaints.seek(0)
+            text = complaints.read().decode(errors="replace").strip()[-500:]
+            raise RuntimeError(f"A process ended with code {process.returncode} before it could begin: {text}")
+    if process.returncode:
         return CRASHED
-    if len(done.stdout) > 1:
-        raise pickle.loads(done.stdout[1:])
+    if answer:
+        raise pickle.loads(answer)
     return ""
 
 
