@@ -348,6 +348,19 @@ def test_temperature_stays_finite():
     assert 0.05 <= metrics.fit_temperature([0, 1, 1, 0, 1], [0.49, 0.51, 0.52, 0.51, 0.5]) <= 20
 
 
+def test_temperature_keeps_the_order_of_scores():
+    rng = np.random.default_rng(1)
+    odds = np.concatenate([rng.normal(3, 0.3, 200), rng.normal(-3, 0.3, 200), [20.0]])  # a low temperature fits best
+    labels = (odds > 0).astype(int)
+    labels[0] = 0
+    scores = 1 / (1 + np.exp(-odds))
+    temperature = metrics.fit_temperature(labels, scores)
+    assert temperature < 1
+    cooled = metrics.apply_temperature(scores, temperature)
+    assert (np.argsort(cooled, kind="stable") == np.argsort(scores, kind="stable")).all()
+    assert len(np.unique(cooled)) == len(np.unique(scores))
+
+
 def test_reliability_bins_add_up_to_the_calibration_error():
     labels, scores = simulated(200)
     table = metrics.reliability(labels, scores)
