@@ -70,4 +70,4 @@ def test_what_is_not_there_is_not_in_the_table(measured):
 
 
 def test_too_few_training_videos_teach_nothing():
-    assert baselines.container(table(30), None) is None
+    assert baselines.container(table(32), None) is None
