@@ -105,3 +105,21 @@ def in_words(figure: dict[str, Any], digits: int = 3) -> str:
         return "undefined"
     interval = "" if figure.get("low") is None else f" ({figure['low']:.{digits}f} – {figure['high']:.{digits}f})"
     return f"{figure['value']:.{digits}f}{interval}"
+
+
+def finding(measured: dict[str, dict[str, Any]]) -> str:
+    """Return in words whether the detector is better than its strongest baseline."""
+    rest = {
+        name: found for name, found in measured.items() if name != DETECTOR and found["roc_auc"]["value"] is not None
+    }
+    if DETECTOR not in measured or measured[DETECTOR]["roc_auc"]["value"] is None or not rest:
+        return "The detector cannot be compared: a class is missing, or there is no baseline"
+    name = max(rest, key=lambda key: rest[key]["roc_auc"]["value"])
+    gain = rest[name]["gain"]
+    if gain["low"] is None:
+        return f"The strongest baseline is {name}; too few videos say whether the detector beats it"
+    if gain["low"] > 0:
+        return f"The detector beats the strongest baseline, {name}, by {gain['value']:.3f} in AUC"
+    if gain["high"] < 0:
+        return f"The detector is worse than {name}, by {-gain['value']:.3f} in AUC"
+    return f"These videos do not show that the detector beats {name} ({gain['value']:+.3f} in AUC)"

@@ -90,9 +90,9 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figur
                 text += f"   {low:.3f} – {high:.3f}"
                 axes.plot([low, min(high, 1.0)], [place, place], color=QUIET, linewidth=5, alpha=0.45, zorder=1)
             axes.text(1.05, place, text, va="center", fontsize=10)
-            figure.alt += f" {_words(name)} {text.replace('   ', ', from ').replace(' – ', ' to ')}."
+            figure.alt += f" {in_words(name)} {text.replace('   ', ', from ').replace(' – ', ' to ')}."
         axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="value, and 95% interval")
-        axes.set_yticks(range(len(rows)), [_words(name) for name in rows])
+        axes.set_yticks(range(len(rows)), [in_words(name) for name in rows])
         for tick, name in zip(axes.get_yticklabels(), rows, strict=True):
             if name not in summary:
                 tick.set(fontweight="bold", color=QUIET)
@@ -100,7 +100,8 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figur
     return figure
 
 
-def _words(name: str) -> str:
+def in_words(name: str) -> str:
+    """Return what a figure of `metrics.summary` is called in figures."""
     kind, _, label = name.partition("_")
     if kind in ("precision", "recall") and label in _NAMES:
         return f"{kind} of {label}s"
@@ -158,6 +159,29 @@ def roc_pr(
             f" ROC curve and precision-recall curve over {len(labels)} {unit}, with a dot at the threshold in use, "
             f"{threshold:.2f}; average precision {average:.3f}."
         )
+    return figure
+
+
+def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Figure:
+    """Draw how many fakes are caught and how many reals accused at every threshold, and mark the one in use."""
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
+    steps = np.linspace(0, 1, 401)
+    called = [np.array([(scores[labels == c] >= step).mean() for step in steps]) for c in (0, 1) if (labels == c).any()]
+    title = f"Both rates fall as the threshold rises; it is {threshold:.2f}"
+    if len(called) < 2:
+        with new_figure(WIDTH, 0.6, "Rates at other thresholds are undefined: a class is missing") as figure:
+            return figure
+    with new_figure(WIDTH, 3.0, title) as figure:
+        axes = figure.subplots()
+        for label, words in ((1, "fakes caught"), (0, "reals accused")):
+            axes.plot(steps, called[label], color=COLORS[label], linestyle=("--", "-")[label], label=words)
+            near = "; ".join(f"{step:.1f}: {called[label][round(400 * step)]:.0%}" for step in np.arange(0.1, 1, 0.2))
+            figure.alt += f" {words.capitalize()} of all {_NAMES[label]} {unit} by threshold, {near}."
+        axes.axvline(threshold, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="threshold: called fake from this score on")
+        axes.set_ylabel("share of the class")
+        in_percent(axes, "y")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -231,6 +255,10 @@ def reliability(
 
 _PROPERTIES = {
     "face_px": "face size in pixels",
+    "turn": "turn of the head in degrees",
+    "nod": "nod of the head in degrees",
+    "bits": "compression: bits a pixel",
+    "people": "faces seen in the video",
     "yaw": "yaw in degrees",
     "pitch": "pitch in degrees",
     "roll": "roll in degrees",

@@ -6,6 +6,7 @@ as much as what it does to the verdict. H.264 is really encoded anew.
 """
 
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,6 +151,14 @@ def write(path: Path, out: Path, name: str, level: int, max_frames: int, seed: i
 
     crf = int(LEVELS[name][level - 1]) if name == "h264" and level else 0
     video.write(out, pictures(), fps if 1 <= fps <= 240 else 25.0, crf)
+
+
+def preview(path: Path, name: str, level: int, seed: int) -> np.ndarray:
+    """Return the first frame of a video as the disturbance leaves it, RGB uint8; `h264` encodes ten frames."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "disturbed.mp4"
+        write(path, out, name, level, 10, seed)
+        return video.first_frame(out)
 
 
 def make_strip(

@@ -27,13 +27,14 @@ from dfutils.canvas import (
     show,
     style,
 )
-from dfutils.charts import confusion, intervals, reliability, roc_pr, score_histogram, slices
+from dfutils.charts import confusion, intervals, rates, reliability, roc_pr, score_histogram, slices
 from dfutils.comparisons import degradation, forest
 from dfutils.pictures import explained, frame_grid, review, strip
 
 __all__ = [
     "class_counts", "confusion", "curves", "degradation", "explained", "face_facts", "facts", "forest", "frame_grid",
-    "intervals", "reliability", "review", "roc_pr", "save", "score_histogram", "show", "slices", "strip", "style",
+    "intervals", "rates", "reliability", "review", "roc_pr", "save", "score_histogram", "show", "slices", "strip",
+    "style",
 ]  # fmt: skip
 
 _NAMES = metrics.CLASSES
