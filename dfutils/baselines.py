@@ -93,10 +93,11 @@ def shown(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return the figures as texts for the reader, a row each: value and 95% interval."""
     columns = dict.fromkeys([*FIGURES, "gain"])
     rows = {
-        name: {column: in_words(figures[column]) if column in figures else "" for column in columns}
+        name: {column: in_words(figures[column], digits=2) if column in figures else "" for column in columns}
         for name, figures in measured.items()
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename(columns={"gain": "detector's gain in ROC AUC"})
+    table = pd.DataFrame.from_dict(rows, orient="index").rename(columns={"gain": "detector's gain in ROC AUC"})
+    return table.rename(columns=lambda name: name.replace("roc_auc", "ROC AUC").replace("_", " "))
 
 
 def in_words(figure: dict[str, Any], digits: int = 3) -> str:

@@ -129,9 +129,9 @@ def explained(
         ValueError: if there are not as many maps or scores as crops.
     """
     scores = np.asarray(scores, dtype=float)
-    rows = {"the crops": frames, **{name: _overlaid(frames, heat) for name, heat in maps.items()}}
     if any(len(values) != len(frames) for values in (scores, *maps.values())):
         raise ValueError(f"{len(frames)} crops, but other numbers of maps or scores")
+    rows = {"the crops": frames, **{name: _overlaid(frames, heat) for name, heat in maps.items()}}
     shown = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 10)).round().astype(int))
     parts = np.zeros(0) if contributions is None else np.asarray(contributions, dtype=float)
     crop, below = (6.8 - 2 * _EDGE) / max(len(shown), 5), 0.24
@@ -149,9 +149,11 @@ def explained(
             _write(figure, _EDGE, y, "what each frame adds to the clip's log-odds of fake", color=QUIET)
             _contributions(_place(figure, _EDGE, y + 0.2, width, 0.6), parts[shown])
         words = ", ".join(f"{score:.2f}" for score in scores)
-        figure.alt += f" {len(frames)} face crops, and below them {', '.join(maps)}. Frame by frame: {words}."
+        below_them = f", and below them {', '.join(maps)}" if maps else ""
+        figure.alt += f" {len(frames)} face crops{below_them}. Frame by frame: {words}."
         if len(parts):
-            figure.alt += f" Added to the log-odds: {', '.join(f'{part:+.2f}' for part in parts)}."
+            added = ", ".join("unknown" if np.isnan(part) else f"{part:+.2f}" for part in parts)
+            figure.alt += f" Added to the log-odds: {added}."
     return figure
 
 

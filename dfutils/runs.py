@@ -119,6 +119,20 @@ def paired(
     return pd.DataFrame(table, columns=["run", "videos", "mine", "theirs", *pairs]), apart
 
 
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what `paired` returned as texts for the reader, differences with their intervals."""
+    rows = []
+    for row in table.to_dict("records"):
+        texts = {"run": row["run"], "common videos": row["videos"]}
+        texts |= {"AUC here": f"{row['mine']:.3f}", "AUC there": f"{row['theirs']:.3f}"}
+        for name, words in (("roc_auc", "AUC"), ("balanced_accuracy", "balanced accuracy")):
+            low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
+            interval = "" if pd.isna(low) else f" ({low:+.3f} to {high:+.3f})"
+            texts[f"{words}, here less there"] = f"{row[name]:+.3f}{interval}"
+        rows.append(texts)
+    return pd.DataFrame(rows)
+
+
 def _common(mine: pd.DataFrame, run: Run) -> metrics.Counted | None:
     """Return the videos that both runs tested and scored, with the other's scores in the column `theirs`."""
     try:

@@ -66,7 +66,7 @@ def test_what_is_not_there_is_not_in_the_table(measured):
     shown = baselines.shown(measured)
     assert list(shown.index) == ["detector", "majority class", "container facts", "single frames"]
     assert shown.loc["detector", "detector's gain in ROC AUC"] == ""
-    assert "(" in shown.loc["container facts", "roc_auc"]
+    assert "(" in shown.loc["container facts", "ROC AUC"]
 
 
 def test_too_few_training_videos_teach_nothing():
