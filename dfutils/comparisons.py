@@ -96,6 +96,11 @@ def worst_drop(table: pd.DataFrame) -> str:
         return "No figure of the disturbed test videos is defined"
     worst = rest.loc[rest["roc_auc"].idxmin()]
     before = clean["roc_auc"].iloc[0]
+    if "change_high" in worst and not worst["change_high"] < 0:
+        return (
+            f"These videos show no loss: AUC {before:.2f} undisturbed, {worst['roc_auc']:.2f} at worst "
+            f"({worst['perturbation']}, level {worst['level']:g})"
+        )
     if worst["roc_auc"] >= before - 0.02:
         return f"No disturbance costs much: AUC {before:.2f} undisturbed, {worst['roc_auc']:.2f} at worst"
     return (

@@ -116,6 +116,11 @@ def measure(
     }
 
 
+def rounded(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Return a table for the reader: numbers rounded, and "–" where there is none."""
+    return table.round(digits).astype(object).where(table.notna(), "–")
+
+
 def shown(summary: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return a summary as a table for the reader: value and 95% interval, or `undefined`."""
     rows = {}

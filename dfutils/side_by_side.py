@@ -23,7 +23,7 @@ def write_overview(reports: Path) -> Path:
     listed = runs.found(reports)
     if not listed:
         raise InputError(f"There is no evaluated run in {reports}: dfutils run PARAMS makes one.")
-    intro = f"{len(listed)} evaluated runs. A column's heading sorts by it; the field filters."
+    intro = f"{len(listed)} evaluated run{'s' * (len(listed) > 1)}. A column's heading sorts by it; the field filters."
     return _write(Path(reports) / "index.html", "Runs side by side", intro, listed)
 
 

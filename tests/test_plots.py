@@ -191,6 +191,8 @@ def test_titles_say_what_is_found():
 def test_what_costs_most_is_said():
     title = plots.degradation(disturbed()).get_suptitle().replace("\n", " ")
     assert title == "blur at level 4 costs most: AUC 0.90 → 0.60, 50% of the videos without a score"
+    unsure = plots.degradation(disturbed().assign(change_high=0.01)).get_suptitle()
+    assert unsure.startswith("These videos show no loss: AUC 0.90 undisturbed, 0.60 at")
     calm = disturbed().assign(roc_auc=0.9)
     assert plots.degradation(calm).get_suptitle().startswith("No disturbance costs much")
 
