@@ -155,12 +155,13 @@ def paired_difference(
     column = intervals.NAMES.index(metric)
 
     def difference(weights: np.ndarray) -> np.ndarray:
+        if metric == "roc_auc":
+            return intervals.roc_auc(pair[0], weights) - intervals.roc_auc(pair[1], weights)
         a, b = (intervals.figures(sample, weights)[0][:, column] for sample in pair)
         return a - b
 
     value = float(difference(np.ones((1, len(labels))))[0])
-    drawn = intervals.draw_weights(labels, groups, resamples, seed)
-    draws = np.concatenate([difference(weights) for weights in drawn])
+    draws = np.concatenate(list(intervals.each_resample(difference, labels, groups, resamples, seed)))
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(draws) == 0:
         return intervals.entry(None, None, None, "none")

@@ -460,3 +460,15 @@ def test_holm_on_a_worked_example():
     assert slices.holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
     assert slices.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert len(slices.holm([])) == 0
+
+
+def test_one_figure_alone_and_many_threads_give_what_all_figures_and_one_thread_give():
+    labels, scores = simulated(2500)
+    sample = intervals.prepare(labels, scores, 0.5)
+    drawn = next(intervals.draw_weights(labels, None, 40, 0))
+    alone = intervals.roc_auc(sample, drawn)
+    assert np.allclose(alone, intervals.figures(sample, drawn)[0][:, intervals.NAMES.index("roc_auc")], atol=1e-12)
+    one = [intervals.roc_auc(sample, weights) for weights in intervals.draw_weights(labels, None, 2000, 0)]
+    many = list(intervals.each_resample(lambda weights: intervals.roc_auc(sample, weights), labels, None, 2000, 0))
+    assert len(many) > 1
+    assert np.array_equal(np.concatenate(one), np.concatenate(many))
