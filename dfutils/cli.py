@@ -30,6 +30,9 @@ def run(
     override: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
     ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Train and evaluate once a seed, and report the spread.", metavar="0,1,2")
+    ] = "",
 ) -> None:
     """Run the notebooks of an experiment and write its report."""
     from dfutils import params as parameters
@@ -37,8 +40,9 @@ def run(
 
     values = parameters.load(params, **_overrides(override or []))
     stages = pipeline.choose(first, only)
+    wanted = _seeds(seeds)
     pipeline.prepare_kernel()
-    index = pipeline.run(values, stages)
+    index = pipeline.run_seeds(values, stages, wanted) if wanted else pipeline.run(values, stages)
     typer.echo(f"Report: {index}")
 
 
@@ -55,6 +59,25 @@ def train(
 
     values = parameters.load(params, **_overrides(override or []))
     typer.echo(f"Detector: {recipe.run(values)}")
+
+
+@app.command()
+def compare(
+    reports: Annotated[Path | None, typer.Argument(help="The folder of reports; without it, the project's.")] = None,
+) -> None:
+    """Lay all evaluated runs side by side in one page: figures, intervals, parameters that differ."""
+    from dfutils import params as parameters
+    from dfutils import side_by_side
+
+    typer.echo(f"Runs side by side: {side_by_side.write_overview(reports or parameters.ROOT / 'reports')}")
+
+
+def _seeds(text: str) -> list[int]:
+    """Read seeds such as `0,1,2`, each once, in order."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if any(not part.isdecimal() or int(part) >= 2**31 for part in parts):
+        raise InputError(f"--seeds {text} is not possible: give whole numbers such as 0,1,2.")
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def _overrides(texts: list[str]) -> dict[str, object]:

@@ -24,7 +24,7 @@ from dfutils.clips import Batches, ClipDataset, loader
 from dfutils.errors import InputError
 from dfutils.files import atomic, write_json
 from dfutils.progress import bar
-from dfutils.published import translate
+from dfutils.foreign import translate
 from dfutils.weights import fill, first_line, load_backbone, read_weights
 
 __all__ = ["FORMAT", "LABELS", "Detector", "load_backbone", "predict", "probability", "read_weights", "score"]

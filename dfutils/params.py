@@ -126,12 +126,18 @@ class Params(BaseModel):
     ablation: bool = Field(False, description="train with the other temporal as well, and compare")
     threads: int = Field(0, ge=0, le=512, description="CPU threads of PyTorch; 0: its own choice")
 
-    # 04 Evaluate, 05 Error analysis
+    # 04 Evaluate, 05 Error analysis, 07 Robustness
     threshold: str = Field("balanced", description="0.5 or another number, balanced, or recall; from validation only")
     target_recall: float = Field(0.9, gt=0.0, le=1.0, description="recall of fakes wanted where threshold is recall")
     no_face: Literal["abstain", "real", "fake"] = Field("abstain", description="what a video without a face counts as")
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples behind an interval")
     mistakes_shown: int = Field(6, ge=1, le=100, description="surest mistakes of each kind shown in report 05")
+
+    neighbours: int = Field(2000, ge=0, le=10**6, description="training clips compared with mistakes, at most; 0: none")
+    explained: int = Field(24, ge=0, le=10_000, description="fakes whose Grad-CAM is held against what was forged")
+    perturbations: str = Field("all", description="disturbances of the test videos, comma-separated, or all")
+    levels: str = Field("2,4", description="levels of each disturbance, 1 to 5, comma-separated")
+    robustness_videos: int = Field(60, ge=2, le=100_000, description="test videos that are disturbed, at most")
 
     @model_validator(mode="after")
     def _agree(self) -> "Params":
