@@ -52,6 +52,12 @@ def signature(settings: dict[str, Any]) -> str:
     return digest({"version": _VERSION, **settings})[:10]
 
 
+def extract(path: Path, settings: dict[str, Any]) -> faces.FaceClip:
+    """Return the faces of one video, found as `settings` say; whoever scores a video finds its faces by this."""
+    arguments = {name: value for name, value in settings.items() if name != "faces"}
+    return _EXTRACT[settings["faces"]](path, **arguments)
+
+
 def run(dataset: Indexed, settings: dict[str, Any], *, workers: int = 0, progress: bool = True) -> Made:
     """Make the strips of all videos of a dataset that are not made yet, and the tables of all.
 
@@ -92,8 +98,7 @@ def run(dataset: Indexed, settings: dict[str, Any], *, workers: int = 0, progres
 def _one(video_id: str, path: Path, folder: Path, settings: dict[str, Any]) -> str:
     """Write the strip and then the row file of one video."""
     cv2.setNumThreads(1)
-    arguments = {name: value for name, value in settings.items() if name != "faces"}
-    clip = _EXTRACT[settings["faces"]](path, **arguments)
+    clip = extract(path, settings)
     if len(clip.frames):
         strip = np.concatenate(list(clip.frames), axis=1)
         with atomic(folder / f"{video_id}.png") as temporary:
