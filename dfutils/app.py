@@ -29,8 +29,8 @@ from dfutils.service import Limits, Service
 _FOLDER = Path(__file__).parent / "templates" / "page"
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: data:; font-src 'self' data:; "
-    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; form-action 'self'; base-uri 'self'; object-src 'none'"
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "connect-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; object-src 'none'"
 )
 _READ = ("/assets/", "/static/", "/svelte/", "/theme.css", "/config", "/favicon.ico", "/manifest.json", "/robots.txt")
 _READ += ("/gradio_api/queue/data", "/gradio_api/heartbeat/", "/gradio_api/startup-events", "/gradio_api/info")
@@ -156,8 +156,15 @@ def build(service: Service, examples: list[Path]) -> FastAPI:
     form = form.replace("@about", about).replace("@examples", choices).replace("@hidden", "" if examples else "hidden")
     form = form.replace("@bytes", str(service.limits.upload_bytes))
     with gr.Blocks(title="Real or fake?", analytics_enabled=False, fill_width=False) as blocks:
-        given = gr.HTML(form, js_on_load=(_FOLDER / "form.js").read_text(encoding="utf-8"), elem_id="given")
-        result = gr.HTML("", elem_id="result", js_on_load=(_FOLDER / "result.js").read_text(encoding="utf-8"))
+        given = gr.HTML(
+            form, js_on_load=(_FOLDER / "form.js").read_text(encoding="utf-8"), elem_id="given", apply_default_css=False
+        )
+        result = gr.HTML(
+            "",
+            elem_id="result",
+            apply_default_css=False,
+            js_on_load=(_FOLDER / "result.js").read_text(encoding="utf-8"),
+        )
         given.submit(
             examine, None, result, show_progress="hidden", api_visibility="private", concurrency_limit=None, queue=True
         )
@@ -212,10 +219,10 @@ async def _examined(service: Service, secret: str, example: str, examples: list[
         try:
             yield working.result()
         except Refusal as refusal:
-            yield f'<section class="refused" role="alert"><h2>No verdict</h2><p>{escape(refusal.text)}</p></section>'
+            yield _refused(refusal.text)
         except Exception:
             services.log.exception("a video could not be judged")
-            yield '<section class="refused" role="alert"><h2>No verdict</h2><p>The service failed: try again.</p></section>'
+            yield _refused("The service failed: try again.")
     finally:
         working.cancel()
 
@@ -239,6 +246,10 @@ def _shown(detector: Any, verdict: Any) -> str:
         f'<p><button type="button" class="download">Download the report (one HTML file)</button></p>'
         f'<template data-name="verdict.html" data-page="{report}"></template></section>'
     )
+
+
+def _refused(text: str) -> str:
+    return f'<section class="refused" role="alert"><h2>No verdict</h2><p>{escape(text)}</p></section>'
 
 
 _STAGES = ("Waiting for a free place", "Decoding, and looking for faces", "Scoring", "Marking what speaks for fake")
