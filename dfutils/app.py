@@ -6,9 +6,12 @@ closed. Nothing on the page comes from elsewhere, and the browser is told to ref
 """
 
 import asyncio
+import atexit
 import json
 import os
+import re
 import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -295,6 +298,21 @@ def serve(
     asyncio.run(_serve(Service(model, limits), listening, origins, examples, say))
 
 
+def beside(model: str | Path) -> str:
+    """Start `dfutils serve` beside this process, until it ends, and return the page's address.
+
+    Raises:
+        InputError: if it cannot be started.
+    """
+    words = [sys.executable, "-m", "dfutils", "serve", "--model", str(model), "--port", "0"]
+    serving = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    atexit.register(serving.terminate)
+    address = re.search(r"http://\S+", serving.stdout.readline())
+    if not address:
+        raise InputError(f"The page cannot be served: `dfutils serve --model {model}` says why.")
+    return address[0]
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -340,10 +358,11 @@ async def _serve(
 
     beginning = asyncio.create_task(begin())
     try:
-        await serving
+        await asyncio.shield(serving)
     finally:
+        server.should_exit = True
         beginning.cancel()
-        await asyncio.gather(beginning, return_exceptions=True)
+        await asyncio.gather(beginning, serving, return_exceptions=True)
         await app.state.page.close()
     if service.failed:
         raise InputError(service.failed)

@@ -81,7 +81,11 @@ def _style(dark: bool) -> str:
     style = (_FOLDER / "verdict.css").read_text(encoding="utf-8")
     if dark:
         rule = style[style.rindex(".dark .verdict") :].strip()
-        style += "@media (prefers-color-scheme: dark) { " + rule.removeprefix(".dark ") + " }"
+        style += (
+            ".verdict { background: var(--page); padding: .2rem .6rem; }\n@media (prefers-color-scheme: dark) { "
+            + rule.removeprefix(".dark ")
+            + " }"
+        )
     return style
 
 

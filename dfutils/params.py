@@ -111,6 +111,11 @@ class Params(BaseModel):
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples behind an interval")
     mistakes_shown: int = Field(6, ge=1, le=100, description="surest mistakes of each kind shown in report 05")
 
+    # 06 Demo
+    video_file: str = Field(
+        "", description="video that notebook 06 judges; empty: the test video with the middle score"
+    )
+
     @model_validator(mode="after")
     def _agree(self) -> "Params":
         if self.val_fraction + self.test_fraction >= 0.9:

@@ -23,7 +23,7 @@ from dfutils.errors import InputError
 from dfutils.files import make_folder, read_json, write_json
 from dfutils.params import Params
 from dfutils.progress import BATCH
-from dfutils.records import STAGES, facts, provenance
+from dfutils.records import DEFAULT_STAGES, STAGES, facts, provenance
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -33,7 +33,9 @@ class StageError(RuntimeError):
 
 
 def choose(first: str = "", only: str = "") -> list[str]:
-    """Return the stages to run: all, those from `first` on, or `only` one.
+    """Return the stages to run: the usual ones, those of them from `first` on, or `only` one.
+
+    A `first` that is none of the usual ones is run with those after it.
 
     Raises:
         InputError: for an unknown stage, or both.
@@ -44,7 +46,12 @@ def choose(first: str = "", only: str = "") -> list[str]:
     for name in (first, only):
         if name and name not in names:
             raise InputError(f"There is no stage {name!r}; the stages are {', '.join(names)}.")
-    return [only] if only else names[names.index(first) :] if first else names
+    if only:
+        return [only]
+    usual = [name for name in names if name in DEFAULT_STAGES]
+    if first and first not in usual:
+        return names[names.index(first) :]
+    return usual[usual.index(first) :] if first else usual
 
 
 def run(params: Params, stages: list[str]) -> Path:

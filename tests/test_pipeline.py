@@ -12,7 +12,7 @@ import pytest
 
 from dfutils import cli, params, pipeline
 from dfutils.errors import InputError
-from dfutils.records import STAGES
+from dfutils.records import DEFAULT_STAGES, STAGES
 
 PARAMETERS = "experiment: str = 'x'  # name\nepochs: int = 1  # passes"
 
@@ -117,7 +117,7 @@ def test_a_file_where_the_report_should_be_is_a_sentence(suite):
 
 
 def test_stages_are_chosen_by_name():
-    assert pipeline.choose() == list(STAGES)
+    assert pipeline.choose() == list(DEFAULT_STAGES)
     assert pipeline.choose(first="train") == ["train", "evaluate", "errors"]
     assert pipeline.choose(only="train") == ["train"]
     with pytest.raises(InputError, match="no stage 'trian'"):

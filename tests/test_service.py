@@ -64,15 +64,14 @@ def calm(served):
     assert served.client.get("/health").json()["status"] == "ok"
 
 
-def remuxed(clips_dir: Path, path: Path, frames: int, size: int = 0, **options: str) -> bytes:
+def remuxed(clips_dir: Path, path: Path, frames: int, size: int = 480, **options: str) -> bytes:
     """Write the first frames of a real clip anew."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=25)
         stream.pix_fmt = "yuv420p"
+        stream.width = stream.height = size
         for _, _, frame in video.frames(clips_dir / "d18.mp4", frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            picture = picture.reformat(size or frame.shape[1], size or frame.shape[0])
-            stream.width, stream.height = picture.width, picture.height
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(size, size)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path.read_bytes()
