@@ -170,17 +170,18 @@ class Pool:
         Raises:
             DecoderError: if the process died or took too long.
         """
+        seconds = self.seconds
         process, kept = await self._free.get(), None
         try:
             began()
             if process is None or process.died:
                 process = await self._new()
-            request = {"path": str(path), "settings": settings, "max_duration": max_duration, "seconds": self.seconds}
+            request = {"path": str(path), "settings": settings, "max_duration": max_duration, "seconds": seconds}
             try:
-                found = unpack(await asyncio.wait_for(process.ask(request), self.seconds))
+                found = unpack(await asyncio.wait_for(process.ask(request), seconds))
             except TimeoutError:
                 raise DecoderError(
-                    f"The video was not decoded within {self.seconds:g} s: send a smaller or shorter one."
+                    f"The video was not decoded within {seconds:g} s: send a smaller or shorter one."
                 ) from None
             except (ValueError, EOFError, OSError):
                 raise DecoderError("The video broke the decoder, and cannot be judged: it is damaged.") from None

@@ -21,6 +21,9 @@ from starlette.requests import ClientDisconnect, Request
 ON_DISK = "The upload"
 """What every file is called on disk: the beginning of the sentences that say what is wrong with it."""
 
+READ = "dfutils.read"
+"""Name in a request's scope that is true when its whole body was read."""
+
 _MOST_PARTS, _MOST_HEADER = 20, 16_000
 
 
@@ -99,6 +102,7 @@ async def _pour(request: Request, parser: MultipartParser, most: int, seconds: f
                 async with asyncio.timeout(idle):
                     data = await anext(body, None)
                 if data is None:
+                    request.scope[READ] = True
                     break
                 came += len(data)
                 if came > most:

@@ -25,6 +25,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
 
 from dfutils import __version__, intake
 from dfutils.decoder import DecoderError, Found, Pool
@@ -274,9 +275,7 @@ def create(service: Service, origins: list[str] | None = None) -> FastAPI:
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
-        # What is left of the body is not read: the connection ends here.
-        headers = {"Connection": "close", **(refusal.headers or {})}
-        return JSONResponse({"detail": refusal.text}, refusal.status, headers)
+        return _Refused({"detail": refusal.text}, refusal.status, refusal.headers)
 
     @app.get("/health")
     async def health() -> Health:
@@ -295,6 +294,25 @@ def create(service: Service, origins: list[str] | None = None) -> FastAPI:
         return answer(verdict) if verdict else Response(status_code=499)
 
     return app
+
+
+class _Refused(JSONResponse):
+    """A refusal, perhaps before the body was read: the connection ends with it.
+
+    To close a connection on a sender who still sends would make the system throw away the answer. So what comes after
+    the answer is read for a moment, and forgotten.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers["Connection"] = "close"
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while not scope.get(intake.READ) and (message := await receive())["type"] == "http.request":
+                    if not message.get("more_body"):
+                        break
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _verdict(service: Service, received: Received) -> Any:
