@@ -80,6 +80,54 @@ def _seeds(text: str) -> list[int]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
+@app.command()
+def predict(
+    videos: Annotated[list[str], typer.Argument(help="Videos, folders of videos, patterns such as 'clips/*.mp4'.")],
+    model: Annotated[str, typer.Option(help="A detector's folder, published weights, or hf://owner/name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON a video.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a table, a row a video.", metavar="FILE")] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Write a one-file report a video, with what speaks for fake.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Judge videos: real or fake, and how sure. Exit status 3 if some could not be judged."""
+    from dfutils import commands
+
+    scored = commands.predict(videos, model, as_json=as_json, csv=csv, explain=explain)
+    raise typer.Exit(0 if scored else 3)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Option(help="A detector's folder, published weights, or hf://owner/name.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="A web page, such as https://example.org, that may call the service.")
+    ] = None,
+) -> None:
+    """Serve a detector: the web page at /, POST /predict, GET /health, /docs."""
+    from dfutils import commands
+
+    commands.serve(model, host, port, allow_origin or [])
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Option(help="The detector's folder.")],
+    repo: Annotated[str, typer.Option(help="Where to: owner/name on the hub.")],
+    metrics: Annotated[
+        Path | None, typer.Option(help="Its metrics.json; by default that of the experiment that trained it.")
+    ] = None,
+    private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only write the folder that would be published.")] = False,
+) -> None:
+    """Publish a detector on the Hugging Face hub, with a card written from its figures."""
+    from dfutils import commands
+
+    typer.echo(commands.publish(model, repo, metrics, private=private, dry_run=dry_run))
+
+
 def _overrides(texts: list[str]) -> dict[str, object]:
     """Read `name=value` texts; the value is read as YAML, like in a file."""
     values = {}

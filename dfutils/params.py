@@ -139,6 +139,11 @@ class Params(BaseModel):
     levels: str = Field("2,4", description="levels of each disturbance, 1 to 5, comma-separated")
     robustness_videos: int = Field(60, ge=2, le=100_000, description="test videos that are disturbed, at most")
 
+    # 06 Demo
+    video_file: str = Field(
+        "", description="video that notebook 06 judges; empty: the test video with the middle score"
+    )
+
     @model_validator(mode="after")
     def _agree(self) -> "Params":
         if self.val_fraction + self.test_fraction >= 0.9:

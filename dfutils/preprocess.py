@@ -82,6 +82,21 @@ def strip_names(strip: str, count: int) -> list[str]:
     return [strip, *(f"{strip.removesuffix('.png')}~{person}.png" for person in range(1, count))][:count]
 
 
+def extract(path: Path, settings: dict[str, Any], box: Box | None = None) -> list[faces.FaceClip]:
+    """Return a clip a person, found as `settings` say; whoever scores a video finds its faces by this.
+
+    Without a face there is one clip, which says why. With `faces: one` and `cropped` there is always one. A `box`
+    (x, y, w, h in source pixels) is where somebody said that the face is.
+    """
+    arguments = {name: value for name, value in settings.items() if name != "faces"}
+    if box is not None:
+        return [faces.extract_box(path, box, **arguments)]
+    if settings["faces"] == "all":
+        return faces.extract_all(path, **arguments)
+    one = faces.extract_cropped if settings["faces"] == "cropped" else faces.extract
+    return [one(path, **arguments)]
+
+
 def run(
     dataset: Indexed,
     settings: dict[str, Any],
@@ -188,7 +203,7 @@ def _one(job: _Job) -> None:
         return
     cv2.setNumThreads(1)
     try:
-        clips = _extract(job)
+        clips = extract(job.path, job.settings, job.box)
     except (cv2.error, MemoryError) as error:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         _write_row(job, "unreadable", f"{job.path.name} cannot be used: {text}.")
@@ -205,17 +220,6 @@ def _one(job: _Job) -> None:
     rejected = [[int(frame), [float(side) for side in box], why] for frame, box, why in main.candidates]
     more = {"people": main.people, "n_read": main.n_read, "rejected": rejected, "frames": frames}
     _write_row(job, main.status, main.reason, len(clips), **more)
-
-
-def _extract(job: _Job) -> list[faces.FaceClip]:
-    """Return a clip a person; without a strip, the one clip that says why."""
-    arguments = {name: value for name, value in job.settings.items() if name != "faces"}
-    if job.box is not None:
-        return [faces.extract_box(job.path, job.box, **arguments)]
-    if job.settings["faces"] == "all":
-        return faces.extract_all(job.path, **arguments)
-    extract = faces.extract_cropped if job.settings["faces"] == "cropped" else faces.extract
-    return [extract(job.path, **arguments)]
 
 
 def _facts(clip: faces.FaceClip) -> list[dict[str, Any]]:

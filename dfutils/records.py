@@ -21,6 +21,7 @@ STAGES = {
     "train": "03_train",
     "evaluate": "04_evaluate",
     "errors": "05_error_analysis",
+    "demo": "06_demo",
     "robustness": "07_robustness",
 }
 """The stages in order, and the notebook that is each."""
