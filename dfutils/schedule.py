@@ -97,6 +97,8 @@ def gap(history: pd.DataFrame) -> str:
     ).replace("lies as high", "is as high")
     if points < 0:
         text += " Above is possible: training is measured on disturbed clips, with dropout, while the network changes."
+    if np.isnan(best["val_auc"]):
+        text += " The validation split is of one class only, so that its figures say little: raise val_fraction."
     if last["epoch"] == best["epoch"]:
         return f"{text} It was the last one: more epochs may do better still."
     if last["val_loss"] > best["val_loss"] and last["train_loss"] < best["train_loss"]:

@@ -22,6 +22,8 @@ AUGMENTATION = {
     "jpeg": 0.5,
     "blur": 0.5,
     "noise": 0.5,
+    "downscale": 0.5,
+    "cutout": 0.5,
 }
 
 
@@ -223,6 +225,125 @@ def test_a_familys_clips_follow_one_another(table, strips):
 
 def test_without_sources_every_clip_is_a_family(table, strips):
     assert len(set(dataset(table, strips).families)) == 6
+
+
+def landmarks(ids: list[str], lengths: list[int]) -> pd.DataFrame:
+    """Return a frames table: faces of about two thirds of the crop, slightly different in every frame."""
+    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    rows = []
+    for name, length in zip(ids, lengths, strict=True):
+        for position in range(length):
+            radius = np.random.default_rng([int(name[1:]), position]).uniform(8, 11, (68, 1))
+            points = 16 + radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+            rows.append({"video_id": name, "person": 0, "position": position, "landmarks": points.ravel().tolist()})
+    return pd.DataFrame(rows)
+
+
+LENGTHS = [4, 4, 2, 9, 1, 4]
+
+
+@pytest.fixture
+def faces(pixels) -> pd.DataFrame:
+    return landmarks(list(pixels), LENGTHS).sample(frac=1, random_state=0)  # the order of rows must not matter
+
+
+def test_a_share_of_real_clips_becomes_fakes(table, strips, faces):
+    clips = dataset(table, strips, train=True, self_blend=0.5, frames_table=faces)
+    plain = dataset(table, strips, train=True)
+    assert clips.blended == 0.5
+    made = 0
+    for epoch in range(30):
+        for index in range(6):
+            _, frames, _, label = clips[Key(epoch, index, True)]
+            changed = not torch.equal(frames, plain.clip(index, epoch))
+            assert changed == (label != table["label"][index])
+            assert label == 1 or not changed
+            made += changed
+    assert 30 < made < 60  # of 90 clips that are real
+    assert clips.labels.tolist() == table["label"].tolist()  # the table's, which sampling goes by
+
+
+def test_a_self_blend_is_a_function_of_seed_epoch_and_video(table, strips, faces):
+    options = {"train": True, "self_blend": 0.5, "frames_table": faces, "train_frames": 3, **AUGMENTATION}
+    clips = dataset(table, strips, **options)
+    first = [clips[Key(epoch, 2, True)] for epoch in range(8)]
+    assert {item[3] for item in first} == {0, 1}
+    moved = dataset(table[::-1].reset_index(drop=True), strips, **options)
+    for epoch in reversed(range(8)):
+        _, frames, positions, label = moved[Key(epoch, 3, True)]
+        assert torch.equal(frames, first[epoch][1])
+        assert np.array_equal(positions, first[epoch][2])
+        assert label == first[epoch][3]
+    other = dataset(table, strips, seed=1, **options)
+    assert [other[Key(epoch, 2, True)][3] for epoch in range(8)] != [item[3] for item in first]
+    alone, together = (list(loader(clips, Batches(6, 3, shuffle=True, epoch=1), workers=workers)) for workers in (0, 1))
+    for one, two in zip(alone, together, strict=True):
+        assert torch.equal(one.frames, two.frames)
+        assert torch.equal(one.labels, two.labels)
+
+
+def test_a_self_blend_is_consistent_over_its_frames(tmp_path):
+    """Of a still picture with a still face, all frames are blended alike but for the flicker."""
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 2)
+    write_strip(tmp_path / "v0.png", np.stack([picture] * 4))
+    still = landmarks(["v0"], [1])
+    still = pd.concat([still.assign(position=t) for t in range(4)])
+    table = pd.DataFrame({"video_id": ["v0"], "label": [0]})
+    for seed in range(3):
+        clips = dataset(table, tmp_path, train=True, self_blend=0.999, frames_table=still, seed=seed)
+        frames = clips.clip(0).float()
+        moved = (frames - torch.from_numpy(picture).permute(2, 0, 1)).abs().mean()
+        assert (frames - frames[0]).abs().mean() < 0.5 * moved
+
+
+def test_clips_without_landmarks_stay_real(table, strips, faces):
+    some = faces[(faces["video_id"] != "v0") & ~((faces["video_id"] == "v2") & (faces["position"] == 1))]
+    some = pd.concat([some, pd.DataFrame([{"video_id": "v2", "person": 0, "position": 1, "landmarks": []}])])
+    clips = dataset(table, strips, train=True, self_blend=0.9, frames_table=some)
+    assert clips.blended == pytest.approx(0.3)
+    labels = {index: {clips[Key(epoch, index, True)][3] for epoch in range(20)} for index in (0, 2, 4)}
+    assert labels == {0: {0}, 2: {0}, 4: {0, 1}}
+    for nothing in (None, faces[faces["video_id"] == "v1"]):
+        with pytest.raises(InputError, match=r"none of the 3 real training clips has them: set self_blend to 0"):
+            dataset(table, strips, train=True, self_blend=0.9, frames_table=nothing)
+    short = dataset(table, strips, train=True, self_blend=0.999, frames_table=landmarks(["v0"], [3]))
+    with pytest.raises(InputError, match="has 4 frames, the frames table 3"):
+        short.clip(0)
+
+
+def test_nothing_is_blended_in_evaluation(table, strips, faces):
+    clips = dataset(table, strips, self_blend=0.9, frames_table=faces, **AUGMENTATION)
+    assert clips.blended == 0
+    assert all(torch.equal(clips.clip(index, epoch=3), dataset(table, strips).clip(index)) for index in range(6))
+
+
+def test_balanced_sampling_draws_both_classes_alike():
+    labels = np.array([0] * 3 + [1] * 17)
+    seen = np.zeros(20, int)
+    for epoch in range(10):
+        order = [key.index for step in Batches(20, 6, shuffle=True, epoch=epoch, labels=labels) for key in step]
+        assert len(order) == 20
+        counts = np.bincount(order, minlength=20)
+        assert counts[:3].sum() == 10
+        assert counts[:3].max() - counts[:3].min() <= 1
+        assert counts[3:].max() == 1
+        seen += counts
+    assert seen.min() > 0
+    shares = [list(Batches(20, 3, shuffle=True, labels=labels, share=(rank, 2))) for rank in range(2)]
+    alone = [key.index for step in Batches(20, 6, shuffle=True, labels=labels) for key in step]
+    assert sorted(key.index for share in shares for step in share for key in step if key.counts) == sorted(alone)
+    one_class = [key.index for step in Batches(4, 2, shuffle=True, labels=np.ones(4, int)) for key in step]
+    assert sorted(one_class) == [0, 1, 2, 3]
+
+
+def test_balanced_class_weights_follow_what_an_epoch_shows():
+    labels = np.array([0, 0, 1, 1, 1, 1, 1, 1])
+    assert class_weights(labels, "balanced", balanced_sampling=True) == (1.0, 1.0)
+    assert class_weights(labels, "balanced", blended=0.5) == (4.0, pytest.approx(8 / 14))
+    assert class_weights(labels, "balanced", blended=0.5, balanced_sampling=True) == (2.0, pytest.approx(2 / 3))
+    assert class_weights(np.zeros(4, int), "balanced", blended=0.5) == (1.0, 1.0)
+    with pytest.raises(InputError, match="leaves no real clip"):
+        class_weights(labels, "none", blended=1.0)
 
 
 def test_class_weights():

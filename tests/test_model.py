@@ -14,6 +14,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dfutils import layers
 from dfutils.errors import InputError
 from dfutils.model import Detector, load_backbone, predict, read_weights
 
@@ -154,6 +155,24 @@ def test_a_size_that_the_backbone_cannot_take():
         Detector(backbone="inception_v3", hidden_size=8).check_size(48)
 
 
+def test_denormalised_frames_are_the_frames(small):
+    frames = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
+    assert torch.equal(small.denormalise(small.normalise(frames)), frames)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v3_small", "convnext_tiny"])
+def test_the_table_of_layers_holds_every_weight(backbone):
+    detector = Detector(backbone=backbone, hidden_size=8).train()
+    table = layers.table(detector, 64, 3)
+    assert table["parameters"].sum() == sum(weight.numel() for weight in detector.parameters())
+    assert table["layer"].is_unique
+    assert table["layer"].tolist()[-3:] == ["lstm", "dropout", "linear"]
+    assert table["output"].tolist()[-3:] == ["3 × 8", "1 × 8", "1 × 2"]
+    assert 5 <= len(table) <= 16
+    assert detector.training
+    assert not detector.linear._forward_hooks
+
+
 # How it is kept
 
 
@@ -215,6 +234,13 @@ def test_another_architecture_names_the_keys(folder):
         Detector.load(edited(folder, architecture={**architecture, "temporal": "mean"}))
     with pytest.raises(InputError, match=r"does not describe a known architecture \(see heads\)"):
         Detector.load(edited(folder, architecture={**architecture, "heads": 4}))
+
+
+def test_strips_of_another_geometry_are_refused(folder):
+    detector = Detector.load(folder)
+    detector.check_geometry({"frames_per_video": 10, "face_size": 64, "min_face_px": 3})
+    with pytest.raises(InputError, match=r"frames_per_video 10, not 4; face_size 64, not 112"):
+        detector.check_geometry({"frames_per_video": 4, "face_size": 112})
 
 
 def test_reversed_labels_and_newer_formats_are_refused(folder):

@@ -1,23 +1,27 @@
 """Fitting: that it learns, repeats itself, goes on where it was killed, and says what is wrong."""
 
 import signal
+import warnings
 from pathlib import Path
 
 import cv2
+import lightning.pytorch
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from dfutils import hardware
 from dfutils.clips import ClipDataset
 from dfutils.errors import InputError
 from dfutils.model import Detector, predict
 from dfutils.progress import BATCH
-from dfutils.train import HISTORY_COLUMNS, fit, plateau_falls, rate_factor
+from dfutils.train import HISTORY_COLUMNS, fit, gap, history_of, plateau_falls, rate_factor, rates
 
 SIZE, FRAMES = 32, 3
 TIMES = ["seconds", "images_per_s"]
+AS_TRAIN = {"flip": 0.5, "rotation": 10.0, "color_jitter": 0.2}
 TINY = {"backbone": "shufflenet_v2_x0_5", "hidden_size": 8}
 
 
@@ -50,7 +54,7 @@ def data(strips: Path, table: pd.DataFrame, kind: type[ClipDataset] = ClipDatase
 
 @pytest.fixture
 def train(strips: Path) -> ClipDataset:
-    return data(strips, rows(0, 12), train=True, flip=0.5, rotation=10.0, color_jitter=0.2)
+    return data(strips, rows(0, 12), train=True, **AS_TRAIN)
 
 
 @pytest.fixture
@@ -166,6 +170,111 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(strips, train, val, tmp
         run(again, whole, val, tmp_path / "broken", epochs=1)
 
 
+def test_a_checkpoint_that_was_cut_is_never_taken_for_whole(train, val, tmp_path, monkeypatch):
+    expected = run(Detector(**TINY), train, val, tmp_path / "unbroken", epochs=3)
+    save = lightning.pytorch.Trainer.save_checkpoint
+
+    def cut(trainer, path, *args, **options):
+        if trainer.current_epoch < 1:
+            return save(trainer, path, *args, **options)
+        Path(path).write_bytes(b"PK\x03\x04 half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lightning.pytorch.Trainer, "save_checkpoint", cut)
+        with pytest.raises(KeyboardInterrupt):
+            run(Detector(**TINY), train, val, tmp_path / "cut", epochs=3)
+    assert len(history_of(tmp_path / "cut")) == 1
+    history = run(Detector(**TINY), train, val, tmp_path / "cut", epochs=3)
+    pd.testing.assert_frame_equal(history.drop(columns=TIMES), expected.drop(columns=TIMES), check_exact=True)
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == sorted(
+        ["best.safetensors", "history.csv", "last.ckpt"]
+    )
+
+
+def test_data_that_changed_since_are_not_mixed_in(strips, train, val, tmp_path):
+    run(Detector(**TINY), train, val, tmp_path, epochs=1, data="a")
+    with pytest.raises(InputError, match="have changed since the run in"):
+        run(Detector(**TINY), train, val, tmp_path, epochs=1, data="b")
+    with pytest.raises(InputError, match=r"differing: train_clips\)"):
+        run(Detector(**TINY), data(strips, rows(0, 8), train=True, **AS_TRAIN), val, tmp_path, epochs=1, data="a")
+    # A checkpoint of before settings were added, and one without a fingerprint, are still read.
+    assert len(run(Detector(**TINY), train, val, tmp_path, epochs=1)) == 1
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    for name in ("data", "balanced_sampling", "freeze_epochs"):
+        del saved["record"][name]
+    del saved["facts"], saved["record"]["train"]["self_blend"]
+    saved["record"]["backbone_learning_rate"] = None
+    torch.save(saved, tmp_path / "last.ckpt")
+    assert len(run(Detector(**TINY), train, val, tmp_path, epochs=1, data="a")) == 1
+
+
+def test_sampling_blending_and_the_rest_of_the_recipe(strips, val, tmp_path):
+    faces = pd.DataFrame(
+        {"video_id": f"v{i:02d}", "person": 0, "position": t, "landmarks": np.random.default_rng(t).uniform(8, 24, 136)}
+        for i in range(12) for t in range(FRAMES)
+    )  # fmt: skip
+    real = data(strips, rows(0, 12).query("label == 0"), train=True, self_blend=0.5, frames_table=faces)
+    recipe = {"precision": "bf16", "compile": True, "deterministic": True, "balanced_sampling": True, "accumulate": 2}
+    weights = []
+    for name in ("a", "b"):
+        detector = Detector(**TINY)
+        history = run(detector, real, val, tmp_path / name, **recipe)  # fakes are made of the real clips alone
+        weights.append(detector)
+        assert history.attrs["precision"] == "bf16"
+        assert history.attrs["undetermined"] == []
+    assert same_weights(*weights)
+    assert detector.backbone._compiled_call_impl is None
+    assert next(detector.parameters()).dtype == torch.float32
+    with pytest.raises(InputError, match="precision = 'half' is not possible"):
+        run(detector, real, val, tmp_path, precision="half")
+    with pytest.raises(InputError, match="ask for 2 processes, and this is one"):
+        run(detector, real, val, tmp_path / "two", devices=2)
+
+
+def test_backbone_and_head_have_their_own_rates(train, val, tmp_path):
+    detector, fresh = Detector(**TINY), Detector(**TINY).state_dict()
+    run(detector, train, val, tmp_path, epochs=1, backbone_learning_rate=1e-9, weight_decay=0.0)
+    state = detector.state_dict()
+    moved = {key: (state[key] - fresh[key]).abs().max().item() for key in ("backbone.conv1.0.weight", "linear.weight")}
+    assert 0 < moved["backbone.conv1.0.weight"] < 1e-7 < 1e-4 < moved["linear.weight"]
+
+
+def test_precision_follows_what_the_processor_says(monkeypatch):
+    for flags, expected in (((False, False), "float32"), ((True, False), "bf16"), ((False, True), "bf16")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda flags=flags: flags[0])
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda flags=flags: flags[1])
+        assert hardware.precision("auto", gpu=False) == expected
+        assert hardware.precision("float32", gpu=False) == "float32"
+
+
+def test_operations_that_cannot_be_repeated_are_named():
+    with pytest.warns(UserWarning, match="something else"), hardware.undetermined() as found:
+        warnings.warn("scatter_cuda does not have a deterministic implementation, but you set", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert found == {"scatter_cuda"}
+
+
+def test_the_gap_in_words():
+    history = pd.DataFrame({
+        "epoch": [1, 2, 3], "train_loss": [0.6, 0.3, 0.1], "train_accuracy": [0.7, 0.9, 1.0],
+        "val_loss": [0.6, 0.4, 0.7], "val_accuracy": [0.7, 0.85, 0.8], "val_auc": 0.9, "best": [False, True, False],
+    })  # fmt: skip
+    assert "validation accuracy lies 5.0 points below training accuracy (85.0% and 90.0%" in gap(history)
+    assert "training loss fell to 0.100 while validation loss rose to 0.700" in gap(history)
+    assert "more epochs may do better" in gap(history[:2])
+    assert "of one class only" in gap(history.assign(val_auc=float("nan")))
+    assert "is as high as training accuracy" in gap(history[:1].assign(best=True))
+
+
+def test_the_rate_along_a_run():
+    history = pd.DataFrame({"val_loss": [1.0, 2.0, 2.0, 2.0, 2.0], "val_auc": 0.5})
+    settings = {"learning_rate": 0.1, "schedule": "plateau", "epochs": 9, "warmup_epochs": 1.0, "monitor": "val_loss"}
+    curve = rates(history, settings, points=3)
+    assert curve["done"].tolist()[:4] == [0, 0.5, 1, 1]
+    assert curve["learning_rate"].tolist() == pytest.approx([0, 0.05, *[0.1] * 10, *[0.05] * 3])
+
+
 def test_frozen_parts_do_not_move(train, val, tmp_path):
     detector, fresh = Detector(**TINY), Detector(**TINY).state_dict()
     run(detector, train, val, tmp_path / "a", freeze_epochs=2)
@@ -195,6 +304,15 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_videos(train, val, tmp_pa
         InputError, match=r"nan in step 1 of epoch 1, at learning rate 0\.001, on the videos v\d\d, v\d\d"
     ):
         run(detector, train, val, tmp_path)
+
+
+def test_a_loss_is_looked_at_after_the_last_step_too(strips, val, tmp_path):
+    train = data(strips, rows(0, 8), train=True)
+    detector = Detector(**TINY)
+    detector.linear.register_forward_hook(lambda layer, _, output: output * (float("inf") if layer.training else 1))
+    with pytest.raises(InputError, match=r"The loss is nan in step 1 of epoch 1"):
+        run(detector, train, val, tmp_path, batch_size=8)
+    assert not (tmp_path / "last.ckpt").exists()
 
 
 class Hungry(ClipDataset):
