@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dfutils import forge
 from dfutils.augment import augment
 from dfutils.errors import InputError
-from dfutils.preprocess import load_strip
+from dfutils.preprocess import load_strip, strip_names
 
 
 class Batch(NamedTuple):
@@ -78,7 +78,9 @@ class ClipDataset(Dataset):
 
         Args:
             table: videos table. Its column `strip`, if there is one, names each video's strip below `strips_folder`,
-                or a list of them, one a person; without it a strip is `<video_id>.png`. Without `label` all are 0.
+                or a list of them, one a person; without it a strip is `<video_id>.png`. Its column `strips` says how
+                many people have one (see `preprocess.strip_names`). Each strip is a clip, with the video's label;
+                without `label` all are 0.
             strips_folder: the folder of the strips; absolute paths in `strip` win over it.
             face_size: side of a crop in pixels.
             frames_per_video: a longer strip gives this many of its frames, evenly spread.
@@ -100,13 +102,15 @@ class ClipDataset(Dataset):
         self.face_size, self.frames_per_video, self.train = face_size, frames_per_video, train
         self.seed, self.train_frames, self.augmentation = seed, train_frames, augmentation
         named = table["strip"] if "strip" in table else table["video_id"] + ".png"
+        counts = table["strips"] if "strips" in table else [1] * len(table)
         labels = table["label"] if "label" in table else [0] * len(table)
         self.video_ids: list[str] = []
         self.persons: list[int] = []
         self.paths: list[Path] = []
         of_clip: list[int] = []
-        for video_id, strips, label in zip(table["video_id"], named, labels, strict=True):
-            for person, strip in enumerate([strips] if isinstance(strips, str | Path) else strips):
+        for video_id, strips, count, label in zip(table["video_id"], named, counts, labels, strict=True):
+            each = strip_names(str(strips), count) if isinstance(strips, str | Path) else strips
+            for person, strip in enumerate(each):
                 self.video_ids.append(video_id)
                 self.persons.append(person)
                 self.paths.append(Path(strips_folder) / strip)

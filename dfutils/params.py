@@ -63,7 +63,9 @@ class Params(BaseModel):
     # 02 Preprocess
     max_frames: int = Field(150, ge=1, le=100_000, description="only this many first frames of a video are looked at")
     frames_per_video: int = Field(10, ge=1, le=300, description="face frames kept of a video, evenly spread")
-    faces: Literal["one", "cropped"] = Field("one", description="one: the main person; cropped: frames are faces")
+    faces: Literal["one", "all", "cropped"] = Field(
+        "one", description="one: the main person; all: everybody, a strip each; cropped: frames are faces"
+    )
     face_size: int = Field(112, ge=32, le=512, description="side of a face crop in pixels")
     face_margin: float = Field(0.3, ge=0.0, le=2.0, description="added on each side of the face box, as a share of it")
     align: bool = Field(False, description="turn crops so that the eyes are level")
@@ -77,6 +79,8 @@ class Params(BaseModel):
     test_fraction: float = Field(0.2, gt=0.0, lt=0.8, description="share of the videos for the test")
     audit_faces: int = Field(240, ge=0, le=100_000, description="videos whose faces the audit compares, at most")
     workers: int = _free(0, "processes for preprocessing; 0: one a core", ge=0, le=512)
+    video_timeout_s: float = _free(600.0, "seconds after which a video is given up in preprocessing", gt=0.0, le=1e6)
+    scheduler: str = _free("", "address of a Dask scheduler that preprocesses, tcp://…; empty: local processes")
 
     # 03 Train
     backbone: str = Field("resnext50_32x4d", description="torchvision classification network, by name")

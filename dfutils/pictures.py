@@ -32,6 +32,18 @@ def frame_grid(images: Sequence[np.ndarray], captions: Sequence[str], title: str
     return figure
 
 
+def sheet(strips: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Figure:
+    """Draw strips `(T, S, S, 3)` RGB below each other, each above its caption.
+
+    Raises:
+        ValueError: if there are not as many captions as strips.
+    """
+    rows = [np.concatenate(list(frames), axis=1) for frames in strips]
+    with _grid(rows, captions, 1, WIDTH, title) as (figure, _):
+        figure.alt += f" {len(rows)} strips of faces: {'; '.join(captions)}."
+    return figure
+
+
 def review(pictures: Sequence[np.ndarray], boxes: Sequence[Sequence[tuple[Any, str]]], title: str = "") -> Figure:
     """Draw whole frames of a video, with a numbered box around whatever was taken for a face and rejected, and why.
 

@@ -29,11 +29,11 @@ from dfutils.canvas import (
 )
 from dfutils.charts import confusion, intervals, rates, reliability, roc_pr, score_histogram, slices
 from dfutils.comparisons import degradation, forest
-from dfutils.pictures import explained, frame_grid, review, strip
+from dfutils.pictures import explained, frame_grid, review, sheet, strip
 
 __all__ = [
-    "class_counts", "confusion", "curves", "degradation", "explained", "face_facts", "facts", "forest", "frame_grid",
-    "intervals", "learning_rate", "rates", "reliability", "review", "roc_pr", "save", "score_histogram", "show",
+    "class_counts", "confusion", "curves", "degradation", "explained", "face_facts", "faces_found", "facts", "forest", "frame_grid",
+    "intervals", "learning_rate", "rates", "reliability", "review", "roc_pr", "save", "score_histogram", "sheet", "show",
     "slices", "strip", "style",
 ]  # fmt: skip
 
@@ -91,6 +91,18 @@ def face_facts(frames: pd.DataFrame) -> Figure:
         "turn": ("Turn of the head", "degrees to either side"),
     }
     return _by_class(frames.assign(turn=frames["yaw"].abs()), names, "fact of the face")
+
+
+def faces_found(videos: pd.DataFrame, frames: pd.DataFrame) -> Figure:
+    """Draw how many valid faces and how many people were found a video, real and fake over each other.
+
+    `videos`: the videos table with `people`; `frames`: the frames table. Unreadable and excluded videos are left out.
+    """
+    read = videos[~videos["status"].isin(["unreadable", "excluded"])]
+    counts = frames[frames["person"] == 0].groupby("video_id").size()
+    found = read.assign(found=read["video_id"].map(counts).fillna(0))
+    names = {"found": ("Faces found", "valid faces a video"), "people": ("People seen", "a video")}
+    return _by_class(found, names, "count of faces")
 
 
 def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str) -> Figure:
