@@ -32,9 +32,9 @@ from dfutils.comparisons import degradation, forest
 from dfutils.pictures import explained, frame_grid, review, sheet, strip
 
 __all__ = [
-    "class_counts", "confusion", "curves", "degradation", "explained", "face_facts", "faces_found", "facts", "forest", "frame_grid",
-    "intervals", "learning_rate", "rates", "reliability", "review", "roc_pr", "save", "score_histogram", "sheet", "show",
-    "slices", "strip", "style",
+    "class_counts", "confusion", "curves", "degradation", "explained", "face_facts", "faces_found", "facts", "forest",
+    "frame_grid", "intervals", "learning_rate", "rates", "reliability", "review", "roc_pr", "save", "score_histogram",
+    "sheet", "show", "slices", "strip", "style",
 ]  # fmt: skip
 
 _NAMES = metrics.CLASSES
