@@ -7,8 +7,9 @@ For every video, in one process with one thread: the family's way (dlib's HOG de
 busy machine disturbs the ratios little; models are loaded before. A frame of ours is *elsewhere* if the full-size
 detector found faces in it and ours overlaps none of them (intersection over union below 0.3).
 
-Then the whole of preprocessing, by the clock, on an otherwise idle machine: all videos with one worker and with two; and
-copies of the smallest video, a tenth of them and all, to see whether time grows linearly and what the tables cost.
+Then the whole of preprocessing, by the clock, for which the machine must be idle: all videos with one worker and with
+two; and copies of the smallest video, a tenth of them and all, to see whether time grows linearly and what the tables
+cost.
 """
 
 import argparse
@@ -173,12 +174,10 @@ def whole_run(paths: list[Path], scratch: Path, workers: int) -> tuple[float, fl
 
 
 def several_workers(paths: list[Path]) -> list[tuple[str, str, str]]:
-    """Return the row of two workers against one; each had begun before, so that starting processes does not count."""
+    """Return the row of two workers against one; both processes had begun before, so that starting does not count."""
     with tempfile.TemporaryDirectory() as scratch:
-        seconds = {}
-        for workers in (1, 2):
-            whole_run(paths[:workers], Path(scratch) / "first", workers)
-            seconds[workers] = whole_run(paths, Path(scratch) / "all", workers)[0]
+        whole_run(paths[:1] * 8, Path(scratch), 2)
+        seconds = {workers: whole_run(paths, Path(scratch), workers)[0] for workers in (1, 2)}
     ratio = seconds[1] / seconds[2]
     return [("1 worker / 2 workers", f"{ratio:.2f} ({seconds[1]:.1f} s, {seconds[2]:.1f} s)", "at least 1.7")]
 
@@ -187,7 +186,7 @@ def many_copies(path: Path, count: int) -> list[tuple[str, str, str]]:
     """Return the rows of a tenth of the copies against all."""
     few = max(count // 10, 1)
     with tempfile.TemporaryDirectory() as scratch:
-        whole_run([path], Path(scratch), 0)
+        whole_run([path] * 8, Path(scratch), 0)
         (few_s, _), (all_s, tables_s) = (whole_run([path] * n, Path(scratch), 0) for n in (few, count))
     per_video = (all_s / count) / (few_s / few)
     return [
