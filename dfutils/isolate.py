@@ -182,19 +182,19 @@ def _on_cluster(
         ) from None
     waiting = list(reversed(range(len(jobs))))
     running: dict[Any, int] = {}
-    seen = time.monotonic()
+    lonely_s = 0
     with client:
         try:
             while waiting or running:
                 threads = sum(client.nthreads().values())
-                seen = time.monotonic() if threads else seen
-                if time.monotonic() - seen > _PATIENCE_S:
+                lonely_s = 0 if threads else lonely_s + 1
+                if lonely_s > _PATIENCE_S:
                     raise InputError(f"The cluster at {scheduler} has no workers: start some and run again.")
                 while waiting and len(running) < 2 * threads:
                     k = waiting.pop()
                     running[client.submit(_watched, function, jobs[k], timeout_s, pure=False)] = k
                 if not running:
-                    time.sleep(0.5)
+                    time.sleep(1)
                     continue
                 try:
                     finished = wait(list(running), timeout=1, return_when="FIRST_COMPLETED").done

@@ -45,7 +45,7 @@ def sheet(strips: Sequence[np.ndarray], captions: Sequence[str], title: str = ""
 
 
 def review(pictures: Sequence[np.ndarray], boxes: Sequence[Sequence[tuple[Any, str]]], title: str = "") -> Figure:
-    """Draw whole frames of a video, with a numbered box around whatever was taken for a face and rejected, and why.
+    """Draw whole frames of a video, with a numbered box around whatever was taken for a face, and what became of it.
 
     Args:
         pictures: `(H, W, 3)` RGB.
@@ -66,7 +66,7 @@ def review(pictures: Sequence[np.ndarray], boxes: Sequence[Sequence[tuple[Any, s
                 place.text(x, y, f"{k}", color="black", fontsize=10, fontweight="bold", bbox=label, clip_on=True)
         count = sum(len(found) for found in boxes)
         why = "; ".join(dict.fromkeys(why for found in boxes for _, why in found))
-        found = f"{count} times something was taken for a face and rejected: {why}." if count else "No face was found."
+        found = f"{count} times something was taken for a face: {why}." if count else "No face was found."
         figure.alt += f" {len(pictures)} whole frames. {found}"
     return figure
 

@@ -168,20 +168,22 @@ def look(
         most: frames to show.
 
     Returns:
-        Evenly spaced frames, RGB, of those that were read, with some in which a face was rejected, and for each the
-        boxes `(x, y, w, h)` in its pixels that were taken for a face and rejected, with the reason. Empty for a video
-        that cannot be read.
+        Evenly spaced frames, RGB, of those that were read, with some in which something was found, and for each the
+        boxes `(x, y, w, h)` in its pixels of what was taken for a face, each with why it was rejected, or that it is
+        valid. Empty for a video that cannot be read.
     """
     row = read_json(folder / "rows" / f"{video_id}.json")
-    rejected: dict[int, list[tuple[tuple[float, ...], str]]] = {}
+    found: dict[int, list[tuple[tuple[float, ...], str]]] = {}
     for frame, box, why in row["rejected"]:
-        rejected.setdefault(frame, []).append((tuple(box), why))
-    chosen = _evenly(range(max(row["n_read"], 1)), most - most // 3) | _evenly(sorted(rejected), most // 3)
+        found.setdefault(frame, []).append((tuple(box), why))
+    for fact in row["frames"]:
+        found.setdefault(fact["frame"], []).append((tuple(fact[side] for side in "xywh"), "a valid face"))
+    chosen = _evenly(range(max(row["n_read"], 1)), most - most // 3) | _evenly(sorted(found), most // 3)
     try:
         looked_at = list(video.frames(path, max_frames, wanted=chosen))
     except video.VideoError:
         return [], []
-    return [frame for _, _, frame in looked_at], [rejected.get(index, []) for index, _, _ in looked_at]
+    return [frame for _, _, frame in looked_at], [found.get(index, []) for index, _, _ in looked_at]
 
 
 def _evenly(indices: Any, most: int) -> set[int]:

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import cv2
+import matplotlib.cbook
 import numpy as np
 import pandas as pd
 import pytest
@@ -125,6 +127,44 @@ def test_review_shows_frames_of_a_lost_video_and_nothing_of_an_unreadable_one(ma
     pictures, boxes = review.look(dataset.root / "real/no_face.mp4", result.folder, video_id, SETTINGS["max_frames"])
     assert len(pictures) == len(boxes) >= 3
     assert pictures[0].shape == (96, 96, 3)
+
+
+def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
+    root = tmp_path / "videos"
+    (root / "real").mkdir(parents=True)
+    one = skimage.data.astronaut()[:300, 80:380]
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        other = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    other = cv2.resize(other, None, fx=0.66, fy=0.66, interpolation=cv2.INTER_AREA)[:300, :338]
+    pair = np.concatenate([one, other], axis=1)
+    video.write(root / "real" / "pair.mp4", (np.roll(pair, k, axis=1) for k in range(12)))
+    face_clip(root / "real" / "a.mp4")
+    dataset = indexed(root, tmp_path)
+    made = preprocess.run(dataset, {**SETTINGS, "faces": "all"}, workers=1, progress=False)
+    assert made.videos.set_index("path")["strips"].to_dict() == {"real/a.mp4": 1, "real/pair.mp4": 2}
+    assert made.frames.groupby(["video_id", "person"]).size().to_dict() == {
+        ("real__a", 0): 4,
+        ("real__pair", 0): 4,
+        ("real__pair", 1): 4,
+    }
+    main, further = preprocess.strip_names(made.videos.set_index("path").loc["real/pair.mp4", "strip"], 2)
+    assert (tmp_path / main).name == "real__pair.png" and (tmp_path / further).name == "real__pair~1.png"
+    again = preprocess.run(dataset, {**SETTINGS, "faces": "all"}, workers=1, progress=False)
+    assert again.videos.equals(made.videos)
+    from dfutils import clips, model
+
+    clip = clips.ClipDataset(made.videos, tmp_path, face_size=64)
+    assert list(zip(clip.video_ids, clip.persons, strict=True)) == [
+        ("real__a", 0),
+        ("real__pair", 0),
+        ("real__pair", 1),
+    ]
+    detector = model.Detector("resnet18", hidden_size=8)
+    detector.facts.update(face_size=64, frames_per_video=4)
+    scores, frames = model.predict(detector, made.videos, tmp_path, device="cpu", progress=False)
+    assert scores["video_id"].tolist() == ["real__a", "real__pair"]
+    of_pair = frames[frames["video_id"] == "real__pair"].groupby("person")["logit"].mean()
+    assert scores["logit"].iloc[1] == pytest.approx(of_pair.max(), abs=1e-5)
 
 
 def test_cropped_datasets_keep_their_frames(folder, tmp_path):

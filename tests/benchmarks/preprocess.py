@@ -1,14 +1,19 @@
 """How fast faces are found, and how well it agrees with the field's usual way.
 
-    python tests/benchmarks/preprocess.py [folder of videos]
+    python tests/benchmarks/preprocess.py [folder of videos] [--only faces|workers|copies] [--copies 1000]
 
 For every video, in one process with one thread: the family's way (dlib's HOG detector at full size on each of the first
 150 frames, ten crops), `dfutils.faces.extract`, and plain `read()` of the same frames. Times are CPU seconds, so that a
 busy machine disturbs the ratios little; models are loaded before. A frame of ours is *elsewhere* if the full-size
 detector found faces in it and ours overlaps none of them (intersection over union below 0.3).
+
+Then the whole of preprocessing, by the clock, for which the machine must be idle: all videos with one worker and with
+two; and copies of the smallest video, a tenth of them and all, to see whether time grows linearly and what the tables
+cost.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +29,8 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from dfutils import faces, portrait, tracks, video  # noqa: E402
+from dfutils import catalog, datasets, faces, portrait, preprocess, tracks, video  # noqa: E402
+from dfutils.params import Params  # noqa: E402
 
 CLIPS = ROOT.parent / "shared" / "clips"
 FRAMES, CROPS = 150, 10
@@ -123,18 +129,11 @@ def in_full_hd(path: Path, out: Path, n: int = 60) -> Path:
     return out
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, default=CLIPS)
-    folder = parser.parse_args().folder
-    endings = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
-    if not paths:
-        sys.exit(f"There is no video below {folder}.")
+def faces_and_memory(paths: list[Path]) -> list[tuple[str, str, str]]:
+    """Compare, video by video; return the rows of the summary."""
     cv2.setNumThreads(1)
     faces.extract(paths[0])  # loads the models
-    rows = [compare(path) for path in paths]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([compare(path) for path in paths])
     print(table.drop(columns="_ious").to_string(index=False, float_format="%.2f"))
     ious = np.concatenate(table["_ious"].to_list() or [[]])
     enough = table["faces_family"] >= CROPS
@@ -145,7 +144,7 @@ def main() -> None:
             "1080p": peak_memory(in_full_hd(largest, Path(scratch) / "hd.mp4")),
             "1080p, no face": peak_memory(_noise(Path(scratch) / "noise.mp4")),
         }
-    summary = [
+    return [
         ("family / ours, median", f"{table['family/ours'].median():.1f}", "at least 15"),
         ("family / ours, least", f"{table['family/ours'].min():.1f}", "at least 4"),
         ("ours / read, median", f"{table['ours/read'].median():.2f}", "at most 2.2"),
@@ -155,6 +154,64 @@ def main() -> None:
         ("frames elsewhere", f"{table['elsewhere'].sum()} of {np.isfinite(ious).sum()}", "0"),
         *((f"peak memory, {name}", f"{mib:.0f} MiB", "under 500 MiB") for name, mib in memory.items()),
     ]
+
+
+def whole_run(paths: list[Path], scratch: Path, workers: int) -> tuple[float, float]:
+    """Preprocess videos from the start; return the seconds of all, and those of the tables alone."""
+    root, out = scratch / "videos", scratch / "data"
+    shutil.rmtree(scratch, ignore_errors=True)
+    (root / "real").mkdir(parents=True)
+    for k, path in enumerate(paths):
+        shutil.copyfile(path, root / "real" / f"{k:05d}_{path.name}")
+    table = datasets.open_facts(datasets.scan("folder", root), root, progress=False).assign(dataset="bench")
+    dataset = catalog.Indexed("bench", root, out / "bench", table)
+    settings = preprocess.settings(Params())
+    start = time.perf_counter()
+    preprocess.run(dataset, settings, workers=workers, progress=False)
+    middle = time.perf_counter()
+    preprocess.run(dataset, settings, workers=workers, progress=False)  # all is done: it looks, and makes the tables
+    return middle - start, time.perf_counter() - middle
+
+
+def several_workers(paths: list[Path]) -> list[tuple[str, str, str]]:
+    """Return the row of two workers against one; both processes had begun before, so that starting does not count."""
+    with tempfile.TemporaryDirectory() as scratch:
+        whole_run(paths[:1] * 8, Path(scratch), 2)
+        seconds = {workers: whole_run(paths, Path(scratch), workers)[0] for workers in (1, 2)}
+    ratio = seconds[1] / seconds[2]
+    return [("1 worker / 2 workers", f"{ratio:.2f} ({seconds[1]:.1f} s, {seconds[2]:.1f} s)", "at least 1.7")]
+
+
+def many_copies(path: Path, count: int) -> list[tuple[str, str, str]]:
+    """Return the rows of a tenth of the copies against all."""
+    few = max(count // 10, 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole_run([path] * 8, Path(scratch), 0)
+        (few_s, _), (all_s, tables_s) = (whole_run([path] * n, Path(scratch), 0) for n in (few, count))
+    per_video = (all_s / count) / (few_s / few)
+    return [
+        (f"seconds a video, {count} copies / {few}", f"{per_video:.2f} ({all_s:.0f} s, {few_s:.0f} s)", "about 1"),
+        (f"tables of {count}, share of the time", f"{tables_s / all_s:.1%}", "under 2%"),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=CLIPS)
+    parser.add_argument("--only", choices=("faces", "workers", "copies"))
+    parser.add_argument("--copies", type=int, default=1000)
+    asked = parser.parse_args()
+    endings = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
+    paths = sorted(path for path in asked.folder.rglob("*") if path.suffix.lower() in endings)
+    if not paths:
+        sys.exit(f"There is no video below {asked.folder}.")
+    summary = []
+    if asked.only in (None, "faces"):
+        summary += faces_and_memory(paths)
+    if asked.only in (None, "workers"):
+        summary += several_workers(paths)
+    if asked.only in (None, "copies"):
+        summary += many_copies(min(paths, key=lambda path: path.stat().st_size), asked.copies)
     print()
     print(pd.DataFrame(summary, columns=["what", "measured", "wanted"]).to_string(index=False))
 
