@@ -4,6 +4,7 @@ Notebook 01 obtains a dataset and indexes it once; every later stage and experim
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,6 +120,11 @@ def load(place: Place) -> Indexed:
     if not (place.folder / "dataset.json").exists():
         raise InputError(f"The dataset {place.name!r} is not indexed yet: run notebook 01 with dataset: {place.name}.")
     return Indexed(place.name, known(place).root, place.folder, read_table(place.folder / "videos.parquet"))
+
+
+def roots(names: Iterable[str]) -> dict[str, Path]:
+    """Return the folder that the paths of each indexed dataset begin in, by its name."""
+    return {name: known(Place(name, "", DATA / name / "videos", DATA / name)).root for name in names}
 
 
 def _relative(root: Path) -> str:

@@ -30,6 +30,9 @@ def run(
     override: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
     ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Train and evaluate once a seed, and report the spread.", metavar="0,1,2")
+    ] = "",
 ) -> None:
     """Run the notebooks of an experiment and write its report."""
     from dfutils import params as parameters
@@ -37,8 +40,9 @@ def run(
 
     values = parameters.load(params, **_overrides(override or []))
     stages = pipeline.choose(first, only)
+    wanted = _seeds(seeds)
     pipeline.prepare_kernel()
-    index = pipeline.run(values, stages)
+    index = pipeline.run_seeds(values, stages, wanted) if wanted else pipeline.run(values, stages)
     typer.echo(f"Report: {index}")
 
 
@@ -55,6 +59,73 @@ def train(
 
     values = parameters.load(params, **_overrides(override or []))
     typer.echo(f"Detector: {recipe.run(values)}")
+
+
+@app.command()
+def compare(
+    reports: Annotated[Path | None, typer.Argument(help="The folder of reports; without it, the project's.")] = None,
+) -> None:
+    """Lay all evaluated runs side by side in one page: figures, intervals, parameters that differ."""
+    from dfutils import params as parameters
+    from dfutils import side_by_side
+
+    typer.echo(f"Runs side by side: {side_by_side.write_overview(reports or parameters.ROOT / 'reports')}")
+
+
+def _seeds(text: str) -> list[int]:
+    """Read seeds such as `0,1,2`, each once, in order."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if any(not part.isdecimal() or int(part) >= 2**31 for part in parts):
+        raise InputError(f"--seeds {text} is not possible: give whole numbers such as 0,1,2.")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+@app.command()
+def predict(
+    videos: Annotated[list[str], typer.Argument(help="Videos, folders of videos, patterns such as 'clips/*.mp4'.")],
+    model: Annotated[str, typer.Option(help="A detector's folder, published weights, or hf://owner/name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON a video.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a table, a row a video.", metavar="FILE")] = None,
+    explain: Annotated[
+        Path | None, typer.Option(help="Write a one-file report a video, with what speaks for fake.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Judge videos: real or fake, and how sure. Exit status 3 if some could not be judged."""
+    from dfutils import commands
+
+    scored = commands.predict(videos, model, as_json=as_json, csv=csv, explain=explain)
+    raise typer.Exit(0 if scored else 3)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Option(help="A detector's folder, published weights, or hf://owner/name.")],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="A web page, such as https://example.org, that may call the service.")
+    ] = None,
+) -> None:
+    """Serve a detector: the web page at /, POST /predict, GET /health, /docs."""
+    from dfutils import commands
+
+    commands.serve(model, host, port, allow_origin or [])
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Option(help="The detector's folder.")],
+    repo: Annotated[str, typer.Option(help="Where to: owner/name on the hub.")],
+    metrics: Annotated[
+        Path | None, typer.Option(help="Its metrics.json; by default that of the experiment that trained it.")
+    ] = None,
+    private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only write the folder that would be published.")] = False,
+) -> None:
+    """Publish a detector on the Hugging Face hub, with a card written from its figures."""
+    from dfutils import commands
+
+    typer.echo(commands.publish(model, repo, metrics, private=private, dry_run=dry_run))
 
 
 def _overrides(texts: list[str]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dfutils import forge
 from dfutils.augment import augment
 from dfutils.errors import InputError
-from dfutils.preprocess import load_strip
+from dfutils.preprocess import load_strip, strip_names
 
 
 class Batch(NamedTuple):
@@ -78,7 +78,9 @@ class ClipDataset(Dataset):
 
         Args:
             table: videos table. Its column `strip`, if there is one, names each video's strip below `strips_folder`,
-                or a list of them, one a person; without it a strip is `<video_id>.png`. Without `label` all are 0.
+                or a list of them, one a person; without it a strip is `<video_id>.png`. Its column `strips` says how
+                many people have one (see `preprocess.strip_names`). Each strip is a clip, with the video's label;
+                without `label` all are 0.
             strips_folder: the folder of the strips; absolute paths in `strip` win over it.
             face_size: side of a crop in pixels.
             frames_per_video: a longer strip gives this many of its frames, evenly spread.
@@ -100,18 +102,22 @@ class ClipDataset(Dataset):
         self.face_size, self.frames_per_video, self.train = face_size, frames_per_video, train
         self.seed, self.train_frames, self.augmentation = seed, train_frames, augmentation
         named = table["strip"] if "strip" in table else table["video_id"] + ".png"
+        counts = table["strips"] if "strips" in table else [1] * len(table)
         labels = table["label"] if "label" in table else [0] * len(table)
         self.video_ids: list[str] = []
         self.persons: list[int] = []
         self.paths: list[Path] = []
         of_clip: list[int] = []
-        for video_id, strips, label in zip(table["video_id"], named, labels, strict=True):
-            for person, strip in enumerate([strips] if isinstance(strips, str | Path) else strips):
+        for video_id, strips, count, label in zip(table["video_id"], named, counts, labels, strict=True):
+            each = strip_names(str(strips), count) if isinstance(strips, str | Path) else strips
+            for person, strip in enumerate(each):
                 self.video_ids.append(video_id)
                 self.persons.append(person)
                 self.paths.append(Path(strips_folder) / strip)
                 of_clip.append(int(label))
         self.labels = np.asarray(of_clip, dtype=np.int64)
+        made_from = dict(zip(table["video_id"], table["source_video"], strict=True)) if "source_video" in table else {}
+        self.families = np.unique([made_from.get(name) or name for name in self.video_ids], return_inverse=True)[1]
         missing = [path for path in self.paths if not path.is_file()]
         if missing:
             raise InputError(f"{len(missing)} strips are missing, {missing[0]} first: run notebook 02 again.")
@@ -248,6 +254,7 @@ class Batches(Sampler[list[Key]]):
         epoch: int = 0,
         share: tuple[int, int] = (0, 1),
         labels: np.ndarray | None = None,
+        families: np.ndarray | None = None,
     ) -> None:
         """Divide `count` clips into steps of at most `batch_size` clips a process.
 
@@ -261,8 +268,11 @@ class Batches(Sampler[list[Key]]):
             labels: if given, as many clips of each class are drawn (with `shuffle`): an epoch is as long as before,
                 but takes some clips of the larger class only, and those of the smaller one several times, each as
                 often as the others or once more.
+            families: if given, of each clip, the order is drawn of families (with `shuffle`), and their clips follow
+                one another.
         """
-        self.count, self.shuffle, self.seed, self.epoch, self.labels = count, shuffle, seed, epoch, labels
+        self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, epoch
+        self.labels, self.families = labels, families
         self.rank, self.world = share
         self.steps = -(-count // (batch_size * self.world))
         self.sampler = self  # where Lightning looks for `set_epoch`
@@ -285,6 +295,8 @@ class Batches(Sampler[list[Key]]):
 
     def _order(self) -> np.ndarray:
         rng = stream(self.seed, "order", self.epoch)
+        if self.families is not None and self.count:
+            return np.argsort(rng.permutation(self.families.max() + 1)[self.families], kind="stable")
         classes = [] if self.labels is None else [np.flatnonzero(self.labels == label) for label in (0, 1)]
         if len(classes) < 2 or not all(map(len, classes)):
             return rng.permutation(self.count)

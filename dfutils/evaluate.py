@@ -1,27 +1,10 @@
-"""A split scored once, and written down so that a reviewer can check it.
+"""A split scored once, and measured so that a reviewer can check it.
 
-The threshold comes from the validation split, every number from the test split, and every number has an interval.
-`metrics.json` is the machine's copy of report 04; its schema:
-
-| key | what |
-| --- | --- |
-| `schema` | 1; raised when a key changes its meaning |
-| `experiment`, `verdict`, `caveats` | the name, the result in one sentence, and what limits it |
-| `threshold` | `value`, `rule`, and the number of `validation_videos` that chose it |
-| `no_face` | what a video without a face counts as |
-| `test.counts` | `real` and `fake` videos that count, and `coverage`: how many of all have a score |
-| `test.confusion` | 2 x 2 counts of videos, rows true real and fake, columns called real and fake |
-| `test.video`, `test.frame` | name → `value`, `low`, `high` (95%), `method` of the interval; `null` where undefined |
-| `by_method` | a row a forgery method, and one for the real videos, as `slices.by_slice` gives them |
-| `baselines` | always answering with the larger class; a classifier on container facts alone (AUC) |
-| `eval` | for each dataset of `eval_datasets`, what `test` is for the test split |
-| `audit` | what splits share, and which facts give labels away, as `audit.Audit.to_dict` says |
-| `fingerprints` | 16 hexadecimal digits each for data and splits, and for the detector |
-| `made_by` | versions and commit |
+The threshold and the temperature come from the validation split, every number from the test split, and every number has
+an interval. What cannot be scored costs its own video only, and is counted. `document` writes it all down.
 """
 
-import hashlib
-import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,14 +12,8 @@ import pandas as pd
 
 from dfutils import metrics
 from dfutils.errors import InputError
-from dfutils.files import digest
-from dfutils.params import Params
-from dfutils.records import provenance
+from dfutils.files import read_json, write_json
 from dfutils.slices import by_slice, holm
-
-SCHEMA = 1
-FEW = 30
-"""Videos of a class under which a figure is hardly more than an anecdote."""
 
 PREDICTION_COLUMNS = [
     "video_id", "dataset", "label", "method", "identity", "split", "status", "probability_fake", "predicted",
@@ -51,12 +28,52 @@ def predictions(videos: pd.DataFrame, scores: pd.DataFrame, threshold: float) ->
         scores: `video_id` and `probability_fake` of the videos that have a strip.
         threshold: probabilities at or above it are called fake.
 
-    `probability_fake` is NaN and `predicted` is missing (nullable Int8) where the detector abstained.
+    `probability_fake` is NaN and `predicted` is missing (nullable Int8) where the detector abstained. A video that has
+    faces but no score, as its strip is missing or the network gave NaN, gets the status `unscored`.
     """
     table = videos.merge(scores[["video_id", "probability_fake"]], on="video_id", how="left", validate="one_to_one")
+    table["status"] = table["status"].where((table["status"] != "ok") | table["probability_fake"].notna(), "unscored")
     called = (table["probability_fake"] >= threshold).astype("Int8")
     table["predicted"] = called.where(table["probability_fake"].notna(), pd.NA)
     return table[PREDICTION_COLUMNS]
+
+
+def with_strips(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return the videos with status ok whose strip is there and whole, as far as its first and last bytes tell.
+
+    What is missing gets no score and is reported as such; it does not stop the evaluation of all others.
+    """
+
+    def whole(strip: str) -> bool:
+        path = Path(folder) / strip
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(8)
+            file.seek(-min(12, path.stat().st_size), 2)
+            return head == b"\x89PNG\r\n\x1a\n" and b"IEND" in file.read()
+
+    rows = videos[videos["status"] == "ok"]
+    return rows[[whole(strip) for strip in rows["strip"]]]
+
+
+def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tuple[float, str]:
+    """Return the threshold, from scored validation videos, and "" or why the rule could not be followed (then .5).
+
+    Raises:
+        InputError: for a rule that is not known.
+    """
+    metrics.choose_threshold([0, 1], [0.25, 0.75], rule, target_recall)  # a rule that does not exist is a mistake
+    try:
+        return metrics.choose_threshold(val["label"], val["probability_fake"], rule, target_recall), ""
+    except InputError as error:
+        return 0.5, f"The threshold is 0.5, as it could not be chosen: {error}"
+
+
+def keep_calibration(folder: Path, temperature: float, threshold: float) -> None:
+    """Write temperature and threshold into a detector's config.json, for scoring new videos; weights stay."""
+    config = read_json(folder / "config.json")
+    write_json({**config, "temperature": float(temperature), "threshold": float(threshold)}, folder / "config.json")
 
 
 def measure(
@@ -99,6 +116,11 @@ def measure(
     }
 
 
+def rounded(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
+    """Return a table for the reader: numbers rounded, and "–" where there is none."""
+    return table.round(digits).astype(object).where(table.notna(), "–")
+
+
 def shown(summary: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return a summary as a table for the reader: value and 95% interval, or `undefined`."""
     rows = {}
@@ -107,6 +129,27 @@ def shown(summary: dict[str, dict[str, Any]]) -> pd.DataFrame:
         interval = f"{figure['low']:.3f} – {figure['high']:.3f}" if known and figure["low"] is not None else ""
         rows[name] = {"value": f"{figure['value']:.3f}" if known else "undefined", "95% interval": interval}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return `slices.by_slice` by dataset (where there are several), method and quality, corrected over all together.
+
+    Quality is what the path says (`raw`, `c23`, `c40` of FaceForensics++), else thirds of the bitrate in kbit/s. The
+    column `property` says which part a row is of.
+    """
+    facts = videos.set_index("video_id").reindex(table["video_id"])
+    named = facts["path"].str.extract(r"(?:^|/)(raw|c0|c23|c40)/", expand=False).to_numpy()
+    kbits = (facts["bitrate"] / 1000).round().to_numpy(dtype=float)
+    quality = "quality" if pd.notna(named).any() else "bitrate in kbit/s"
+    merged = table.assign(**{quality: named if quality == "quality" else kbits})
+    names = [*(["dataset"] if table["dataset"].nunique() > 1 else []), "method", quality]
+    return _joined([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in names])
+
+
+def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    joined = pd.concat(parts, ignore_index=True)
+    columns = ["property", *(name for name in joined if name != "property")]
+    return joined.assign(p_holm=holm(joined["p"].to_numpy(dtype=float)))[columns]
 
 
 def compared(summaries: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
@@ -129,6 +172,19 @@ def check_trained_on(detector: Any, split_fingerprint: str) -> None:
         )
 
 
+def check_predictions(table: pd.DataFrame, videos: pd.DataFrame) -> None:
+    """Make sure that a predictions table is of the videos of this experiment.
+
+    Raises:
+        InputError: if it holds others, or is no predictions table.
+    """
+    lacking = [name for name in PREDICTION_COLUMNS if name not in table]
+    strangers = [] if lacking else sorted(set(table["video_id"]) - set(videos["video_id"]))
+    if lacking or strangers:
+        what = f"lacks the column {lacking[0]}" if lacking else f"holds {strangers[0]}, which is no video of it"
+        raise InputError(f"predictions.parquet is not of this experiment (it {what}): run notebook 04 again.")
+
+
 def mistakes(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Return the scored videos on the wrong side of the threshold, the surest mistakes first.
 
@@ -145,102 +201,43 @@ def mistakes(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     return found.sort_values(["margin", "video_id"], ascending=[False, True])[columns].reset_index(drop=True)
 
 
+def properties(table: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
+    """Return what may matter to a video's score, a row a video of `table`, by `video_id`.
+
+    Columns: means over the scored frames of `face_px`, `sharpness`, `brightness`, `turn` (of the head to either side)
+    and `nod` (up or down) in degrees; `bits`, the bits a pixel that the file spends (its compression), and `people`,
+    how many were seen. NaN where it is not known.
+
+    Args:
+        table: predictions.
+        frames: frame scores joined with the frames table.
+        videos: videos table with `video_id`.
+    """
+    looks = frames.assign(turn=frames["yaw"].abs(), nod=frames["pitch"].abs()).groupby("video_id")
+    found = looks[["face_px", "sharpness", "brightness", "turn", "nod"]].mean().reindex(table["video_id"])
+    facts = videos.set_index("video_id", drop=False).reindex(table["video_id"])
+    pixels = (facts["width"] * facts["height"] * facts["fps"]).astype(float)
+    people = facts["people"].astype(float) if "people" in facts else np.nan
+    return found.assign(bits=(facts["bitrate"].astype(float) / pixels).round(4), people=people)
+
+
+def by_sureness(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return how often the detector errs where it is sure and where not, as `slices.by_slice` lays it out.
+
+    Sure is a score that lies beyond half of the room on its side of the threshold.
+    """
+    score = table["probability_fake"].astype(float)
+    room = np.where(score >= threshold, 1 - threshold, threshold)
+    sure = np.abs(score - threshold) >= 0.5 * room
+    side = np.where(score >= threshold, "calls fake", "calls real")
+    words = pd.Series(np.where(sure, "sure, ", "unsure, "), index=table.index) + side
+    return by_slice(table.assign(sureness=words), "sureness", threshold)
+
+
 def by_properties(table: pd.DataFrame, properties: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """Return `slices.by_slice` for each property of the videos, in thirds, corrected over all of them together.
 
     `properties` is a table of numbers by `video_id`; the column `property` says which one a row is of.
     """
     merged = table.merge(properties, left_on="video_id", right_index=True, how="left")
-    parts = [by_slice(merged, name, threshold, bins=3).assign(property=name) for name in properties]
-    joined = pd.concat(parts, ignore_index=True)
-    columns = ["property", *(name for name in joined if name != "property")]
-    return joined.assign(p_holm=holm(joined["p"].to_numpy(dtype=float)))[columns]
-
-
-def document(
-    params: Params,
-    preprocessed: dict[str, Any],
-    detector: Any,
-    measured: dict[str, Any],
-    by_method: pd.DataFrame,
-    threshold: float,
-    validation_videos: int,
-) -> dict[str, Any]:
-    """Return metrics.json: the figures, the sentence that sums them up, and what made them."""
-    larger = int(measured["counts"]["fake"] >= measured["counts"]["real"])
-    counts = (measured["counts"]["real"], measured["counts"]["fake"])
-    caveats = _caveats(preprocessed, measured)
-    return {
-        "schema": SCHEMA,
-        "experiment": params.experiment,
-        "verdict": verdict(measured),
-        "caveats": caveats,
-        "threshold": {"value": threshold, "rule": params.threshold, "validation_videos": validation_videos},
-        "no_face": params.no_face,
-        "test": measured,
-        "by_method": json.loads(by_method.to_json(orient="records", double_precision=15)),
-        "baselines": {
-            "majority class": {
-                "answer": metrics.CLASSES[larger],
-                "accuracy": counts[larger] / sum(counts) if sum(counts) else None,
-                "balanced_accuracy": 0.5 if min(counts) else None,
-            },
-            "container facts": preprocessed["audit"]["shortcut_auc"],
-        },
-        "audit": preprocessed["audit"],
-        "fingerprints": {
-            "data and splits": preprocessed["fingerprint"],
-            "detector": digest({"training": detector.facts["training"], "weights": model_digest(detector)}),
-        },
-        "made_by": provenance(),
-    }
-
-
-def model_digest(detector: Any) -> str:
-    """Return 16 hexadecimal digits that name a detector's weights."""
-    state = detector.state_dict()
-    found = hashlib.sha256()
-    for name in sorted(state):
-        found.update(name.encode() + state[name].cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
-
-
-def verdict(measured: dict[str, Any]) -> str:
-    """Return the result in words, with intervals and counts."""
-    video, counts = measured["video"], measured["counts"]
-    (_, alarms), (misses, _) = measured["confusion"]
-    tested = f"On {counts['real']} real and {counts['fake']} fake test videos"
-    if video["roc_auc"]["value"] is None:
-        return f"{tested} one class is missing, so nothing can be said of how well the two are told apart."
-    auc, balanced = video["roc_auc"], video["balanced_accuracy"]
-    chance = " That is not distinguishable from guessing." if auc["low"] is not None and auc["low"] <= 0.5 else ""
-    return (
-        f"{tested} the detector's ROC AUC is {auc['value']:.3f} (95%: {_span(auc)}) and its balanced accuracy "
-        f"{balanced['value']:.1%} (95%: {_span(balanced)}). It let {misses} of {counts['fake']} fakes pass and called "
-        f"{alarms} of {counts['real']} real videos fake.{chance}"
-    )
-
-
-def _span(figure: dict[str, Any]) -> str:
-    return "unknown" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
-
-
-def _caveats(preprocessed: dict[str, Any], measured: dict[str, Any]) -> list[str]:
-    """Return what a reader must know before using the figures, the gravest first."""
-    caveats = []
-    if "sample" in preprocessed["layouts"]:
-        caveats.append(
-            "These fakes were made by this suite, out of few people: the scores say that the pipeline works, and "
-            "nothing about deepfakes in the wild."
-        )
-    if preprocessed["policy"] == "random":
-        caveats.append("The splits were drawn video by video: people leak from training into the test, and flatter it.")
-    caveats += preprocessed["audit"]["alarms"]
-    coverage = measured["counts"]["coverage"]
-    if coverage["scored"] < coverage["videos"]:
-        caveats.append(
-            f"{coverage['videos'] - coverage['scored']} test videos have no score, mostly for want of a face."
-        )
-    if min(measured["counts"]["real"], measured["counts"]["fake"]) < FEW:
-        caveats.append("The test split is small: read the intervals, not the values.")
-    return caveats
+    return _joined([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in properties])

@@ -1,24 +1,22 @@
 """From a video to a strip of one person's face.
 
-The field's usual way runs a detector at full size on every frame. Here a video is decoded once, and dlib's HOG detector
-sees only a few frames of it, evenly spread: the whole frame at a reduced size, coarse to fine and full size only where
-nothing was found, and from then on the surroundings of the last place. What was sighted is sorted into people
-(`dfutils.tracks`); the one who is seen longest and largest is the person of the strip, and where some of its frames are
-not good enough, frames in between are tried.
+The field's usual way runs a detector at full size on every frame. Here a video is decoded once and only a few of its
+frames are searched (`dfutils.watch`). The person who is seen longest and largest is the person of the strip, and of the
+frames in which their face is good enough, some are taken that lie evenly over the clip.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from dfutils import portrait, tracks, video
-from dfutils.errors import InputError
+from dfutils import tracks, video
 from dfutils.portrait import Box, Face, crop, detect, embedding, head_pose, landmarks
 from dfutils.tracks import Sighting
+from dfutils.watch import Watch, Wish, look_for_people, sight, valid_ones, whole_frame
 
 __all__ = [
     "Box",
@@ -29,15 +27,11 @@ __all__ = [
     "embedding",
     "extract",
     "extract_all",
+    "extract_box",
     "extract_cropped",
     "head_pose",
     "landmarks",
 ]
-
-COARSE = 180  # short side of the first look at a whole frame: finds faces from two fifths of it
-LARGEST_SEARCH = 1440  # short side of the finest look at a whole frame
-TRIES = 3  # frames tried for a place in the strip before it is left to the second round
-WEAK = 0.3  # detections this far below the least score are noted as candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,281 +73,10 @@ class FaceClip:
     candidates: list[tuple[int, Box, str]] = field(default_factory=list, repr=False)
 
 
-@dataclass(frozen=True)
-class _Wish:
-    """The arguments of `extract`, with its defaults."""
-
-    max_frames: int = 150
-    frames_per_video: int = 10
-    face_size: int = 112
-    face_margin: float = 0.3
-    align: bool = False
-    min_face_score: float = 0.0
-    min_face_px: float = 32
-    min_sharpness: float = 3.0
-
-    def __post_init__(self) -> None:
-        least = {"max_frames": 1, "frames_per_video": 1, "face_size": 8, "face_margin": 0}
-        for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise InputError(f"{name} is {getattr(self, name)}: give {value} or more.")
-        if self.frames_per_video > self.max_frames:
-            raise InputError(
-                f"frames_per_video is {self.frames_per_video}, more than the {self.max_frames} frames that max_frames "
-                "lets be read: lower the one or raise the other."
-            )
-
-
-class _Slots:
-    """The frames of a round, as `video.frames` asks for them: some for each place in the strip, until one is good.
-
-    It also notes how many frames went by.
-    """
-
-    def __init__(self, n_frames: int, wish: _Wish) -> None:
-        self.stride = max(min(n_frames or wish.max_frames, wish.max_frames) / wish.frames_per_video, 1.0)
-        self.place: dict[int, tuple[int, int]] = {}  # index -> place in the strip, attempt
-        for slot in range(int(wish.max_frames / self.stride) + 1):  # the stated length may be too short
-            for attempt in range(TRIES):
-                self.place.setdefault(int((slot + attempt / TRIES + 0.125) * self.stride), (slot, attempt))
-        self.done: set[int] = set()
-        self.n_read = 0
-
-    def __contains__(self, index: int) -> bool:
-        self.n_read = index + 1
-        return index in self.place and self.place[index][0] not in self.done
-
-
-def _sides(rgb: np.ndarray) -> list[float]:
-    """Return the sizes at which to look at a whole frame, coarse to fine."""
-    short = min(*rgb.shape[:2], LARGEST_SEARCH)
-    return [*(side for side in (COARSE, 2 * COARSE, 4 * COARSE) if side < 0.8 * short), short]
-
-
-def _rival_side(rgb: np.ndarray, last: list[Sighting]) -> float:
-    """Return the size at which faces can be seen that are not much smaller than the largest seen last."""
-    smallest = max(0.7 * max(sighting.box[2] for sighting in last), portrait.SMALLEST)
-    return min(rgb.shape[:2]) * portrait.SMALLEST / smallest
-
-
-class _Watch:
-    """What has been seen of one video so far."""
-
-    def __init__(self, path: Path | str, wish: _Wish) -> None:
-        self.path, self.wish = path, wish
-        self.sightings: list[Sighting] = []
-        self.candidates: list[tuple[int, Box, str]] = []
-        self.looked: set[int] = set()
-        self.n_read, self.stride = 0, 1.0
-        self._embeddings: dict[tuple[int, Box], np.ndarray] = {}
-
-    def first_round(self, everyone: bool) -> None:
-        """Look at a few frames for each place in the strip, following what was found last."""
-        wish = self.wish
-        wanted = _Slots(video.probe(self.path).n_frames, wish)
-        self.stride = wanted.stride
-        sweeps = {(k * wish.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who come later
-        last: list[Sighting] = []
-        for index, time_s, rgb in video.frames(self.path, wish.max_frames, wanted):
-            slot, attempt = wanted.place[index]
-            sides, sweep = _sides(rgb), []
-            if last and attempt == 0 and slot in sweeps:
-                sweep = sides if everyone else [_rival_side(rgb, last)]
-            seen = self._look(index, time_s, rgb, last, sweep, sides if attempt == 0 else sides[:1])
-            last = seen or last
-            if any(not sighting.flaw for sighting in seen):
-                wanted.done.add(slot)
-            if len(wanted.done) == wish.frames_per_video:
-                break
-        self.n_read = wanted.n_read
-
-    def rescue(self, count: int = 3) -> None:
-        """Look at a few frames at double size."""
-        wanted = {int((k + 0.5) / count * self.n_read) for k in range(count)}
-        for index, time_s, rgb in video.frames(self.path, self.n_read, wanted):
-            if min(rgb.shape[:2]) <= LARGEST_SEARCH:
-                self._note(index, time_s, rgb, portrait.search_tiles(rgb, self.wish.min_face_score - WEAK))
-
-    def next_round(self, people: list[list[Sighting]], most: int) -> None:
-        """Look for these people in at most `most` frames near a sighting of them that were not yet looked at."""
-        step = max(1, round(self.stride / 15))
-        open_ones = [index for index in range(0, self.n_read, step) if index not in self.looked]
-        near = {index: hints for index in open_ones if (hints := self._hints(index, people))}
-        wanted = set(tracks.between(list(near), self.looked, most))
-        if wanted:
-            for index, time_s, rgb in video.frames(self.path, max(wanted) + 1, wanted):
-                self._look(index, time_s, rgb, near[index], [], [])
-
-    def whole_round(self, n_frames: int) -> None:
-        """Take whole frames as faces, one for each place in the strip."""
-        wanted = _Slots(n_frames, self.wish)
-        for index, time_s, rgb in video.frames(self.path, self.wish.max_frames, wanted):
-            if index not in self.looked:
-                self.looked.add(index)
-                self.sightings.append(_whole(index, time_s, rgb, self.wish))
-                if not self.sightings[-1].flaw:
-                    wanted.done.add(wanted.place[index][0])
-            if len(wanted.done) == self.wish.frames_per_video:
-                break
-        self.n_read = wanted.n_read
-
-    def _hints(self, index: int, people: list[list[Sighting]]) -> list[Sighting]:
-        """Return each person's last sighting before a frame and first one after it, as far as they are near in time."""
-        hints = []
-        for person in people:
-            before = [s for s in person if index - 1.5 * self.stride < s.index < index]
-            after = [s for s in person if index < s.index < index + 1.5 * self.stride]
-            hints += before[-1:] + after[:1]
-        return hints
-
-    def _look(
-        self,
-        index: int,
-        time_s: float,
-        rgb: np.ndarray,
-        hints: list[Sighting],
-        extra: list[float],
-        otherwise: list[float],
-    ) -> list[Sighting]:
-        """Search a frame near the hints and whole at the `extra` sizes; if in vain, whole at those of `otherwise`."""
-        least = self.wish.min_face_score - WEAK
-        boxes = portrait.distinct([(hint.box, 0.0) for hint in hints])
-        found = [face for box, _ in boxes for face in portrait.search_near(rgb, box, least)]
-        found += [face for side in extra for face in portrait.search_whole(rgb, side, least)]
-        for side in otherwise:
-            if any(score >= self.wish.min_face_score for _, score in found):
-                break
-            if side not in extra:
-                found += portrait.search_whole(rgb, side, least)
-        seen = self._note(index, time_s, rgb, found)
-        if hints or seen:  # a frame seen in vain before anybody was known is worth a second look
-            self.looked.add(index)
-        return seen
-
-    def _note(self, index: int, time_s: float, rgb: np.ndarray, found: list[tuple[Box, float]]) -> list[Sighting]:
-        """Keep what was found in a frame: sightings, and candidates with what they lack."""
-        wish, seen = self.wish, []
-        strong = [face for face in found if face[1] >= wish.min_face_score]
-        for box, score in portrait.distinct(strong + found):
-            if score < wish.min_face_score:
-                self.candidates.append((index, box, f"score {score:.2f} is below {wish.min_face_score:g}"))
-            else:
-                points = landmarks(rgb, box)
-                seen.append(_sight(index, time_s, rgb, portrait.steady_box(box, points), score, points, wish))
-        self.sightings += seen
-        return seen
-
-    def people(self, trusting: bool = False) -> list[list[Sighting]]:
-        """Return the sightings of each person, who is seen longest and largest first.
-
-        If `trusting`, a face that takes the place of another one is that of the same person unless it surely is not.
-        """
-
-        def recognised(one: Sighting, other: Sighting) -> bool:
-            return trusting or self._distance(one, other) < 0.6
-
-        linked = tracks.link(self.sightings, 3 * self.stride, recognised)
-        return tracks.people(linked, self.stride, self._distance)
-
-    def _distance(self, one: Sighting, other: Sighting) -> float:
-        return float(np.linalg.norm(self._embedding(one) - self._embedding(other)))
-
-    def _embedding(self, sighting: Sighting) -> np.ndarray:
-        key = (sighting.index, sighting.box)
-        if key not in self._embeddings:
-            self._embeddings[key] = embedding(sighting.crop, sighting.landmarks)
-        return self._embeddings[key]
-
-
-def _sight(
-    index: int, time_s: float, rgb: np.ndarray, box: Box, score: float, points: np.ndarray, wish: _Wish
-) -> Sighting:
-    """Take from a frame all that is needed of a face in it."""
-    picture, in_crop = crop(rgb, box, points, wish.face_size, wish.face_margin, wish.align)
-    sharpness, brightness = portrait.quality(picture)
-    small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
-    colours = cv2.calcHist([lab], [0, 1, 2], None, [6, 16, 16], [0, 256] * 3).ravel() / 32**2
-    pattern = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(float)
-    pattern -= pattern.mean()
-    sample = cv2.resize(rgb, (128, 128), interpolation=cv2.INTER_NEAREST)
-    scene = cv2.resize(cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA).astype(float)
-    flaw = ""
-    if box[2] < wish.min_face_px:
-        flaw = f"side of {box[2]:.0f} px is below {wish.min_face_px:g}"
-    elif sharpness < wish.min_sharpness:
-        flaw = f"sharpness {sharpness:.1f} is below {wish.min_sharpness:g}"
-    return Sighting(
-        index=index,
-        time_s=time_s,
-        box=box,
-        score=score,
-        crop=picture,
-        landmarks=in_crop,
-        sharpness=sharpness,
-        brightness=brightness,
-        pose=head_pose(points),
-        colours=colours,
-        pattern=pattern / max(float(np.linalg.norm(pattern)), 1e-9),
-        scene=scene,
-        flaw=flaw,
-    )
-
-
-def _whole(index: int, time_s: float, rgb: np.ndarray, wish: _Wish) -> Sighting:
-    """Take a whole frame as a face; look for it in the frame for its score and landmarks."""
-    height, width = rgb.shape[:2]
-    # The face may fill the frame, and the detector wants some room around it.
-    pad = max(height, width) // 4
-    wide = cv2.copyMakeBorder(rgb, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    side = min(wide.shape[:2])
-    times = int(np.floor(np.log(side / 250) / -np.log(portrait.STEP)))
-    found = portrait.search(wide, (0, 0, wide.shape[1], wide.shape[0]), times, wish.min_face_score)
-    score, points = np.nan, np.full((68, 2), np.nan)
-    if found:
-        box, score = max(found, key=lambda face: (face[0][2], face[1]))
-        points = landmarks(wide, box) - pad
-    return _sight(index, time_s, rgb, (0.0, 0.0, float(width), float(height)), score, points, wish)
-
-
-def _valid(person: list[Sighting]) -> list[Sighting]:
-    return [sighting for sighting in person if not sighting.flaw]
-
-
-def _watch(path: Path | str, wish: _Wish, everyone: bool) -> tuple[_Watch, list[list[Sighting]]]:
-    """Look at a video until the person of the strip (or `everyone` who is seen twice) has enough valid faces.
-
-    Give up when further frames bring no more.
-    """
-    watch = _Watch(path, wish)
-    watch.first_round(everyone)
-    if not watch.sightings:
-        watch.rescue()
-    for generosity in (2, 5, 15):
-        # Recognising faces is dear: it waits until there are faces enough.
-        people = watch.people(trusting=True)
-        if not _lack(people, wish, everyone):
-            people = watch.people()
-        lack = _lack(people, wish, everyone)
-        before = len(watch.looked)
-        if lack:
-            watch.next_round([people[k] for k in lack], generosity * max(lack.values()))
-        if len(watch.looked) == before:
-            break
-    return watch, watch.people()
-
-
-def _lack(people: list[list[Sighting]], wish: _Wish, everyone: bool) -> dict[int, int]:
-    """Return how many valid faces the first person, or each who is seen twice, lacks, if any."""
-    asked = [k for k, person in enumerate(people) if (len(person) > 1 if everyone else k == 0)]
-    lack = {k: wish.frames_per_video - len(_valid(people[k])) for k in asked}
-    return {k: count for k, count in lack.items() if count > 0}
-
-
-def _clip(watch: _Watch, person: list[Sighting], people: list[list[Sighting]]) -> FaceClip:
+def _clip(watch: Watch, person: list[Sighting], people: list[list[Sighting]]) -> FaceClip:
     """Choose the faces of a person's strip."""
     wish = watch.wish
-    valid = _valid(person)
+    valid = valid_ones(person)
     chosen = [valid[k] for k in tracks.spread([s.index for s in valid], wish.frames_per_video)]
     candidates = list(watch.candidates)
     candidates += [(s.index, s.box, s.flaw) for s in person if s.flaw]
@@ -376,7 +99,7 @@ def _clip(watch: _Watch, person: list[Sighting], people: list[list[Sighting]]) -
 
 def _make(
     chosen: list[Sighting],
-    wish: _Wish,
+    wish: Wish,
     people: int,
     n_read: int,
     status: str,
@@ -434,11 +157,9 @@ def extract(
     Raises:
         InputError: if an argument makes no sense; never because of the video.
     """
-    wish = _Wish(
-        max_frames, frames_per_video, face_size, face_margin, align, min_face_score, min_face_px, min_sharpness
-    )
+    wish = Wish(max_frames, frames_per_video, face_size, face_margin, align, min_face_score, min_face_px, min_sharpness)
     try:
-        watch, people = _watch(path, wish, everyone=False)
+        watch, people = look_for_people(path, wish, everyone=False)
     except video.VideoError as error:
         return _make([], wish, 0, 0, "unreadable", str(error), [])
     return _clip(watch, people[0] if people else [], people)
@@ -449,12 +170,12 @@ def extract_all(path: Path | str, **arguments: Any) -> list[FaceClip]:
 
     If nobody has enough, the one clip that `extract` gives, with its status. The arguments are those of `extract`.
     """
-    wish = _Wish(**arguments)
+    wish = Wish(**arguments)
     try:
-        watch, people = _watch(path, wish, everyone=True)
+        watch, people = look_for_people(path, wish, everyone=True)
     except video.VideoError as error:
         return [_make([], wish, 0, 0, "unreadable", str(error), [])]
-    enough = [person for person in people if len(_valid(person)) >= wish.frames_per_video]
+    enough = [person for person in people if len(valid_ones(person)) >= wish.frames_per_video]
     return [_clip(watch, person, people) for person in enough or people[:1] or [[]]]
 
 
@@ -465,12 +186,39 @@ def extract_cropped(path: Path | str, **arguments: Any) -> FaceClip:
     score, landmarks and pose say so; elsewhere they are NaN. The arguments are those of `extract`; `face_margin` and
     `align` have no use here.
     """
-    wish = _Wish(**{**arguments, "face_margin": 0.0, "align": False})
-    watch = _Watch(path, wish)
+    wish = Wish(**{**arguments, "face_margin": 0.0, "align": False})
+    return _fixed(path, wish, lambda index, time_s, rgb: whole_frame(index, time_s, rgb, wish))
+
+
+def extract_box(path: Path | str, box: Box, **arguments: Any) -> FaceClip:
+    """Return the face that somebody pointed at: in one box `(x, y, w, h)` of source pixels, in frames evenly spread.
+
+    Landmarks are fitted inside the box; nothing is detected, so scores are NaN, and no face is too small, too blurred
+    or too uncertain. The other arguments are those of `extract`. A box whose centre is not in the picture is `no_face`.
+    """
+    wish = Wish(**{**arguments, "min_face_px": 0, "min_sharpness": 0.0})
+    box = tuple(map(float, box))
     try:
-        watch.whole_round(video.probe(path).n_frames)
-        if len(_valid(watch.sightings)) < wish.frames_per_video:
-            watch.whole_round(watch.n_read)  # the stated length was too long
+        facts = video.probe(path)
+    except video.VideoError as error:
+        return _make([], wish, 0, 0, "unreadable", str(error), [])
+    if not (0 <= box[0] + box[2] / 2 < facts.width and 0 <= box[1] + box[3] / 2 < facts.height):
+        text = " ".join(f"{value:g}" for value in box)
+        return _make([], wish, 0, 1, "no_face", f"The box {text} is not in the {facts.width}x{facts.height} frame.", [])
+
+    def take(index: int, time_s: float, rgb: np.ndarray) -> Sighting:
+        return sight(index, time_s, rgb, box, np.nan, landmarks(rgb, box), wish)
+
+    return _fixed(path, wish, take)
+
+
+def _fixed(path: Path | str, wish: Wish, take: Callable[[int, float, np.ndarray], Sighting]) -> FaceClip:
+    """Return the strip of a face that is not searched for: `take` makes a sighting of a frame."""
+    watch = Watch(path, wish)
+    try:
+        watch.fixed_round(video.probe(path).n_frames, take)
+        if len(valid_ones(watch.sightings)) < wish.frames_per_video:
+            watch.fixed_round(watch.n_read, take)  # the stated length was too long
     except video.VideoError as error:
         return _make([], wish, 0, 0, "unreadable", str(error), [])
     person = sorted(watch.sightings, key=lambda sighting: sighting.index)

@@ -4,6 +4,7 @@ Every result of a stage is written beside its place and renamed over it, so that
 that a later one takes for whole. Digests of plain values and of files say what a result was made from.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -26,7 +27,8 @@ def atomic(path: Path) -> Iterator[Path]:
     as it was.
 
     Raises:
-        InputError: if the parent cannot be a folder, or a folder stands where a file should go (or the reverse).
+        InputError: if the parent cannot be a folder, a folder stands where a file should go (or the reverse), or the
+            disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -41,6 +43,12 @@ def atomic(path: Path) -> Iterator[Path]:
         elif path.exists() and temporary.is_dir():
             raise InputError(f"{path} is a file where a folder should be; move it away and run again.")
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{path} cannot be written: the disk is full; make room and run again, what is finished is kept."
+            ) from None
+        raise
     finally:
         _remove(temporary)
 

@@ -84,6 +84,7 @@ class Fitting(lightning.LightningModule):
             len(data), self.settings["batch_size"], shuffle=shuffle, seed=self.settings["seed"],
             epoch=len(self.history), share=(self.trainer.global_rank, self.trainer.world_size),
             labels=data.labels if shuffle and self.settings["balanced_sampling"] else None,
+            families=data.families if shuffle and self.settings["family_batches"] else None,
         )  # fmt: skip
         return clips.loader(data, batches, workers=self.workers, pin_memory=self.device.type == "cuda")
 

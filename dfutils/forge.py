@@ -34,14 +34,15 @@ _MARGIN = 0.3  # surroundings of the face that are worked on, in face sizes
 class _Plan:
     """What is drawn once a clip. Lengths are in face sizes (see `_size`)."""
 
+    outline: np.ndarray  # (harmonics, 2): amplitude and phase of the outline's elastic deformation
     lift: float  # how far the mask reaches above the brows, in brow-to-chin heights
     grow: float  # factor on the mask's outline
-    feather: float  # sigma of the mask's soft edge
-    outline: np.ndarray  # (harmonics, 2): amplitude and phase of the outline's elastic deformation
-    colour: float  # how much of the colour statistics is transferred, 0 to 1
-    ratio: float  # how much of the source shows where the mask is 1
-    flicker: float  # standard deviation of the frame-to-frame gain
-    part: slice  # landmarks that the mask is the hull of
+    feather: float = 0.0  # sigma of the mask's soft edge
+    detail: float = 1.0  # resolution the face is made at, in the target's: a generator's output is coarse
+    cast: tuple[float, ...] = (1.0, 1.0, 1.0)  # gain of red, green and blue
+    colour: float = 0.0  # how much of the target's colour statistics is taken over, 0 to 1
+    ratio: float = 1.0  # how much of the source shows where the mask is 1
+    first: int = 0  # landmark from which on the mask is their hull
 
 
 def _plan(method: str, rng: np.random.Generator) -> _Plan:
@@ -51,15 +52,20 @@ def _plan(method: str, rng: np.random.Generator) -> _Plan:
     wobble = 0.05 if method == "self_blend" else 0.015
     outline = np.stack([rng.normal(0, wobble, 4) / np.arange(1, 5), rng.uniform(0, 2 * np.pi, 4)], axis=1)
     if method == "paste":
-        return _Plan(draw(0.1, 0.25), draw(0.98, 1.06), 0.0, outline, 0.0, 1.0, 0.01, slice(0, 68))
+        cast = tuple(np.exp(rng.choice([-1, 1], 3) * rng.uniform(0.06, 0.18, 3)).tolist())
+        return _Plan(outline, lift=draw(0.15, 0.3), grow=draw(0.98, 1.06), detail=draw(0.5, 0.8), cast=cast)
     if method == "blend":
-        return _Plan(draw(0.1, 0.25), draw(0.9, 0.98), draw(0.02, 0.05), outline, draw(0.7, 1), 1.0, 0.01, slice(0, 68))
+        feather, detail = draw(0.015, 0.035), draw(0.3, 0.4)
+        return _Plan(outline, draw(0.1, 0.25), draw(0.92, 1.0), feather, detail, colour=draw(0.5, 0.85))
     if method == "poisson":
-        return _Plan(draw(0.08, 0.2), draw(0.92, 1.0), 0.01, outline, 1.0, 1.0, 0.005, slice(0, 68))
+        return _Plan(outline, draw(0.1, 0.2), draw(0.92, 1.0), feather=0.01, detail=draw(0.4, 0.6), colour=1.0)
     # the whole face or, as often, only what lies between brows and mouth
-    part = slice(0, 68) if rng.random() < 0.5 else slice(17, 68)
-    ratio = float(rng.choice([0.6, 0.8, 1.0, 1.0]))
-    return _Plan(draw(0.1, 0.3), draw(0.9, 1.08), draw(0.02, 0.06), outline, 0.0, ratio, 0.01, part)
+    first = 0 if rng.random() < 0.5 else 17
+    ratio = float(rng.choice([0.7, 0.85, 1.0, 1.0]))
+    return _Plan(outline, draw(0.1, 0.3), draw(0.9, 1.08), draw(0.02, 0.05), ratio=ratio, first=first)
+
+
+_FLICKER = 0.01  # standard deviation of the gain from frame to frame
 
 
 def swap(
@@ -120,7 +126,7 @@ def each_swap(
     chosen = usable[_match(target_landmarks, lent[:, MIRROR] * (-1, 1) if mirrored else lent)]
     statistics = None
     for t, (frame, points) in enumerate(zip(target_frames, target_landmarks, strict=True)):
-        gain = 1 + plan.flicker * rng.standard_normal(3)
+        gain = 1 + _FLICKER * rng.standard_normal(3)
         if not np.isfinite(points).all():
             statistics = None
             yield frame, np.zeros(frame.shape[:2], np.float32)
@@ -128,7 +134,7 @@ def each_swap(
         rows, columns = surroundings(points, frame.shape)
         patch = frame[rows, columns].astype(np.float32)
         local = points - (columns.start, rows.start)
-        source = _bend(donor_frames[chosen[t]], donor_landmarks[chosen[t]], local, patch.shape, mirrored)
+        source = _bend(donor_frames[chosen[t]], donor_landmarks[chosen[t]], local, patch.shape, plan.detail, mirrored)
         mask = _mask(local, patch.shape, plan)
         inside = (mask > 0.5).astype(np.uint8)
         if plan.colour and inside.any():
@@ -136,7 +142,7 @@ def each_swap(
             # the statistics follow slowly: a blink must not change the colour of the face
             statistics = np.array(now) if statistics is None else 0.8 * statistics + 0.2 * np.array(now)
             source = _transfer(source, statistics, plan.colour)
-        source = source * gain.astype(np.float32)
+        source = source * (gain * plan.cast).astype(np.float32)
         if method == "poisson":
             source = _clone(source, patch, inside)
         yield _compose(frame, rows, columns, source, patch, mask)
@@ -147,13 +153,13 @@ def each_self_blend(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield what `self_blend` returns frame by frame."""
     plan = _plan("self_blend", rng)
-    shift = rng.uniform(-10, 10, 3).astype(np.float32)
+    shift = (rng.choice([-1, 1], 3) * rng.uniform(3, 12, 3)).astype(np.float32)
     contrast, zoom = 1 + rng.uniform(-0.08, 0.08), 1 + rng.uniform(-0.04, 0.04)
     move, turn = rng.uniform(-0.025, 0.025, 2), np.deg2rad(rng.uniform(-2, 2))
     # the source is either coarser or sharper than the target
-    sharpness = rng.uniform(-0.9, -0.3) if rng.random() < 0.6 else rng.uniform(0.4, 1.0)
+    sharpness = rng.uniform(-1.0, -0.5) if rng.random() < 0.7 else rng.uniform(0.6, 1.2)
     for frame, points in zip(frames, landmarks, strict=True):
-        gain = 1 + plan.flicker * rng.standard_normal(3)
+        gain = 1 + _FLICKER * rng.standard_normal(3)
         jitter = 0.002 * rng.standard_normal(2)
         if not np.isfinite(points).all():
             yield frame, np.zeros(frame.shape[:2], np.float32)
@@ -252,7 +258,12 @@ def _looks_away(target: np.ndarray, donor: np.ndarray) -> bool:
 
 
 def _bend(
-    donor: np.ndarray, donor_points: np.ndarray, points: np.ndarray, shape: tuple[int, ...], mirrored: bool
+    donor: np.ndarray,
+    donor_points: np.ndarray,
+    points: np.ndarray,
+    shape: tuple[int, ...],
+    detail: float,
+    mirrored: bool,
 ) -> np.ndarray:
     """Return the donor's picture bent so that its landmarks lie on `points`, float32 of the patch's shape."""
     rows, columns = surroundings(donor_points, donor.shape)
@@ -260,8 +271,8 @@ def _bend(
     donor_points = donor_points - (columns.start, rows.start)
     if mirrored:
         donor, donor_points = donor[:, ::-1], (donor_points * (-1, 1) + (donor.shape[1] - 1, 0))[MIRROR]
-    shrink = _size(points) / _size(donor_points)
-    if shrink < 0.8:  # average over the pixels that fall together, or they flicker
+    shrink = detail * _size(points) / _size(donor_points)
+    if shrink < 0.9:  # average over the pixels that fall together, or they flicker
         height, width = (max(round(side * shrink), 2) for side in donor.shape[:2])
         donor_points = (donor_points + 0.5) * (width / donor.shape[1], height / donor.shape[0]) - 0.5
         donor = cv2.resize(donor, (width, height), interpolation=cv2.INTER_AREA)
@@ -311,7 +322,7 @@ def _mask(points: np.ndarray, shape: tuple[int, ...], plan: _Plan) -> np.ndarray
     up = points[_BROWS].mean(axis=0) - points[8]
     points[_BROWS] += plan.lift * up
     size = _size(points)
-    hull = cv2.convexHull(points[plan.part].astype(np.float32))[:, 0].astype(np.float64)
+    hull = cv2.convexHull(points[plan.first :].astype(np.float32))[:, 0].astype(np.float64)
     centre = hull.mean(axis=0)
     angle = np.arctan2(*(hull - centre).T[::-1])
     harmonics = np.arange(1, len(plan.outline) + 1)

@@ -5,12 +5,15 @@ cumulative sums of these weights, so one piece of code gives the figure itself (
 resamples at once, ties included. How the intervals are made of them is told in `metrics.summary`.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from scipy.special import expit, logit, stdtrit
 
 from dfutils.errors import InputError
@@ -64,7 +67,7 @@ def estimates(
     """Return what `metrics.summary` documents, for what `checked` returned (at least one video)."""
     sample = prepare(labels, scores, threshold)
     values, gap = (rows[0] for rows in figures(sample, np.ones((1, len(labels)))))
-    parts = [figures(sample, weights) for weights in draw_weights(labels, groups, resamples, seed)]
+    parts = each_resample(partial(figures, sample), labels, groups, resamples, seed)
     draws, gaps = (np.concatenate(part) for part in zip(*parts, strict=True))
     units = independent_units(labels, groups, np.bincount(scores >= threshold, minlength=2))
     errors = [_standard_error(column, units) for column in draws.T]
@@ -253,6 +256,25 @@ def figures(sample: Sample, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray
             np.abs(losses[:, 2:]).sum(axis=1),
         ]
     return np.stack(columns, axis=1), losses[:, 2:]
+
+
+def roc_auc(sample: Sample, weights: np.ndarray) -> np.ndarray:
+    """Return the ROC AUC alone, `(resamples,)`, as `figures` gives it."""
+    true, false = cumulative(sample, weights[:, sample.order])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        area = (np.diff(false, axis=1) * (true[:, 1:] + true[:, :-1])).sum(axis=1)
+        return area / (2 * true[:, -1] * false[:, -1])
+
+
+def each_resample(
+    work: Callable[[np.ndarray], Any], labels: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int
+) -> Iterable[Any]:
+    """Return what `work` makes of the weights of `draw_weights`, in order; on several cores where it is much."""
+    drawn = draw_weights(labels, groups, resamples, seed)
+    if len(labels) * resamples < 4_000_000:
+        return map(work, drawn)
+    threads = min(os.cpu_count() or 1, 4)  # numpy works outside Python's lock; each part is small, so memory stays so
+    return Parallel(n_jobs=threads, prefer="threads", return_as="generator")(delayed(work)(part) for part in drawn)
 
 
 def draw_weights(labels: np.ndarray, groups: np.ndarray | None, resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -155,12 +155,13 @@ def paired_difference(
     column = intervals.NAMES.index(metric)
 
     def difference(weights: np.ndarray) -> np.ndarray:
+        if metric == "roc_auc":
+            return intervals.roc_auc(pair[0], weights) - intervals.roc_auc(pair[1], weights)
         a, b = (intervals.figures(sample, weights)[0][:, column] for sample in pair)
         return a - b
 
     value = float(difference(np.ones((1, len(labels))))[0])
-    drawn = intervals.draw_weights(labels, groups, resamples, seed)
-    draws = np.concatenate([difference(weights) for weights in drawn])
+    draws = np.concatenate(list(intervals.each_resample(difference, labels, groups, resamples, seed)))
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(draws) == 0:
         return intervals.entry(None, None, None, "none")
@@ -259,7 +260,9 @@ def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
 
     After Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The loss is convex in the inverse
     temperature, so the result is the one zero of its slope. 1.0 where the scores cannot tell: a class is missing, or
-    every video is on the right side of 0.5 and the loss would fall without end. Give it the validation split only.
+    every video is on the right side of 0.5 and the loss would fall without end. Never so low that log-odds of these
+    scores would exceed 30: beyond, probabilities near 1 become equal and their order is lost. Give it the validation
+    split only.
 
     Raises:
         InputError: as `summary`.
@@ -272,7 +275,8 @@ def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
     def slope(inverse: float) -> float:
         return float(odds @ (expit(inverse * odds) - labels))
 
-    least, most = 1 / 20, 1 / 0.05
+    least = 1 / 20
+    most = max(min(1 / 0.05, 30 / np.abs(odds).max()), least) if odds.any() else 1 / 0.05
     if slope(least) >= 0:
         return 1 / least
     return float(1 / brentq(slope, least, most, xtol=1e-12)) if slope(most) > 0 else 1 / most

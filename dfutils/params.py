@@ -63,7 +63,9 @@ class Params(BaseModel):
     # 02 Preprocess
     max_frames: int = Field(150, ge=1, le=100_000, description="only this many first frames of a video are looked at")
     frames_per_video: int = Field(10, ge=1, le=300, description="face frames kept of a video, evenly spread")
-    faces: Literal["one", "cropped"] = Field("one", description="one: the main person; cropped: frames are faces")
+    faces: Literal["one", "all", "cropped"] = Field(
+        "one", description="one: the main person; all: everybody, a strip each; cropped: frames are faces"
+    )
     face_size: int = Field(112, ge=32, le=512, description="side of a face crop in pixels")
     face_margin: float = Field(0.3, ge=0.0, le=2.0, description="added on each side of the face box, as a share of it")
     align: bool = Field(False, description="turn crops so that the eyes are level")
@@ -77,6 +79,8 @@ class Params(BaseModel):
     test_fraction: float = Field(0.2, gt=0.0, lt=0.8, description="share of the videos for the test")
     audit_faces: int = Field(240, ge=0, le=100_000, description="videos whose faces the audit compares, at most")
     workers: int = _free(0, "processes for preprocessing; 0: one a core", ge=0, le=512)
+    video_timeout_s: float = _free(600.0, "seconds after which a video is given up in preprocessing", gt=0.0, le=1e6)
+    scheduler: str = _free("", "address of a Dask scheduler that preprocesses, tcp://…; empty: local processes")
 
     # 03 Train
     backbone: str = Field("resnext50_32x4d", description="torchvision classification network, by name")
@@ -99,6 +103,7 @@ class Params(BaseModel):
     monitor: Literal["val_loss", "val_auc"] = Field("val_loss", description="validation figure that picks the epoch")
     class_weights: str = Field("balanced", description="balanced, none, or weights of real and fake as 1.0,2.5")
     balanced_sampling: bool = Field(False, description="draw as many clips of each class in an epoch")
+    family_batches: bool = Field(False, description="a step holds a real video together with the fakes made from it")
     frame_loss: float = Field(0.0, ge=0.0, le=1.0, description="share of the loss taken on every frame's logits")
     freeze_epochs: int = Field(0, ge=0, le=10_000, description="first epochs that leave the backbone as it is")
     freeze_batchnorm: bool = Field(False, description="keep the backbone's running means and variances, and use them")
@@ -125,12 +130,23 @@ class Params(BaseModel):
     ablation: bool = Field(False, description="train with the other temporal as well, and compare")
     threads: int = Field(0, ge=0, le=512, description="CPU threads of PyTorch; 0: its own choice")
 
-    # 04 Evaluate, 05 Error analysis
+    # 04 Evaluate, 05 Error analysis, 07 Robustness
     threshold: str = Field("balanced", description="0.5 or another number, balanced, or recall; from validation only")
     target_recall: float = Field(0.9, gt=0.0, le=1.0, description="recall of fakes wanted where threshold is recall")
     no_face: Literal["abstain", "real", "fake"] = Field("abstain", description="what a video without a face counts as")
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples behind an interval")
     mistakes_shown: int = Field(6, ge=1, le=100, description="surest mistakes of each kind shown in report 05")
+
+    neighbours: int = Field(2000, ge=0, le=10**6, description="training clips compared with mistakes, at most; 0: none")
+    explained: int = Field(24, ge=0, le=10_000, description="fakes whose Grad-CAM is held against what was forged")
+    perturbations: str = Field("all", description="disturbances of the test videos, comma-separated, or all")
+    levels: str = Field("2,4", description="levels of each disturbance, 1 to 5, comma-separated")
+    robustness_videos: int = Field(60, ge=2, le=100_000, description="test videos that are disturbed, at most")
+
+    # 06 Demo
+    video_file: str = Field(
+        "", description="video that notebook 06 judges; empty: the test video with the middle score"
+    )
 
     @model_validator(mode="after")
     def _agree(self, info: ValidationInfo) -> "Params":
@@ -139,6 +155,8 @@ class Params(BaseModel):
         partial = bool(info.context) and "frames_per_video" not in self.model_fields_set
         if self.train_frames > self.frames_per_video and not partial:
             raise ValueError("train_frames is larger than frames_per_video")
+        if self.balanced_sampling and self.family_batches:
+            raise ValueError("balanced_sampling and family_batches exclude each other")
         if self.frames_per_video > self.max_frames:
             raise ValueError("frames_per_video is larger than max_frames")
         if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):

@@ -9,6 +9,7 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -28,6 +29,18 @@ def frame_grid(images: Sequence[np.ndarray], captions: Sequence[str], title: str
     """
     with _grid(images, captions, min(4, max(len(images), 1)), 2.2, title) as (figure, _):
         figure.alt += f" Pictures: {'; '.join(' '.join(caption.split()) for caption in captions)}."
+    return figure
+
+
+def sheet(strips: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Figure:
+    """Draw strips `(T, S, S, 3)` RGB below each other, each above its caption.
+
+    Raises:
+        ValueError: if there are not as many captions as strips.
+    """
+    rows = [np.concatenate(list(frames), axis=1) for frames in strips]
+    with _grid(rows, captions, 1, WIDTH, title) as (figure, _):
+        figure.alt += f" {len(rows)} strips of faces: {'; '.join(captions)}."
     return figure
 
 
@@ -104,6 +117,79 @@ def strip(
             words = ", ".join("none" if np.isnan(score) else f"{score:.2f}" for score in scores)
             figure.alt += f" {(known >= line).sum()} of {len(known)} score {line:.2f} or more. Frame by frame: {words}."
     return figure
+
+
+def explained(
+    frames: np.ndarray,
+    maps: dict[str, np.ndarray],
+    scores: Sequence[float],
+    threshold: float,
+    title: str = "",
+    contributions: Sequence[float] | None = None,
+) -> Figure:
+    """Draw a clip's crops, below them each kind of heat map laid over them, and the scores of the frames.
+
+    Args:
+        frames: `(T, S, S, 3)` RGB; of more than ten, ten evenly spread ones are drawn.
+        maps: by name `(T, S, S)`, 0 to 1: bright yellow is 1, and nothing is laid over 0.
+        scores: `(T,)` probabilities of fake.
+        threshold: drawn as a line.
+        title: above.
+        contributions: `(T,)`, what each frame adds to the clip's log-odds of fake, drawn as bars around zero.
+
+    Raises:
+        ValueError: if there are not as many maps or scores as crops.
+    """
+    scores = np.asarray(scores, dtype=float)
+    if any(len(values) != len(frames) for values in (scores, *maps.values())):
+        raise ValueError(f"{len(frames)} crops, but other numbers of maps or scores")
+    rows = {"the crops": frames, **{name: _overlaid(frames, heat) for name, heat in maps.items()}}
+    shown = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 10)).round().astype(int))
+    parts = np.zeros(0) if contributions is None else np.asarray(contributions, dtype=float)
+    crop, below = (6.8 - 2 * _EDGE) / max(len(shown), 5), 0.24
+    width, bars = crop * len(shown), 0.75
+    height = len(rows) * (crop + below) + bars + below + (0.65 + below if len(parts) else 0)
+    with _sheet(6.8, height, title) as (figure, y):
+        for name, pictures in rows.items():
+            _write(figure, _EDGE, y, name, color=QUIET)
+            _picture(_place(figure, _EDGE, y + 0.2, width, crop), np.concatenate(list(pictures[shown]), axis=1))
+            y += crop + below
+        _write(figure, _EDGE, y, "each frame's probability of fake", color=QUIET)
+        _bars(_place(figure, _EDGE, y + 0.2, width, bars), scores[shown], threshold)
+        y += bars + below
+        if len(parts):
+            _write(figure, _EDGE, y, "what each frame adds to the clip's log-odds of fake", color=QUIET)
+            _contributions(_place(figure, _EDGE, y + 0.2, width, 0.6), parts[shown])
+        words = ", ".join(f"{score:.2f}" for score in scores)
+        below_them = f", and below them {', '.join(maps)}" if maps else ""
+        figure.alt += f" {len(frames)} face crops{below_them}. Frame by frame: {words}."
+        if len(parts):
+            added = ", ".join("unknown" if np.isnan(part) else f"{part:+.2f}" for part in parts)
+            figure.alt += f" Added to the log-odds: {added}."
+    return figure
+
+
+def _overlaid(frames: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return crops in grey under a heat map, the stronger the more of it; uint8."""
+    grey = np.repeat(frames.mean(axis=3, keepdims=True), 3, axis=3)
+    share = 0.75 * np.clip(heat, 0, 1)[..., None] ** 0.7
+    color = 255 * colormaps["inferno"](np.clip(heat, 0, 1))[..., :3]
+    return ((1 - share) * grey + share * color).round().astype(np.uint8)
+
+
+def _contributions(axes: Axes, parts: np.ndarray) -> None:
+    """Draw bars around zero, to fake upwards and to real downwards, with the numbers."""
+    most = max(np.abs(np.nan_to_num(parts)).max(initial=0), 1e-9)
+    axes.set(xlim=(0, len(parts)), ylim=(-2.1 * most, 2.1 * most))
+    axes.set_axis_off()
+    axes.axhline(0, color=INK, linewidth=1)
+    for place, part in enumerate(parts):
+        if np.isnan(part):
+            continue
+        color, above = COLORS[int(part > 0)], part > 0
+        axes.bar(place + 0.5, part, width=0.88, color=color)
+        text = {"ha": "center", "va": "bottom" if above else "top", "fontsize": 9, "color": color}
+        axes.text(place + 0.5, part + 0.12 * most * (1 if above else -1), f"{part:+.2f}", **text)
 
 
 def _bars(axes: Axes, scores: np.ndarray, threshold: float) -> None:

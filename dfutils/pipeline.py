@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from dfutils import report
+from dfutils import report, side_by_side
 from dfutils.errors import InputError
 from dfutils.files import make_folder, read_json, write_json
-from dfutils.params import Params
+from dfutils.params import Params, lasting
 from dfutils.progress import BATCH
-from dfutils.records import STAGES, facts, provenance
+from dfutils.records import DEFAULT_STAGES, STAGES, facts, provenance
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -33,7 +34,9 @@ class StageError(RuntimeError):
 
 
 def choose(first: str = "", only: str = "") -> list[str]:
-    """Return the stages to run: all, those from `first` on, or `only` one.
+    """Return the stages to run: the usual ones, those of them from `first` on, or `only` one.
+
+    A `first` that is none of the usual ones is run with those after it.
 
     Raises:
         InputError: for an unknown stage, or both.
@@ -44,7 +47,12 @@ def choose(first: str = "", only: str = "") -> list[str]:
     for name in (first, only):
         if name and name not in names:
             raise InputError(f"There is no stage {name!r}; the stages are {', '.join(names)}.")
-    return [only] if only else names[names.index(first) :] if first else names
+    if only:
+        return [only]
+    usual = [name for name in names if name in DEFAULT_STAGES]
+    if first and first not in usual:
+        return names[names.index(first) :]
+    return usual[usual.index(first) :] if first else usual
 
 
 def run(params: Params, stages: list[str]) -> Path:
@@ -57,7 +65,7 @@ def run(params: Params, stages: list[str]) -> Path:
     folder = make_folder(params.report_folder)
     record_path = folder / "run.json"
     record = read_json(record_path) if record_path.exists() else {"stages": {}}
-    record |= {"made_by": provenance(), "failed": ""}
+    record |= {"made_by": provenance(), "failed": "", "parameters": lasting(params)}
     try:
         for number, stage in enumerate(stages, start=1):
             started = time.monotonic()
@@ -77,6 +85,27 @@ def run(params: Params, stages: list[str]) -> Path:
         write_json(record, record_path)
         _render(params, record)
     return folder / "index.html"
+
+
+def run_seeds(params: Params, stages: list[str], seeds: list[int]) -> Path:
+    """Run the stages once a seed, each run as experiment `<experiment>-seed<seed>`, and return the page of all.
+
+    Data, faces and splits are those of `params.seed` in every run, so that all are tested on the same videos; training
+    and what comes after it take the seed.
+
+    Raises:
+        StageError, InputError: as `run`; runs that were finished stay.
+    """
+    shared = ("download", "preprocess")
+    for seed in seeds:
+        mine = params.model_copy(update={"experiment": f"{params.experiment}-seed{seed}"})
+        for part, value in (
+            ([stage for stage in stages if stage in shared], params.seed),
+            ([stage for stage in stages if stage not in shared], seed),
+        ):
+            if part:
+                run(mine.model_copy(update={"seed": value}), part)
+    return side_by_side.write_seeds(params.report_folder.parent, params.experiment, seeds)
 
 
 def _execute(params: Params, stage: str, position: str) -> None:
@@ -149,13 +178,15 @@ class _Tail:
 
 
 def _render(params: Params, record: dict[str, Any]) -> None:
-    """Write every page again, so that all link to all."""
+    """Write every page again, so that all link to all, and the page of all runs."""
     links = report.page_links(record["stages"])
     for stage in record["stages"]:
         notebook = params.report_folder / f"{STAGES[stage]}.ipynb"
         if notebook.exists():
             report.write_page(notebook, notebook.with_suffix(".html"), links)
     report.write_index(params, record)
+    with suppress(InputError):  # nothing was evaluated yet
+        side_by_side.write_overview(params.report_folder.parent)
 
 
 def prepare_kernel() -> None:

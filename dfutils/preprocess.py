@@ -1,26 +1,30 @@
-"""Videos to strips of faces: every video once, on all cores, never twice.
+"""Videos to strips of faces: every video once, on all cores or a cluster, never twice.
 
 For each video a strip (PNG) and then a small row file are written; the row file says that the video is done. A run that
 was stopped finishes the rest, and the frames table and the videos table are put together from the row files at the end.
-What is made depends only on the video and on the settings, whose digest names the folder.
+What is made depends only on the video, on the settings, whose digest names the folder, and on what somebody wrote into
+review.csv there (`dfutils.review`). A video that crashes or hangs what reads it becomes a row, too (`dfutils.isolate`).
 """
 
 import inspect
-import os
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from filelock import FileLock, Timeout
+from joblib import cpu_count
 
-from dfutils import faces, video
+from dfutils import faces, isolate, review
 from dfutils.catalog import Indexed
 from dfutils.errors import InputError
 from dfutils.files import atomic, digest, make_folder, read_json, write_json, write_table
 from dfutils.params import Params
+from dfutils.portrait import Box
 from dfutils.progress import bar
 
 FRAME_COLUMNS = [
@@ -28,17 +32,35 @@ FRAME_COLUMNS = [
     "face_px", "yaw", "pitch", "roll", "landmarks",
 ]  # fmt: skip
 
-_EXTRACT = {"one": faces.extract, "cropped": faces.extract_cropped}
-
 _VERSION = 1
 """Part of every signature: raise it when a change of the code changes strips."""
 
 
+class _Job(NamedTuple):
+    """One video to be done: all that another process must know."""
+
+    video_id: str
+    path: Path
+    root: Path
+    folder: Path
+    settings: dict[str, Any]
+    box: Box | None
+
+    @property
+    def row(self) -> Path:
+        return self.folder / "rows" / f"{self.video_id}.json"
+
+
 class Made(NamedTuple):
-    """What preprocessing made of a dataset: both tables, with the columns that DESIGN's tables have."""
+    """What preprocessing made of a dataset: both tables, with the columns that DESIGN's tables have.
+
+    `reviewed` says what came of each action in review.csv: `video_id`, `action`, `result`. `folder` holds the strips.
+    """
 
     videos: pd.DataFrame
     frames: pd.DataFrame
+    reviewed: pd.DataFrame
+    folder: Path
 
 
 def settings(params: Params) -> dict[str, Any]:
@@ -52,54 +74,157 @@ def signature(settings: dict[str, Any]) -> str:
     return digest({"version": _VERSION, **settings})[:10]
 
 
-def run(dataset: Indexed, settings: dict[str, Any], *, workers: int = 0, progress: bool = True) -> Made:
+def strip_names(strip: str, count: int) -> list[str]:
+    """Return the paths of a video's strips, one a person, the main one first, from the path of that one.
+
+    `~` separates the number of a further person: it is in no video's id, and allowed in file names everywhere.
+    """
+    return [strip, *(f"{strip.removesuffix('.png')}~{person}.png" for person in range(1, count))][:count]
+
+
+def extract(path: Path, settings: dict[str, Any], box: Box | None = None) -> list[faces.FaceClip]:
+    """Return a clip a person, found as `settings` say; whoever scores a video finds its faces by this.
+
+    Without a face there is one clip, which says why. With `faces: one` and `cropped` there is always one. A `box`
+    (x, y, w, h in source pixels) is where somebody said that the face is.
+    """
+    arguments = {name: value for name, value in settings.items() if name != "faces"}
+    if box is not None:
+        return [faces.extract_box(path, box, **arguments)]
+    if settings["faces"] == "all":
+        return faces.extract_all(path, **arguments)
+    one = faces.extract_cropped if settings["faces"] == "cropped" else faces.extract
+    return [one(path, **arguments)]
+
+
+def run(
+    dataset: Indexed,
+    settings: dict[str, Any],
+    *,
+    workers: int = 0,
+    video_timeout_s: float = 600.0,
+    scheduler: str = "",
+    progress: bool = True,
+) -> Made:
     """Make the strips of all videos of a dataset that are not made yet, and the tables of all.
 
     Args:
         dataset: an indexed dataset.
         settings: as `settings` gives them.
-        workers: processes; 0 is one a core.
+        workers: processes; 0 is one a core. Each is held to one thread.
+        video_timeout_s: a video that takes longer is given up.
+        scheduler: address of a Dask scheduler, whose workers see the same folders under the same names; "" for local
+            processes.
         progress: show a bar.
 
     Returns:
-        The videos table with `status`, `reason`, `people` (how many were seen) and `strip` (path below the folder of
-        all datasets, "" if none), and the frames table. Both are written to `<folder>/faces/<signature>/` too.
+        The videos table with `status`, `reason`, `people` (how many were seen), `strip` (path below the folder of all
+        datasets, "" if none) and `strips` (how many, see `strip_names`), the frames table, and what was reviewed. Both
+        tables are written to `<folder>/faces/<signature>/` too, with review.csv beside them.
 
     Raises:
-        InputError: if there is no video, or the folder cannot be written to.
+        InputError: if there is no video, a folder vanishes or cannot be written to, the disk is full, another run is at
+            work on the same strips, review.csv has a mistake, or the cluster is gone. What is finished stays.
     """
     videos, folder = dataset.videos, dataset.folder / "faces" / signature(settings)
     if videos.empty:
         raise InputError(f"There are no videos in the index of {dataset.name} to preprocess: run notebook 01 again.")
-    rows = make_folder(folder / "rows")
-    known = dict(videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]].itertuples(index=False))
-    jobs = [
-        (row.video_id, dataset.root / row.path)
-        for row in videos.itertuples()
-        if row.video_id not in known and not _is_done(rows / f"{row.video_id}.json", dataset.root / row.path)
-    ]
-    count = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
-    calls = (delayed(_one)(video_id, path, folder, settings) for video_id, path in jobs)
-    done: Iterable[str] = Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1)(calls)
-    if progress and jobs:
-        done = bar(done, total=len(jobs), desc="faces", unit="video")
-    for _ in done:
+    make_folder(folder / "rows")
+    with _claimed(folder, dataset.name):
+        _tidy(folder)
+        actions = review.actions(folder, set(videos["video_id"]))
+        known = videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]]
+        known = {name: reason for name, reason in known.itertuples(index=False) if name not in actions}
+        jobs = []
+        for row in videos.itertuples():
+            action = actions.get(row.video_id, review.Action(""))
+            if row.video_id in known or action.verb == "exclude":
+                continue
+            job = _Job(row.video_id, dataset.root / row.path, dataset.root, folder, settings, action.box)
+            if action.verb == "retry":
+                _forget_failure(job.row)
+            if not _is_done(job):
+                jobs.append(job)
+        count = min(workers or cpu_count(), max(len(jobs), 1))
+        calls = [(job,) for job in jobs]
+        done = isolate.each(_one, calls, workers=count, timeout_s=video_timeout_s, scheduler=scheduler)
+        for k, lost in bar(done, total=len(jobs), desc="faces", unit="video") if progress and jobs else done:
+            if lost:
+                _give_up(jobs[k], lost, video_timeout_s)
+        write_json(settings, folder / "settings.json")
+        made = _compact(videos, folder, known, actions)
+        review.renew(folder, made.videos)
+    return made
+
+
+@contextmanager
+def _claimed(folder: Path, name: str) -> Iterator[None]:
+    """Hold the folder for this run; the system lets go of it when the process ends, however it does."""
+    lock = FileLock(folder / "run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"Another run is preprocessing {name} with these settings: wait until it has ended, then run again."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to: {error.strerror or error}.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a run that was killed had begun to write."""
+    for place in (folder, folder / "rows"):
+        for path in place.glob(".*.part*"):
+            path.unlink(missing_ok=True)
+
+
+def _forget_failure(row: Path) -> None:
+    try:
+        if read_json(row)["status"] == "ok":
+            return
+    except (InputError, KeyError, TypeError):
         pass
-    write_json(settings, folder / "settings.json")
-    return _compact(videos, folder, known)
+    row.unlink(missing_ok=True)
 
 
-def _one(video_id: str, path: Path, folder: Path, settings: dict[str, Any]) -> str:
-    """Write the strip and then the row file of one video."""
+def _one(job: _Job) -> None:
+    """Write the strips and then the row file of one video, unless they are there."""
+    for place in (job.root, job.row.parent):
+        if not place.is_dir():
+            raise InputError(
+                f"The folder {place} is not there on {socket.gethostname()}: bring it back and run again; what is "
+                "finished is kept."
+            )
+    if _is_done(job):  # on a cluster, a finished job whose worker dies is begun again
+        return
     cv2.setNumThreads(1)
-    arguments = {name: value for name, value in settings.items() if name != "faces"}
-    clip = _EXTRACT[settings["faces"]](path, **arguments)
-    if len(clip.frames):
-        strip = np.concatenate(list(clip.frames), axis=1)
-        with atomic(folder / f"{video_id}.png") as temporary:
-            # imwrite and imread cannot open every path on Windows; their in-memory twins need none
-            temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes())
-    facts = [
+    try:
+        clips = extract(job.path, job.settings, job.box)
+    except (cv2.error, MemoryError) as error:
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        _write_row(job, "unreadable", f"{job.path.name} cannot be used: {text}.")
+        return
+    frames = []
+    for person, (clip, name) in enumerate(zip(clips, strip_names(f"{job.video_id}.png", len(clips)), strict=True)):
+        if len(clip.frames):
+            strip = np.concatenate(list(clip.frames), axis=1)
+            with atomic(job.folder / name) as temporary:
+                # imwrite and imread cannot open every path on Windows; their in-memory twins need none
+                temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes())
+        frames += [{"person": person, **_finite(facts)} for facts in _facts(clip)]
+    main = clips[0]
+    rejected = [[int(frame), [float(side) for side in box], why] for frame, box, why in main.candidates]
+    more = {"people": main.people, "n_read": main.n_read, "rejected": rejected, "frames": frames}
+    _write_row(job, main.status, main.reason, len(clips), **more)
+
+
+def _facts(clip: faces.FaceClip) -> list[dict[str, Any]]:
+    """Return what the frames table says of a clip's frames."""
+    return [
         {
             "position": k,
             "frame": int(clip.indices[k]),
@@ -114,17 +239,32 @@ def _one(video_id: str, path: Path, folder: Path, settings: dict[str, Any]) -> s
         }
         for k in range(len(clip.frames))
     ]
+
+
+def _write_row(job: _Job, status: str, reason: str, strips: int = 1, **more: Any) -> None:
+    """Write the row file, which says that a video is done, with what, and from what."""
     row = {
-        "status": clip.status,
-        "reason": clip.reason,
-        "people": clip.people,
-        "n_read": clip.n_read,
-        "rejected": [[int(frame), [float(side) for side in box], why] for frame, box, why in clip.candidates],
-        "source": _source(path),
-        "frames": [_finite(fact) for fact in facts],
+        "people": 0,
+        "n_read": 0,
+        "rejected": [],
+        "frames": [],
+        **more,
+        "status": status,
+        "reason": reason,
+        "strips": strips if status == "ok" else 0,
+        "source": _source(job.path),
+        "box": None if job.box is None else list(job.box),
     }
-    write_json(row, folder / "rows" / f"{video_id}.json")
-    return video_id
+    write_json(row, job.row)
+
+
+def _give_up(job: _Job, how: str, limit: float) -> None:
+    """Write the row of a video that was lost."""
+    reasons = {
+        isolate.CRASHED: f"{job.path.name} ended the process that read it.",
+        isolate.HUNG: f"{job.path.name} was given up after {limit:g} s (video_timeout_s).",
+    }
+    _write_row(job, "unreadable", reasons[how])
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
@@ -141,37 +281,43 @@ def _source(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _is_done(row: Path, path: Path) -> bool:
-    if not row.exists():
+def _is_done(job: _Job) -> bool:
+    """Whether a row tells of this very video, made as asked, and its strips are still there."""
+    if not job.row.exists():
         return False
     try:
-        return read_json(row)["source"] == _source(path)
+        known = read_json(job.row)
+        strips = strip_names(f"{job.video_id}.png", known["strips"])
+        same = known["source"] == _source(job.path) and known["box"] == (None if job.box is None else list(job.box))
     except (InputError, KeyError, TypeError):
         return False
+    return same and all((job.folder / strip).exists() for strip in strips)
 
 
-def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str]) -> Made:
+def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str], actions: dict[str, review.Action]) -> Made:
     """Put the row files together into the two tables."""
-    statuses, frames = [], []
+    rows, frames = [], []
+    base = f"{folder.parents[1].name}/faces/{folder.name}"
     for video_id in videos["video_id"]:
+        if video_id in actions and actions[video_id].verb == "exclude":
+            rows.append(("excluded", f"excluded in {review.NAME}.", 0, "", 0))
+            continue
         if video_id in known:
-            statuses.append(("unreadable", known[video_id], 0))
+            rows.append(("unreadable", known[video_id], 0, "", 0))
             continue
         row = read_json(folder / "rows" / f"{video_id}.json")
-        statuses.append((row["status"], row["reason"], row["people"]))
-        frames += [{"video_id": video_id, "person": 0, **fact} for fact in row["frames"]]
-    status, reason, people = zip(*statuses, strict=True)
-    base = f"{folder.parents[1].name}/faces/{folder.name}"
-    strips = [
-        f"{base}/{name}.png" if state == "ok" else "" for name, state in zip(videos["video_id"], status, strict=True)
-    ]
-    table = videos.assign(status=list(status), reason=list(reason), people=np.array(people, np.int32), strip=strips)
+        strip = f"{base}/{video_id}.png" if row["status"] == "ok" else ""
+        rows.append((row["status"], row["reason"], row["people"], strip, row["strips"]))
+        frames += [{"video_id": video_id, **fact} for fact in row["frames"]]
+    columns = pd.DataFrame(rows, columns=["status", "reason", "people", "strip", "strips"], index=videos.index)
+    counts = {"people": np.int32, "strips": np.int32}
+    table = videos.drop(columns=["status", "reason"], errors="ignore").join(columns.astype(counts))
     frames_table = pd.DataFrame(frames, columns=FRAME_COLUMNS)
-    numbers = [name for name in FRAME_COLUMNS[4:-1]]
+    numbers = FRAME_COLUMNS[4:-1]
     frames_table[numbers] = frames_table[numbers].astype(float)
     write_table(frames_table, folder / "frames.parquet")
     write_table(table, folder / "videos.parquet")
-    return Made(table, frames_table)
+    return Made(table, frames_table, review.obeyed(actions, table), folder)
 
 
 def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
@@ -179,41 +325,6 @@ def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
     prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
     parts = [part.frames.assign(video_id=prefix[name] + part.frames["video_id"]) for name, part in made.items()]
     return pd.concat(parts, ignore_index=True)
-
-
-def review(
-    path: str, dataset: Indexed, settings: dict[str, Any], most: int = 6
-) -> tuple[list[np.ndarray], list[list[tuple[tuple[float, ...], str]]]]:
-    """Return what a person needs to see of a video that gave no strip.
-
-    Args:
-        path: the video's `path`.
-        dataset: the dataset it is in.
-        settings: those it was preprocessed with.
-        most: frames to show.
-
-    Returns:
-        Evenly spaced frames, RGB, of those that were looked at, and for each the boxes `(x, y, w, h)` in its pixels
-        that were taken for a face and rejected within it, with the reason. Empty for a video that cannot be read.
-    """
-    (video_id,) = dataset.videos.loc[dataset.videos["path"] == path, "video_id"]
-    row = read_json(dataset.folder / "faces" / signature(settings) / "rows" / f"{video_id}.json")
-    rejected: dict[int, list[tuple[tuple[float, ...], str]]] = {}
-    for frame, box, why in row["rejected"]:
-        rejected.setdefault(frame, []).append((tuple(box), why))
-    all_frames = range(max(row["n_read"], 1))
-    # frames in which something was rejected come first, all others fill up
-    chosen = {pool[k] for pool in (sorted(rejected), all_frames) if pool for k in _spread(len(pool), most // 2)}
-    try:
-        looked_at = list(video.frames(dataset.root / path, settings["max_frames"], wanted=chosen))
-    except video.VideoError:
-        return [], []
-    return [frame for _, _, frame in looked_at], [rejected.get(index, []) for index, _, _ in looked_at]
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Return at most `most` positions, evenly spread over `count`."""
-    return sorted(set(np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()))
 
 
 def load_strip(path: Path, face_size: int) -> np.ndarray:

@@ -18,9 +18,14 @@ BATCH = "DFUTILS_BATCH"
 def bar(items: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it") -> tqdm:
     """Return a tqdm bar over `items` (or one to be moved by hand) with rate and remaining time."""
     kind: type[tqdm] = tqdm
-    if _in_notebook() and not os.environ.get(BATCH):
+    if watched():
         from tqdm.notebook import tqdm as kind
     return kind(items, total=total, desc=desc, unit=unit, mininterval=0.3, dynamic_ncols=True, leave=False)
+
+
+def watched() -> bool:
+    """Whether somebody sits before this notebook: it is one, and `dfutils run` did not start it."""
+    return _in_notebook() and not os.environ.get(BATCH)
 
 
 def _in_notebook() -> bool:

@@ -21,8 +21,13 @@ STAGES = {
     "train": "03_train",
     "evaluate": "04_evaluate",
     "errors": "05_error_analysis",
+    "demo": "06_demo",
+    "robustness": "07_robustness",
 }
 """The stages in order, and the notebook that is each."""
+
+DEFAULT_STAGES = ("download", "preprocess", "train", "evaluate", "errors")
+"""What a run does unless it is told otherwise; the others are asked for by name."""
 
 _PACKAGES = ("numpy", "opencv-python-headless", "dlib-bin", "av", "torch", "torchvision", "lightning", "scikit-learn")
 

@@ -83,6 +83,24 @@ def shortcuts(videos: pd.DataFrame, frames: pd.DataFrame | None = None, seed: in
     return Shortcuts(auc, low, high, bool(low > 0.5 + MARGIN), table, len(rows), groups)
 
 
+def learnt(
+    train: pd.DataFrame, others: pd.DataFrame, frames: pd.DataFrame | None = None, seed: int = 0
+) -> pd.Series | None:
+    """Return by `video_id` how likely fake other videos look to trees that saw the facts of the training videos alone.
+
+    A number of 0 to 1, for videos whose facts are known. None where `train` has under 20 videos with known facts, or
+    under 8 of a class.
+    """
+    rows, facts = _facts(pd.concat([train, others], ignore_index=True), frames)
+    mine = rows["video_id"].isin(set(train["video_id"])).to_numpy()
+    label = rows["label"].to_numpy(dtype=int)
+    if mine.sum() < 20 or np.bincount(label[mine], minlength=2).min() < 8:
+        return None
+    numbers = _numbers(facts)
+    model = _trees(int(mine.sum()), seed).fit(numbers[mine], label[mine])
+    return pd.Series(model.predict_proba(numbers)[:, 1].round(9), index=rows["video_id"])[~mine]
+
+
 def _facts(videos: pd.DataFrame, frames: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows whose container was read and their facts; a fact that no row has is left out."""
     known = videos["bitrate"].notna() | videos["width"].notna()
@@ -119,20 +137,11 @@ def _boosted(
     """Return the held-out scores and the AUC that each fact's shuffling (within the held-out rows) costs."""
     score = np.full(len(label), 0.5)
     shuffled = np.tile(score, (numbers.shape[1], 1))
-    leaf = int(np.clip(len(label) // 20, 3, 50))
     for k in np.unique(fold):
         train, test = fold != k, fold == k
         if len(np.unique(label[train])) < 2:
             continue
-        model = HistGradientBoostingClassifier(
-            max_depth=3,
-            max_iter=60,
-            max_bins=64,
-            min_samples_leaf=leaf,
-            class_weight="balanced",  # or folds with other shares of fakes would have other scores
-            early_stopping=False,
-            random_state=seed,
-        ).fit(numbers[train], label[train])
+        model = _trees(len(label), seed).fit(numbers[train], label[train])
         score[test] = model.predict_proba(numbers[test])[:, 1].round(9)
         for fact in range(numbers.shape[1]):
             mixed = numbers[test].copy()
@@ -140,6 +149,19 @@ def _boosted(
             shuffled[fact, test] = model.predict_proba(mixed)[:, 1].round(9)
     whole = roc_auc_score(label, score)
     return score, np.array([whole - roc_auc_score(label, mixed) for mixed in shuffled])
+
+
+def _trees(videos: int, seed: int) -> HistGradientBoostingClassifier:
+    """Return the classifier of so many videos, not yet trained."""
+    return HistGradientBoostingClassifier(
+        max_depth=3,
+        max_iter=60,
+        max_bins=64,
+        min_samples_leaf=int(np.clip(videos // 20, 3, 50)),
+        class_weight="balanced",  # or folds with other shares of fakes would have other scores
+        early_stopping=False,
+        random_state=seed,
+    )
 
 
 def _tree(numbers: np.ndarray, label: np.ndarray, fold: np.ndarray) -> np.ndarray:

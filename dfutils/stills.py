@@ -111,7 +111,7 @@ def _light(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     slope = rng.normal(0, 0.15, 2).astype(np.float32)
     gain = np.exp(slope[0] * x + slope[1] * y)[..., None] * np.exp(rng.uniform(-0.1, 0.1, 3)).astype(np.float32)
     image = (image - 0.45) * np.float32(rng.uniform(0.8, 1.15)) + 0.45
-    blur = rng.uniform(0, 0.9)
+    blur = rng.uniform(0, 0.7)
     if blur > 0.3:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     image = np.clip(image * gain, 0, 1)

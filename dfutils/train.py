@@ -49,6 +49,7 @@ def fit(
     monitor: str = "val_loss",
     class_weights: str = "balanced",
     balanced_sampling: bool = False,
+    family_batches: bool = False,
     frame_loss: float = 0.0,
     freeze_epochs: int = 0,
     freeze_batchnorm: bool = False,
@@ -96,6 +97,8 @@ def fit(
         monitor: `val_loss` or `val_auc` (at equal AUC the lower loss is the better); it picks the best epoch.
         class_weights: `balanced`, `none` or two numbers (see `clips.class_weights`).
         balanced_sampling: draw as many clips of each class in an epoch (see `clips.Batches`).
+        family_batches: let a real video and the fakes made from it follow one another, so that they stand in one step
+            and differ in nothing but the forgery, as Shiohara and Yamasaki (CVPR 2022) pair them.
         frame_loss: 0 to 1.
         freeze_epochs: first epochs in which only the layers after the backbone learn.
         freeze_batchnorm: keep the backbone's running means and variances, and use them in training.
@@ -130,8 +133,9 @@ def fit(
         "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate,
         "backbone_learning_rate": backbone_learning_rate, "weight_decay": weight_decay, "schedule": schedule,
         "warmup_epochs": warmup_epochs, "patience": patience, "monitor": monitor, "class_weights": class_weights,
-        "balanced_sampling": balanced_sampling, "frame_loss": frame_loss, "freeze_epochs": freeze_epochs,
-        "freeze_batchnorm": freeze_batchnorm, "accumulate": accumulate, "clip_grad": clip_grad, "seed": seed,
+        "balanced_sampling": balanced_sampling, "family_batches": family_batches, "frame_loss": frame_loss,
+        "freeze_epochs": freeze_epochs, "freeze_batchnorm": freeze_batchnorm, "accumulate": accumulate,
+        "clip_grad": clip_grad, "seed": seed,
     }  # fmt: skip
     gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     processes = devices * num_nodes

@@ -208,6 +208,25 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert second != [key.index for step in Batches(50, 8, shuffle=True, seed=4, epoch=1) for key in step]
 
 
+def test_a_familys_clips_follow_one_another(table, strips):
+    clips = dataset(table.assign(source_video=["", "v0", "", "v0", "", "v4"]), strips)
+    assert len(set(clips.families)) == 3
+    assert clips.families[0] == clips.families[1] == clips.families[3]
+    orders = set()
+    for epoch in range(20):
+        steps = Batches(6, 3, shuffle=True, seed=1, epoch=epoch, families=clips.families)
+        order = [key.index for step in steps for key in step]
+        assert sorted(order) == list(range(6))
+        of = clips.families[order]
+        assert (np.diff(of) != 0).sum() == 2  # three families, each in one piece
+        orders.add(tuple(order))
+    assert len(orders) > 3
+
+
+def test_without_sources_every_clip_is_a_family(table, strips):
+    assert len(set(dataset(table, strips).families)) == 6
+
+
 def landmarks(ids: list[str], lengths: list[int]) -> pd.DataFrame:
     """Return a frames table: faces of about two thirds of the crop, slightly different in every frame."""
     angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)

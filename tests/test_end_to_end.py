@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from test_pipeline import loads
 
-from dfutils import evaluate
-from dfutils.records import STAGES
+from dfutils import document, evaluate
+from dfutils.records import DEFAULT_STAGES, STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def home(tmp_path_factory) -> Path:
 
 def test_a_report_stands_at_the_end_and_asks_nothing_of_the_outside(home):
     report = home / "reports" / "tiny"
-    pages = [report / f"{name}.html" for name in ("index", *STAGES.values())]
+    pages = [report / f"{name}.html" for name in ("index", *(STAGES[stage] for stage in DEFAULT_STAGES))]
     for page in pages:
         assert loads(page) == []
         assert "Traceback" not in page.read_text(encoding="utf-8")
@@ -51,7 +51,7 @@ def test_numbers_in_the_report_are_those_of_the_predictions(home):
     called = pd.crosstab(test["label"], test["predicted"].astype(int)).reindex([0, 1], fill_value=0)
     called = called.reindex([0, 1], axis=1, fill_value=0)
     assert metrics["test"]["confusion"] == called.to_numpy().tolist()
-    assert metrics["schema"] == evaluate.SCHEMA
+    assert metrics["schema"] == document.SCHEMA
     splits = pd.read_parquet(home / "runs" / "tiny" / "videos.parquet")
     assert set(predictions["video_id"]) == set(splits.loc[splits["split"].isin(["val", "test"]), "video_id"])
 
@@ -73,9 +73,9 @@ def test_the_same_parameters_give_the_same_metrics(home):
     )
     assert first.pop("experiment") == "tiny"
     assert second.pop("experiment") == "again"
-    for document in (first, second):
-        document["fingerprints"].pop("detector")  # it holds the experiment's name
-        document["made_by"].pop("commit")  # somebody may commit while the tests run
+    for written in (first, second):
+        written["fingerprints"].pop("detector")  # it holds the experiment's name
+        written["made_by"].pop("commit")  # somebody may commit while the tests run
     assert first == second
     weights = [home / "runs" / name / "detector" / "model.safetensors" for name in ("tiny", "again")]
     assert weights[0].read_bytes() == weights[1].read_bytes()

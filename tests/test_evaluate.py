@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils import evaluate, params
+from dfutils import document, evaluate, params
 from dfutils.errors import InputError
 
 AUDIT = {"alarms": ["Something leaked."], "shortcut_auc": {"value": 0.5, "low": 0.4, "high": 0.6}}
@@ -89,19 +89,20 @@ def test_the_document_is_json_and_names_every_caveat(measured):
     _, found = measured
     mine = params.resolve({"experiment": "mine"})
     by_method = pd.DataFrame({"slice": ["real", "swap"], "errors": [1, 1], "p": [np.nan, 1.0]})
-    document = evaluate.document(mine, PREPROCESSED, Judge(), found, by_method, 0.5, 10)
-    again = json.loads(json.dumps(document, allow_nan=False))
-    assert again["schema"] == 1
+    threshold = {"value": 0.5, "rule": "balanced", "validation_videos": 10, "note": ""}
+    written = document.document(mine, PREPROCESSED, Judge(), found, threshold=threshold, by_method=by_method)
+    again = json.loads(json.dumps(written, allow_nan=False))
+    assert again["schema"] == document.SCHEMA
     assert again["by_method"][0]["p"] is None
-    text = " ".join(document["caveats"])
+    text = " ".join(written["caveats"])
     for part in ("nothing about deepfakes in the wild", "Something leaked", "have no score", "split is small"):
         assert part in text
-    assert "let 1 of 3 fakes pass and called 1 of 3 real videos fake" in document["verdict"]
+    assert "let 1 of 3 fakes pass and called 1 of 3 real videos fake" in written["verdict"]
 
 
 def test_random_splits_are_marked_as_leaking(measured):
     _, found = measured
-    caveats = evaluate._caveats({**PREPROCESSED, "policy": "random"}, found)
+    caveats = document._caveats({**PREPROCESSED, "policy": "random"}, found)
     assert any("people leak" in caveat for caveat in caveats)
 
 
@@ -111,7 +112,7 @@ def test_one_class_alone_is_said_in_words_and_null_in_numbers():
     table = evaluate.predictions(videos, clips, 0.5)
     found = evaluate.measure(table, frames, 0.5, resamples=100)
     assert found["video"]["roc_auc"]["value"] is None
-    assert "one class is missing" in evaluate.verdict(found)
+    assert "one class is missing" in document.verdict(found)
     assert evaluate.shown(found["video"]).loc["roc_auc", "value"] == "undefined"
 
 
@@ -119,3 +120,73 @@ def test_a_detector_of_other_splits_is_refused():
     evaluate.check_trained_on(Judge(), "f" * 16)
     with pytest.raises(InputError, match="run notebook 03 again"):
         evaluate.check_trained_on(Judge(), "0" * 16)
+
+
+def test_a_missing_or_cut_strip_and_a_nan_cost_only_their_video(tmp_path):
+    whole = b"\x89PNG\r\n\x1a\n" + b"x" * 40 + b"IEND\xaeB`\x82"
+    for name, data in {"v0": whole, "v1": whole[:-12], "v3": whole, "v4": b""}.items():
+        (tmp_path / f"{name}.png").write_bytes(data)
+    videos = split_table([0, 0, 0, 1, 1, 1])
+    videos["strip"] = videos["video_id"] + ".png"
+    assert evaluate.with_strips(videos, tmp_path)["video_id"].tolist() == ["v0", "v3"]
+    clips, frames = scored(videos[videos["video_id"].isin(["v0", "v3"])], [0.2, np.nan])
+    table = evaluate.predictions(videos, clips, 0.5)
+    assert table["status"].tolist() == ["ok", "unscored", "unscored", "unscored", "unscored", "no_face"]
+    found = evaluate.measure(table, frames[frames["video_id"] == "v0"], 0.5, resamples=100)
+    assert found["confusion"] == [[1, 0], [0, 0]]
+    assert any("5 test videos have no score" in caveat for caveat in document._caveats(PREPROCESSED, found))
+
+
+@pytest.mark.parametrize("labels", [[0, 0], [1, 1], []])
+def test_validation_without_a_class_gives_a_threshold_that_says_so(labels):
+    val = pd.DataFrame({"label": labels, "probability_fake": [0.3, 0.6][: len(labels)]})
+    value, note = evaluate.choose_threshold(val, "balanced", 0.9)
+    assert value == 0.5
+    assert "could not be chosen" in note
+    with pytest.raises(InputError, match="not known"):
+        evaluate.choose_threshold(val, "best", 0.9)
+
+
+def test_three_test_videos_are_measured_with_intervals_that_say_how_little_that_is():
+    videos = split_table([0, 1, 1, 1])
+    clips, frames = scored(videos, [0.1, 0.9, 0.8])
+    found = evaluate.measure(evaluate.predictions(videos, clips, 0.5), frames, 0.5, resamples=100)
+    auc = found["video"]["roc_auc"]
+    assert auc["value"] == 1.0
+    assert auc["low"] < 0.5
+    assert "not distinguishable from guessing" in document.verdict(found)
+
+
+def test_equal_scores_are_guessing():
+    videos = split_table([0, 0, 1, 1, 1])
+    clips, frames = scored(videos, [0.5] * 4)
+    found = evaluate.measure(evaluate.predictions(videos, clips, 0.5), frames, 0.5, resamples=100)
+    assert found["video"]["roc_auc"]["value"] == 0.5
+    assert "not distinguishable from guessing" in document.verdict(found)
+
+
+def test_predictions_of_another_dataset_are_refused(measured):
+    table, _ = measured
+    evaluate.check_predictions(table, split_table([0] * 7))
+    with pytest.raises(InputError, match="no video of it"):
+        evaluate.check_predictions(table.assign(video_id="w" + table["video_id"]), split_table([0] * 7))
+    with pytest.raises(InputError, match="lacks the column split"):
+        evaluate.check_predictions(table.drop(columns="split"), split_table([0] * 7))
+
+
+def test_calibration_is_kept_in_the_detectors_config(tmp_path):
+    (tmp_path / "config.json").write_text('{"format": 1, "temperature": 1.0, "labels": ["real", "fake"]}')
+    evaluate.keep_calibration(tmp_path, np.float64(2.5), 0.4)
+    assert json.loads((tmp_path / "config.json").read_text()) == {
+        "format": 1, "temperature": 2.5, "threshold": 0.4, "labels": ["real", "fake"],
+    }  # fmt: skip
+
+
+def test_parts_are_told_by_path_or_bitrate():
+    videos = split_table([0, 0, 0, 1, 1, 1, 1]).assign(bitrate=[1e5, 2e5, 3e5, 4e5, 5e5, 6e5, 7e5])
+    clips, _ = scored(videos, [0.1, 0.2, 0.75, 0.3, 0.8, 0.9])
+    table = evaluate.predictions(videos, clips, 0.5)
+    assert evaluate.by_parts(table, videos, 0.5)["property"].unique().tolist() == ["method", "bitrate in kbit/s"]
+    named = videos.assign(path=["a/c23/x.mp4"] * 4 + ["a/c40/x.mp4"] * 3)
+    found = evaluate.by_parts(table, named, 0.5)
+    assert found.loc[found["property"] == "quality", "slice"].tolist() == ["c23", "c40"]

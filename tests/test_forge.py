@@ -132,7 +132,7 @@ def test_a_clip_without_any_landmarks_is_left_alone(clips):
         assert not masks.any()
 
 
-def test_a_pasted_face_has_the_donors_colour_and_a_blended_one_the_targets(clips):
+def test_a_pasted_face_has_nearly_the_donors_colour_and_a_blended_one_nearly_the_targets(clips):
     target, donor = clips
     x, y = np.round(target[1][0].mean(axis=0)).astype(int)
     cheek = (slice(y + 5, y + 11), slice(x + 14, x + 20))
@@ -141,9 +141,12 @@ def test_a_pasted_face_has_the_donors_colour_and_a_blended_one_the_targets(clips
         return frames[0][cheek].reshape(-1, 3).mean(axis=0)
 
     own, lent = colour(target[0]), np.array([120, 150, 200])
-    pasted, blended = (colour(forged(method, target, donor)[0]) for method in ("paste", "blend"))
-    assert np.abs(pasted - lent).mean() < 12
-    assert np.abs(blended - own).mean() < np.abs(blended - lent).mean()
+    for seed in range(5):
+        pasted, blended = (colour(forged(method, target, donor, seed)[0]) for method in ("paste", "blend"))
+        # a cast of 6 to 18 per cent in each colour, as another camera would give
+        assert (np.abs(np.log(pasted / lent)) < 0.25).all() and np.abs(np.log(pasted / lent)).mean() > 0.04
+        assert np.abs(pasted - lent).mean() < np.abs(pasted - own).mean()
+        assert np.abs(blended - own).mean() < np.abs(blended - lent).mean()
 
 
 def test_a_self_blend_is_harder_to_see_than_a_paste(clips):
@@ -157,12 +160,18 @@ def test_a_self_blend_is_harder_to_see_than_a_paste(clips):
     assert 0 < difference["self_blend"] < 0.5 * difference["paste"]
 
 
-def test_a_donors_own_face_comes_back_in_place(clips):
-    target, _ = clips
-    frames, masks = forge.swap(*target, *target, "paste", np.random.default_rng(0))
+def test_a_donors_own_face_comes_back_in_place_but_coarser(clips):
+    (frames, points), _ = clips
+    pictures = np.stack([cv2.GaussianBlur(frame, (0, 0), 4) for frame in frames])  # whose detail survives
+    after, masks = forge.swap(pictures, points, pictures, points, "blend", np.random.default_rng(0))
     inside = masks > 0.99
-    difference = np.abs(frames.astype(float) - target[0])[inside]
-    assert np.median(difference) < 5
+    assert np.median(np.abs(after.astype(float) - pictures)[inside]) < 5
+    after, masks = forge.swap(frames, points, frames, points, "blend", np.random.default_rng(0))
+
+    def detail(picture):
+        return np.abs(cv2.Laplacian(picture, cv2.CV_32F))[masks[0] > 0.99].mean()
+
+    assert detail(after[0]) < 0.5 * detail(frames[0])
 
 
 def test_crops_of_any_size_can_be_donors(clips):

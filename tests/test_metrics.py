@@ -348,6 +348,19 @@ def test_temperature_stays_finite():
     assert 0.05 <= metrics.fit_temperature([0, 1, 1, 0, 1], [0.49, 0.51, 0.52, 0.51, 0.5]) <= 20
 
 
+def test_temperature_keeps_the_order_of_scores():
+    rng = np.random.default_rng(1)
+    odds = np.concatenate([rng.normal(3, 0.3, 200), rng.normal(-3, 0.3, 200), [20.0]])  # a low temperature fits best
+    labels = (odds > 0).astype(int)
+    labels[0] = 0
+    scores = 1 / (1 + np.exp(-odds))
+    temperature = metrics.fit_temperature(labels, scores)
+    assert temperature < 1
+    cooled = metrics.apply_temperature(scores, temperature)
+    assert (np.argsort(cooled, kind="stable") == np.argsort(scores, kind="stable")).all()
+    assert len(np.unique(cooled)) == len(np.unique(scores))
+
+
 def test_reliability_bins_add_up_to_the_calibration_error():
     labels, scores = simulated(200)
     table = metrics.reliability(labels, scores)
@@ -447,3 +460,15 @@ def test_holm_on_a_worked_example():
     assert slices.holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
     assert slices.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert len(slices.holm([])) == 0
+
+
+def test_one_figure_alone_and_many_threads_give_what_all_figures_and_one_thread_give():
+    labels, scores = simulated(2500)
+    sample = intervals.prepare(labels, scores, 0.5)
+    drawn = next(intervals.draw_weights(labels, None, 40, 0))
+    alone = intervals.roc_auc(sample, drawn)
+    assert np.allclose(alone, intervals.figures(sample, drawn)[0][:, intervals.NAMES.index("roc_auc")], atol=1e-12)
+    one = [intervals.roc_auc(sample, weights) for weights in intervals.draw_weights(labels, None, 2000, 0)]
+    many = list(intervals.each_resample(lambda weights: intervals.roc_auc(sample, weights), labels, None, 2000, 0))
+    assert len(many) > 1
+    assert np.array_equal(np.concatenate(one), np.concatenate(many))

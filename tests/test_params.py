@@ -41,7 +41,7 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("epochs: yes", "must be a whole number"),
         ("epochs: 0", "greater than or equal to 1"),
         ("dropout: 1.0", "less than 1"),
-        ("faces: two", "'one' or 'cropped'"),
+        ("faces: two", "'one', 'all' or 'cropped'"),
         ("faces: [one]", "single value"),
         ("- epochs\n- 3", "not a list"),
         ("just text", "not a str"),

@@ -12,7 +12,7 @@ import pytest
 
 from dfutils import cli, params, pipeline
 from dfutils.errors import InputError
-from dfutils.records import STAGES
+from dfutils.records import DEFAULT_STAGES, STAGES
 
 PARAMETERS = "experiment: str = 'x'  # name\nepochs: int = 1  # passes"
 
@@ -116,8 +116,30 @@ def test_a_file_where_the_report_should_be_is_a_sentence(suite):
         pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
 
 
+def test_every_seed_is_an_experiment_of_its_own_on_the_same_splits(suite):
+    for name in ("02_preprocess", "04_evaluate"):
+        document = notebook("print('made with', seed)")
+        document.cells[1].source += "\nseed: int = 0  # of draws"
+        nbformat.write(document, suite / "notebooks" / f"{name}.ipynb")
+    values = params.resolve({"experiment": "mine", "seed": 3})
+    with pytest.raises(InputError, match="mine-seed4 was not evaluated"):  # these notebooks write no figures
+        pipeline.run_seeds(values, ["preprocess", "evaluate"], [4])
+    for name, seed in (("02_preprocess", 3), ("04_evaluate", 4)):
+        page = suite / "reports" / "mine-seed4" / f"{name}.html"
+        assert f"made with {seed}" in page.read_text(encoding="utf-8")
+    assert json.loads((suite / "reports/mine-seed4/run.json").read_text())["parameters"]["seed"] == 4
+
+
+def test_seeds_are_read_once_each_and_nonsense_is_refused():
+    assert cli._seeds("0, 2,0") == [0, 2]
+    assert cli._seeds("") == []
+    with pytest.raises(InputError, match="whole numbers"):
+        cli._seeds("0,x")
+
+
 def test_stages_are_chosen_by_name():
-    assert pipeline.choose() == list(STAGES)
+    assert pipeline.choose() == list(DEFAULT_STAGES)
+    assert pipeline.choose(only="robustness") == pipeline.choose(first="robustness")[-1:] == ["robustness"]
     assert pipeline.choose(first="train") == ["train", "evaluate", "errors"]
     assert pipeline.choose(only="train") == ["train"]
     with pytest.raises(InputError, match="no stage 'trian'"):
@@ -139,6 +161,8 @@ def command(*words: str) -> subprocess.CompletedProcess:
         (("run", "{good}", "--only", "nothing"), "no stage"),
         (("run", "{good}", "--nonsense"), "No such option"),
         (("run",), "Missing argument"),
+        (("run", "{good}", "--seeds", "1,x"), "whole numbers"),
+        (("compare", "nowhere"), "no evaluated run"),
     ],
 )
 def test_mistakes_on_the_command_line_end_in_one_sentence(tmp_path, words, says):

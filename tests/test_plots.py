@@ -69,6 +69,16 @@ def pictures(count: int = 3, height: int = 40, width: int = 60) -> list[np.ndarr
 
 crops = np.stack(pictures(12, 32, 32))
 labels, scores = scored()
+heat = np.random.default_rng(5).random((10, 32, 32)).astype(np.float32)
+found = {"value": 0.8, "low": 0.7, "high": 0.9}
+
+
+def disturbed() -> pd.DataFrame:
+    names = ["undisturbed", "blur", "blur", "H.264 again", "noise"]
+    table = pd.DataFrame({"perturbation": names, "level": [0, 2, 4, 4, 5], "lost": [0, 0.1, 0.5, 0.2, 1.0]})
+    return table.assign(roc_auc=[0.9, 0.8, 0.6, 0.7, np.nan], low=[0.8, 0.7, 0.4, 0.5, np.nan], high=0.95)
+
+
 FIGURES = {
     "class_counts": lambda: plots.class_counts(videos()),
     "facts": lambda: plots.facts(videos()),
@@ -84,6 +94,12 @@ FIGURES = {
     "score_histogram": lambda: plots.score_histogram(labels, scores, 0.4),
     "reliability": lambda: plots.reliability(labels, scores, metrics.apply_temperature(scores, 2.0)),
     "slices": lambda: plots.slices(sliced()),
+    "rates": lambda: plots.rates(labels, scores, 0.4),
+    "forest": lambda: plots.forest({"detector": found, "none": dict.fromkeys(found)}, "It beats none", mark="detector"),
+    "degradation": lambda: plots.degradation(disturbed()),
+    "explained": lambda: plots.explained(
+        crops[:10], {"Grad-CAM": heat}, np.linspace(0, 1, 10), 0.5, "A mistake", np.linspace(-1, 1, 10)
+    ),
 }
 
 
@@ -128,7 +144,17 @@ def test_shown_pictures_carry_their_description_and_load_nothing(name, figures, 
 
 
 def test_charts_have_axis_labels(figures):
-    for name in ("facts", "face_facts", "curves", "confusion", "roc_pr", "score_histogram", "reliability", "slices"):
+    for name in (
+        "facts",
+        "face_facts",
+        "curves",
+        "confusion",
+        "roc_pr",
+        "score_histogram",
+        "reliability",
+        "slices",
+        "rates",
+    ):
         axes = figures[name].axes
         assert any(place.get_xlabel() for place in axes), name
         assert any(place.get_ylabel() for place in axes) or name == "slices", name
@@ -143,9 +169,9 @@ def test_real_and_fake_have_the_same_colours_everywhere(figures):
         }
 
     both = {REAL.lower(), FAKE.lower()}
-    for name in ("class_counts", "facts", "face_facts", "strip", "confusion", "score_histogram", "slices"):
+    for name in ("class_counts", "facts", "face_facts", "strip", "confusion", "score_histogram", "slices", "explained"):
         assert both <= drawn(figures[name]), name
-    for name in ("curves", "intervals", "roc_pr", "reliability", "review", "frame_grid"):
+    for name in ("curves", "intervals", "roc_pr", "reliability", "review", "frame_grid", "forest", "degradation"):
         assert not both & drawn(figures[name]), name
 
 
@@ -161,6 +187,24 @@ def test_titles_say_what_is_found():
     wrong = ((scores >= 0.4) != (labels == 1)).sum()
     assert plots.score_histogram(labels, scores, 0.4).get_suptitle().startswith(f"{wrong} of 60 videos")
     assert "frames" in plots.confusion([[1, 0], [0, 1]], unit="frames").alt
+
+
+def test_what_costs_most_is_said():
+    title = plots.degradation(disturbed()).get_suptitle().replace("\n", " ")
+    assert title == "blur at level 4 costs most: AUC 0.90 → 0.60, 50% of the videos without a score"
+    unsure = plots.degradation(disturbed().assign(change_high=0.01)).get_suptitle()
+    assert unsure.startswith("These videos show no loss: AUC 0.90 undisturbed, 0.60 at")
+    calm = disturbed().assign(roc_auc=0.9)
+    assert plots.degradation(calm).get_suptitle().startswith("No disturbance costs much")
+
+
+def test_a_heat_map_leaves_zero_as_it_was_and_long_clips_are_thinned():
+    figure = plots.explained(np.tile(crops[:1], (30, 1, 1, 1)), {"map": np.zeros((30, 32, 32))}, np.zeros(30), 0.5)
+    (original, overlaid) = (axes.images[0].get_array() for axes in figure.axes[:2])
+    assert original.shape == overlaid.shape == (32, 320, 3)
+    assert np.abs(overlaid.mean(axis=2) - original.mean(axis=2)).max() <= 1
+    with pytest.raises(ValueError, match="3 crops"):
+        plots.explained(crops[:3], {"map": heat[:2]}, np.zeros(3), 0.5)
 
 
 def test_slices_of_several_properties_stand_under_their_names():
@@ -210,6 +254,10 @@ def test_what_is_missing_is_said_and_breaks_nothing():
         plots.frame_grid([], [], title="Nothing to see"),
         plots.review([], [], title="Cannot be read"),
         plots.strip(crops[:1], [0.4]),
+        plots.rates([1, 1], [0.2, 0.6], 0.5),
+        plots.forest({}, "Nothing to compare"),
+        plots.degradation(disturbed().head(1)),
+        plots.explained(crops[:1], {}, [0.4], 0.5, "One frame", [np.nan]),
     ]
     for figure in made:
         assert "nan" not in figure.alt.lower() and data(plots.show(figure))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import skimage.data
 
-from dfutils import catalog, datasets, preprocess, video
+from dfutils import catalog, datasets, isolate, preprocess, review, video
 from dfutils.errors import InputError
 from dfutils.params import Params
 
@@ -88,10 +88,11 @@ def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_by
     tables = [(strips / name).read_bytes() for name in ("videos.parquet", "frames.parquet")]
     kept = {path: path.stat().st_mtime_ns for path in strips.glob("*.png")}
 
-    def refuse(*_args):
-        raise AssertionError("a finished video was taken up again")
+    def refuse(_function, jobs, **_options):
+        assert jobs == [], "a finished video was taken up again"
+        return iter(())
 
-    monkeypatch.setattr(preprocess, "_one", refuse)
+    monkeypatch.setattr(isolate, "each", refuse)
     preprocess.run(dataset, SETTINGS, workers=1, progress=False)
     assert {path: path.stat().st_mtime_ns for path in strips.glob("*.png")} == kept
     monkeypatch.undo()
@@ -119,8 +120,9 @@ def test_settings_that_change_a_strip_have_their_own_folder():
 
 
 def test_review_shows_frames_of_a_lost_video_and_nothing_of_an_unreadable_one(made):
-    dataset, _ = made
-    pictures, boxes = preprocess.review("real/no_face.mp4", dataset, SETTINGS)
+    dataset, result = made
+    video_id = result.videos.set_index("path").loc["real/no_face.mp4", "video_id"]
+    pictures, boxes = review.look(dataset.root / "real/no_face.mp4", result.folder, video_id, SETTINGS["max_frames"])
     assert len(pictures) == len(boxes) >= 3
     assert pictures[0].shape == (96, 96, 3)
 

@@ -24,7 +24,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from dfutils import faces, tracks, video  # noqa: E402
+from dfutils import faces, portrait, tracks, video  # noqa: E402
 
 CLIPS = ROOT.parent / "shared" / "clips"
 FRAMES, CROPS = 150, 10
@@ -49,7 +49,7 @@ def family(path: Path) -> tuple[list[np.ndarray], dict[int, list[faces.Box]]]:
         if not readable:
             break
         rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        found[index] = [box for box, _ in faces.portrait.search(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), 0, 0.0)]
+        found[index] = [box for box, _ in portrait.search(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), 0, 0.0)]
         if found[index]:
             crops[index] = faces.crop(rgb, found[index][0], np.zeros((68, 2)), 112, 0.3, False)[0]
     capture.release()

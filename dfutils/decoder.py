@@ -1,0 +1,313 @@
+"""A stranger's video, opened in a process that may die of it.
+
+Decoders are large and old, and a file may be made to crash one, or to keep it busy for ever. So a service never opens
+a video itself: it asks one of a few processes that stand ready, each with bounds on its memory, its time and its files,
+and kills one that does not answer. What comes back is text and arrays of known types, never pickled code. Nothing here
+imports torch, so that such a process starts in two seconds and stays small.
+"""
+
+import asyncio
+import json
+import os
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfutils import preprocess, video
+from dfutils.faces import FaceClip, detect, embedding, landmarks
+from dfutils.video import VideoFacts
+
+MEMORY = 3 * 2**30
+"""Bytes of address space that a decoder may take; an 8K frame needs a quarter of it."""
+
+JOBS = 200
+"""Videos after which a decoder is replaced, so that nothing grows for ever."""
+
+_LARGEST = 2**28  # bytes of an answer
+_START_SECONDS = 60
+_TYPES = {"frames": "|u1", "indices": "<i8", "landmarks": "<f4"}  # all other arrays are <f8
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in a video: the facts of its container (None if it cannot be read), and its faces."""
+
+    facts: VideoFacts | None
+    clip: FaceClip
+    cut: bool
+    """Whether the file ends before its container says so."""
+
+
+class DecoderError(RuntimeError):
+    """A decoder died of a video, or had to be killed; its text is a sentence for whoever sent it."""
+
+
+def look(path: Path, settings: dict[str, Any], max_duration: float = float("inf")) -> Found:
+    """Return what is found in a video.
+
+    Args:
+        path: a video.
+        settings: how faces are found, as `preprocess.settings` gives it.
+        max_duration: seconds; a longer video is not looked at.
+    """
+    try:
+        facts = video.probe(path)
+        if facts.duration_s > max_duration:
+            text = f"{Path(path).name} is {facts.duration_s:,.0f} s long; at most {max_duration:,.0f} s are taken."
+            raise video.VideoError(text)
+    except video.VideoError as error:
+        return Found(None, _unreadable(str(error), settings["face_size"]), False)
+    return Found(facts, preprocess.extract(path, settings)[0], cut_short(path))
+
+
+def _unreadable(reason: str, size: int) -> FaceClip:
+    shapes: dict[str, tuple[int, ...]] = {
+        "frames": (0, size, size, 3), "boxes": (0, 4), "landmarks": (0, 68, 2), "pose": (0, 3),
+    }  # fmt: skip
+    arrays = {name: np.zeros(shapes.get(name, (0,)), _TYPES.get(name, "<f8")) for name in _arrays()}
+    return FaceClip(**arrays, people=0, n_read=0, status="unreadable", reason=reason)
+
+
+def cut_short(path: Path) -> bool:
+    """Whether the last box of an MP4 or MOV, or the only chunk of an AVI, is longer than what is left of the file."""
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF":
+            return struct.unpack("<I", head[4:8])[0] + 8 > size
+        if head[4:8] != b"ftyp":
+            return False
+        place = 0
+        for _ in range(10_000):
+            file.seek(place)
+            head = file.read(16)
+            if len(head) < 8:
+                return len(head) > 0
+            length = struct.unpack(">I", head[:4])[0]
+            if length == 1 and len(head) == 16:
+                length = struct.unpack(">Q", head[8:16])[0]
+            if length < 8:  # 0: to the end of the file; anything else is broken, and the decoder's business
+                return False
+            place += length
+            if place >= size:
+                return place > size
+    return False
+
+
+def _arrays() -> list[str]:
+    return [field.name for field in fields(FaceClip) if field.type is np.ndarray]
+
+
+def pack(found: Found) -> bytes:
+    """Return what was found as bytes: a header in JSON, its length before it, and the arrays after it."""
+    clip = found.clip
+    arrays = {name: np.ascontiguousarray(getattr(clip, name), _TYPES.get(name, "<f8")) for name in _arrays()}
+    header = {
+        "facts": found.facts and asdict(found.facts),
+        "cut": found.cut,
+        "shapes": {name: array.shape for name, array in arrays.items()},
+        "clip": {name: getattr(clip, name) for name in ("people", "n_read", "status", "reason")},
+        "candidates": [[int(index), [float(side) for side in box], why] for index, box, why in clip.candidates[:500]],
+    }
+    text = json.dumps(header).encode()
+    return struct.pack("<I", len(text)) + text + b"".join(array.tobytes() for array in arrays.values())
+
+
+def unpack(data: bytes) -> Found:
+    """Return what `pack` wrote.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    try:
+        (length,) = struct.unpack_from("<I", data)
+        header, place, arrays = json.loads(data[4 : 4 + length]), 4 + length, {}
+        for name in _arrays():
+            kind, shape = np.dtype(_TYPES.get(name, "<f8")), tuple(int(side) for side in header["shapes"][name])
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays[name] = np.frombuffer(data, kind, count, place).reshape(shape).copy()
+            place += count * kind.itemsize
+        candidates = [(int(index), tuple(map(float, box)), str(why)) for index, box, why in header["candidates"]]
+        clip = FaceClip(**arrays, **header["clip"], candidates=candidates)
+        facts = header["facts"] and VideoFacts(**header["facts"])
+    except (struct.error, KeyError, TypeError) as error:
+        raise ValueError(f"not an answer of a decoder: {error!r}") from None
+    return Found(facts, clip, bool(header["cut"]))
+
+
+class Pool:
+    """Decoders that stand ready; `look` asks the next free one. Belongs to one running event loop."""
+
+    def __init__(self, count: int, *, seconds: float = 60, memory: int = MEMORY) -> None:
+        """Prepare `count` decoders that may each take `seconds` for a video and `memory` bytes of address space."""
+        self.count, self.seconds, self.memory = count, seconds, memory
+        self._free: asyncio.Queue[_Process | None] = asyncio.Queue()
+        self._all: set[_Process] = set()
+        self._closed = False
+        for _ in range(count):
+            self._free.put_nowait(None)
+
+    async def start(self) -> None:
+        """Start all decoders, so that the first video does not wait for one."""
+        for process in await asyncio.gather(*(self._new() for _ in range(self.count))):
+            self._free.get_nowait()
+            self._free.put_nowait(process)
+
+    async def look(
+        self,
+        path: Path,
+        settings: dict[str, Any],
+        max_duration: float = float("inf"),
+        began: Callable[[], None] = lambda: None,
+    ) -> Found:
+        """Return `look` of a video as another process sees it; `began` is called when one is free for it.
+
+        Raises:
+            DecoderError: if the process died or took too long.
+        """
+        seconds = self.seconds
+        process, kept = await self._free.get(), None
+        try:
+            began()
+            if process is None or process.died:
+                process = await self._new()
+            request = {"path": str(path), "settings": settings, "max_duration": max_duration, "seconds": seconds}
+            try:
+                found = unpack(await asyncio.wait_for(process.ask(request), seconds))
+            except TimeoutError:
+                raise DecoderError(
+                    f"The video was not decoded within {seconds:g} s: send a smaller or shorter one."
+                ) from None
+            except (ValueError, EOFError, OSError):
+                raise DecoderError("The video broke the decoder, and cannot be judged: it is damaged.") from None
+            if process.jobs < JOBS:
+                kept = process
+            return found
+        finally:
+            if kept is None and process is not None:
+                self._all.discard(process)
+                process.kill()
+            self._free.put_nowait(kept)
+
+    async def _new(self) -> "_Process":
+        if self._closed:
+            raise DecoderError("The service is closing.")
+        process = await _Process.start(self.memory)
+        self._all.add(process)
+        return process
+
+    async def close(self) -> None:
+        """Kill all decoders."""
+        self._closed = True
+        for process in list(self._all):
+            process.kill()
+            await process.wait()
+        self._all.clear()
+
+
+class _Process:
+    """One decoder, and the pipes to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process, self.jobs = process, 0
+
+    @classmethod
+    async def start(cls, memory: int) -> "_Process":
+        # Two threads of BLAS in each decoder would only stand in each other's way. And the service's own variables,
+        # which may hold secrets, are none of a decoder's business.
+        kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "LD_LIBRARY_PATH")
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "dfutils.decoder",
+            str(memory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+        )
+        started = cls(process)
+        try:
+            await asyncio.wait_for(started._answer(), _START_SECONDS)
+        except (TimeoutError, EOFError, OSError, ValueError):
+            started.kill()
+            raise DecoderError("A decoder could not be started: come back later.") from None
+        return started
+
+    @property
+    def died(self) -> bool:
+        return self._process.returncode is not None
+
+    async def ask(self, request: dict[str, Any]) -> bytes:
+        self.jobs += 1
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        await self._process.stdin.drain()
+        return await self._answer()
+
+    async def _answer(self) -> bytes:
+        (length,) = struct.unpack("<Q", await self._process.stdout.readexactly(8))
+        if length > _LARGEST:
+            raise ValueError(f"an answer of {length} bytes")
+        return await self._process.stdout.readexactly(length)
+
+    def kill(self) -> None:
+        if not self.died:
+            self._process.kill()
+
+    async def wait(self) -> None:
+        await self._process.wait()
+
+
+def _bound(memory: int) -> None:
+    """Bound what this process may take, as far as the system can: memory, no new files, no dumps."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such bounds; the time limit holds there, too
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if sys.platform != "darwin":  # which refuses to bound the address space
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _allow_seconds(seconds: float) -> None:
+    """Let this process compute for so many seconds more; then the system kills it, even if nobody else does."""
+    try:
+        import resource
+    except ImportError:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime + 2 * seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def main(memory: int) -> None:
+    """Answer one request a line on standard input, until it ends."""
+    import cv2
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a library that prints must not spoil an answer
+    cv2.setNumThreads(1)
+    _bound(memory)
+    blank = np.zeros((128, 128, 3), np.uint8)
+    detect(blank)
+    embedding(blank, landmarks(blank, (16.0, 16.0, 96.0, 96.0)))  # dlib's models are loaded at their first use
+    answers.write(struct.pack("<Q", 0))
+    answers.flush()
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        _allow_seconds(request["seconds"])
+        data = pack(look(Path(request["path"]), request["settings"], request["max_duration"]))
+        answers.write(struct.pack("<Q", len(data)) + data)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,213 @@
+"""A file sent over HTTP, taken in with bounds on everything.
+
+The body of a request is written to a private folder as it comes, under a name of the service's own, and refused at the
+first thing that is wrong with it: too large, too slow, no file, two files, or nothing that begins like a video. What a
+file is called and what type it claims to be decide nothing.
+"""
+
+import asyncio
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+ON_DISK = "The upload"
+"""What every file is called on disk: the beginning of the sentences that say what is wrong with it."""
+
+READ = "dfutils.read"
+"""Name in a request's scope that is true when its whole body was read."""
+
+_MOST_PARTS, _MOST_HEADER = 20, 16_000
+
+
+class Refusal(Exception):  # noqa: N818 (an answer, not a fault)
+    """A request that is not answered: the HTTP status, and a sentence that says why."""
+
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.status, self.text, self.headers = status, text, headers
+
+
+class Received(NamedTuple):
+    """A file that came in: where it lies, and what the sender calls it (to be shown, escaped; never a path)."""
+
+    path: Path
+    name: str
+
+
+@asynccontextmanager
+async def receive(request: Request, folder: Path, most: int, seconds: float, idle: float) -> AsyncIterator[Received]:
+    """Give the one file of a multipart request, as long as the block lasts; it is deleted whatever happens.
+
+    Args:
+        request: whose body was not read yet.
+        folder: a private one.
+        most: bytes of the body.
+        seconds: for all of it.
+        idle: seconds without a byte.
+
+    Raises:
+        Refusal: if there is not exactly one file that begins like a video, or a bound is passed.
+    """
+    place = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        yield await take(request, place, most, seconds, idle)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+async def take(request: Request, place: Path, most: int, seconds: float, idle: float) -> Received:
+    """Write the one file of a multipart request into the folder `place`, as `receive` does."""
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > most:
+        raise _too_large(most)
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
+        raise Refusal(400, "Send the video as multipart/form-data, in a field named file.")
+    path = place / ON_DISK
+    with path.open("xb") as file:
+        form = _Form(file)
+        parser = MultipartParser(boundary, form.callbacks(), max_size=most)
+        try:
+            await _pour(request, parser, most, seconds, idle)
+        except FormParserError:
+            raise Refusal(400, "The request is not well-formed multipart/form-data: send it again.") from None
+    if form.files == 0:
+        raise Refusal(400, "There is no file in the request: send the video in a field named file.")
+    if not form.ended:
+        raise Refusal(400, "The request ends before its file does: send it again.")
+    if form.files > 1:
+        raise Refusal(400, "There are several files in the request: send one video at a time.")
+    with path.open("rb") as file:
+        wrong = why_no_video(file.read(1024))
+    if wrong:
+        raise Refusal(400 if "empty" in wrong else 415, wrong)
+    return Received(path, shown_name(form.name))
+
+
+async def _pour(request: Request, parser: MultipartParser, most: int, seconds: float, idle: float) -> None:
+    """Feed the body to the parser as it comes."""
+    came, body = 0, request.stream().__aiter__()
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                async with asyncio.timeout(idle):
+                    data = await anext(body, None)
+                if data is None:
+                    request.scope[READ] = True
+                    break
+                came += len(data)
+                if came > most:
+                    raise _too_large(most)
+                if data:
+                    parser.write(data)
+    except TimeoutError:
+        raise Refusal(408, "The upload was too slow, and was given up: send it again.") from None
+    except ClientDisconnect:
+        raise Refusal(400, "The sender left before the file was complete.") from None
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, f"The upload is too large: at most {most / 2**20:,.0f} MiB are taken; send a shorter video.")
+
+
+class _Form:
+    """What comes out of the parser: bytes of the first file go to disk, everything else is only counted."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.files, self.name, self.ended = file, 0, "", False
+        self._parts, self._size, self._field, self._value, self._is_file = 0, 0, b"", b"", False
+
+    def callbacks(self) -> dict:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header,
+            "on_part_data": self._data,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._parts, self._size, self._is_file = self._parts + 1, 0, False
+        if self._parts > _MOST_PARTS:
+            raise Refusal(400, "The request has too many parts: send one video at a time.")
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+        self._count(end - start)
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        self._count(end - start)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._size > _MOST_HEADER:
+            raise Refusal(400, "The request has a header that is too long.")
+
+    def _header(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            if b"filename" in options:
+                self._is_file, self.files = True, self.files + 1
+                if self.files == 1:
+                    self.name = options[b"filename"].decode("utf-8", "replace")
+        self._field = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file and self.files == 1:
+            self.file.write(data[start:end])
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def shown_name(name: str) -> str:
+    """Return the last part of a file's name without anything that cannot be shown, at most 80 characters of it."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "".join(sign if sign.isprintable() else "�" for sign in last)[:80] or "video"
+
+
+def why_no_video(head: bytes) -> str:
+    """Return why a file that begins so is no video, "" if it may be one. Playlists are none: they name other files."""
+    if not head:
+        return f"{ON_DISK} is empty (0 bytes)."
+    if _is_video(head):
+        return ""
+    for begin, kind in _OTHERS.items():
+        if re.match(begin, head, flags=re.DOTALL):
+            return f"{ON_DISK} is {kind}, not a video."
+    text = not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
+    return f"{ON_DISK} is {'text' if text else 'no video of a known kind'}{', not a video' if text else ''}."
+
+
+def _is_video(head: bytes) -> bool:
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"):  # MP4, MOV, 3GP
+        return head[8:12] not in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"M4A ", b"M4B ")
+    return (
+        head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x06\x0e+4")
+        or head[:8] == b"0&\xb2u\x8ef\xcf\x11"  # ASF, WMV
+        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+        or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47)  # MPEG transport stream
+        or (len(head) > 388 and head[4] == head[196] == head[388] == 0x47)  # the same, with time stamps
+    )
+
+
+_OTHERS = {
+    rb"\xff\xd8\xff|\x89PNG|GIF8|BM....\x00\x00|II\*\x00|MM\x00\*|RIFF....WEBP|....ftyp(avi[fs]|hei[cx]|m[is]f1)": (
+        "an image"
+    ),
+    rb"ID3|\xff[\xf2-\xfb]|fLaC|RIFF....WAVE|....ftypM4[AB] |FORM....AIF": "audio only",
+    rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ": "an archive",
+    rb"%PDF": "a PDF",
+    rb"#EXTM3U|ffconcat": "a playlist",
+}
