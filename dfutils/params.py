@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
 
 from dfutils.errors import InputError
@@ -149,11 +149,11 @@ class Params(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _agree(self) -> "Params":
+    def _agree(self, info: ValidationInfo) -> "Params":
         if self.val_fraction + self.test_fraction >= 0.9:
             raise ValueError("val_fraction and test_fraction leave less than a tenth for training")
-        # A notebook that is told only the one of them does not know the other.
-        if "frames_per_video" in self.model_fields_set and self.train_frames > self.frames_per_video:
+        partial = bool(info.context) and "frames_per_video" not in self.model_fields_set
+        if self.train_frames > self.frames_per_video and not partial:
             raise ValueError("train_frames is larger than frames_per_video")
         if self.balanced_sampling and self.family_batches:
             raise ValueError("balanced_sampling and family_batches exclude each other")
@@ -200,8 +200,10 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def resolve(values: Mapping[str, Any]) -> Params:
+def resolve(values: Mapping[str, Any], *, partial: bool = False) -> Params:
     """Check names and values and return the parameters.
+
+    `partial`: they are those of one stage, which need not agree with the defaults of another's.
 
     Raises:
         InputError: naming the closest right name, or the parameter, its meaning and what is wrong with the value.
@@ -210,7 +212,8 @@ def resolve(values: Mapping[str, Any]) -> Params:
         if name not in Params.model_fields:
             raise InputError(f"There is no parameter {name!r}{_closest(str(name))}.")
     try:
-        return Params(**{name: _plain(name, value) for name, value in values.items()})
+        plain = {name: _plain(name, value) for name, value in values.items()}
+        return Params.model_validate(plain, context={"partial": True} if partial else None)
     except ValidationError as error:
         raise InputError("; ".join(_explain(item) for item in error.errors()) + ".") from None
 
@@ -295,7 +298,7 @@ def from_notebook(namespace: Mapping[str, Any]) -> Params:
             close = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
             hint = f": did you mean {close[0]!r}?" if close else "; its parameters cell lists them."
             raise InputError(f"This notebook takes no parameter {name!r}{hint}")
-    return resolve({name: namespace[name] for name in declared})
+    return resolve({name: namespace[name] for name in declared}, partial=True)
 
 
 def lasting(params: Params, names: list[str] | None = None) -> dict[str, Any]:

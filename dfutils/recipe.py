@@ -140,7 +140,7 @@ def run(params: Params, *, progress: bool = True) -> Path:
     """
     # What the stage depends on and no more, as the notebook declares it.
     names = {"experiment", "train_frames", "self_blend", "ablation", *AUGMENTATION, *_ARCHITECTURE, *_FITTING}
-    params = resolve({name: getattr(params, name) for name in sorted(names & params.model_fields_set)})
+    params = resolve({name: getattr(params, name) for name in sorted(names & params.model_fields_set)}, partial=True)
     records.claim(params, "train")
     data, network = clips(params), detector(params)
     history = fit(params, network, data, progress=progress)

@@ -99,6 +99,8 @@ def test_a_notebooks_cell_is_checked():
     good = {"__annotations__": {"epochs": int}, "epochs": "3", "helper": 1}
     assert params.from_notebook(good).epochs == 3
     assert params.from_notebook(good).model_fields_set == {"epochs"}
+    # How many frames a video has is another notebook's parameter.
+    assert params.from_notebook({"__annotations__": {"train_frames": int}, "train_frames": 20}).train_frames == 20
     with pytest.raises(InputError, match="did you mean 'epochs'"):
         params.from_notebook({"__annotations__": {"epoch": int}, "epoch": 3})
 

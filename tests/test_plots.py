@@ -87,6 +87,7 @@ FIGURES = {
     "strip": lambda: plots.strip(crops[:10], np.linspace(0, 1, 10), 0.6, "A clip", np.arange(10) / 2),
     "review": lambda: plots.review(pictures(2), [[((5, 5, 20, 20), "too small")], []], "v1: no face"),
     "curves": lambda: plots.curves(history()),
+    "learning_rate": lambda: plots.learning_rate(pd.DataFrame({"done": [0, 1, 2], "learning_rate": [0, 1e-3, 5e-4]})),
     "confusion": lambda: plots.confusion([[86, 2], [12, 72]]),
     "intervals": lambda: plots.intervals(metrics.summary(labels, scores, resamples=50)),
     "roc_pr": lambda: plots.roc_pr(labels, scores, 0.4, metrics.bands(labels, scores, resamples=20)),
