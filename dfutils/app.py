@@ -344,14 +344,18 @@ async def _serve(
     say(f"Serving {service.model} at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C stops it); loading …")
 
     async def begin() -> None:
-        await service.start()
+        try:
+            await service.start()
+            if not service.failed:
+                say("Videos are judged from now on; the page follows.")
+                built = await asyncio.get_running_loop().run_in_executor(None, build, service, app.state.examples)
+                await app.state.page.open(built)
+                say("The page is there.")
+        except Exception:
+            server.should_exit = True
+            raise
         if service.failed:
             server.should_exit = True
-            return
-        say("Videos are judged from now on; the page follows.")
-        built = await asyncio.get_running_loop().run_in_executor(None, build, service, app.state.examples)
-        await app.state.page.open(built)
-        say("The page is there.")
 
     beginning = asyncio.create_task(begin())
     try:

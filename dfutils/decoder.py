@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ JOBS = 200
 """Videos after which a decoder is replaced, so that nothing grows for ever."""
 
 _LARGEST = 2**28  # bytes of an answer
-_START_SECONDS = 60
+_START_SECONDS = 120
 _TYPES = {"frames": "|u1", "indices": "<i8", "landmarks": "<f4"}  # all other arrays are <f8
 
 
@@ -148,15 +149,18 @@ class Pool:
         self.count, self.seconds, self.memory = count, seconds, memory
         self._free: asyncio.Queue[_Process | None] = asyncio.Queue()
         self._all: set[_Process] = set()
+        self._replacing: set[asyncio.Task] = set()
         self._closed = False
         for _ in range(count):
             self._free.put_nowait(None)
 
     async def start(self) -> None:
         """Start all decoders, so that the first video does not wait for one."""
-        for process in await asyncio.gather(*(self._new() for _ in range(self.count))):
-            self._free.get_nowait()
-            self._free.put_nowait(process)
+        started = await asyncio.gather(*(self._new() for _ in range(self.count)), return_exceptions=True)
+        for process in started:
+            if isinstance(process, _Process):  # another is tried for the video that would need it
+                self._free.get_nowait()
+                self._free.put_nowait(process)
 
     async def look(
         self,
@@ -192,18 +196,34 @@ class Pool:
             if kept is None and process is not None:
                 self._all.discard(process)
                 process.kill()
-            self._free.put_nowait(kept)
+            if kept is None:
+                self._replacing.add(task := asyncio.create_task(self._replace()))
+                task.add_done_callback(self._replacing.discard)
+            else:
+                self._free.put_nowait(kept)
+
+    async def _replace(self) -> None:
+        """Start another decoder before somebody waits for it; if that fails, the next video tries again."""
+        fresh = None
+        try:
+            with suppress(DecoderError, OSError):
+                fresh = await self._new()
+        finally:
+            self._free.put_nowait(fresh)
 
     async def _new(self) -> "_Process":
         if self._closed:
             raise DecoderError("The service is closing.")
         process = await _Process.start(self.memory)
-        self._all.add(process)
+        self._all = {one for one in self._all if not one.died} | {process}
         return process
 
     async def close(self) -> None:
         """Kill all decoders."""
         self._closed = True
+        for task in list(self._replacing):
+            task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
         for process in list(self._all):
             process.kill()
             await process.wait()
@@ -214,7 +234,7 @@ class _Process:
     """One decoder, and the pipes to it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process, self.jobs = process, 0
+        self._process, self.jobs, self.ready = process, 0, False
 
     @classmethod
     async def start(cls, memory: int) -> "_Process":
@@ -236,9 +256,12 @@ class _Process:
         started = cls(process)
         try:
             await asyncio.wait_for(started._answer(), _START_SECONDS)
+            started.ready = True
         except (TimeoutError, EOFError, OSError, ValueError):
-            started.kill()
             raise DecoderError("A decoder could not be started: come back later.") from None
+        finally:
+            if not started.ready:
+                started.kill()
         return started
 
     @property

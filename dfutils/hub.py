@@ -15,7 +15,7 @@ from dfutils.errors import InputError
 from dfutils.files import atomic, read_json
 
 PREFIX = "hf://"
-_WEIGHTS = ("model.safetensors", "*.safetensors", "*.pt", "*.pth")
+_WEIGHTS = ("*.safetensors", "*.pt", "*.pth")
 _FIGURES = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",
@@ -68,11 +68,12 @@ def fetch(name: str) -> Path:
     wanted: dict[str, Any] = {"repo_id": repo, "revision": revision or None}
     try:
         try:
-            files = HfApi().list_repo_files(**wanted)
+            files = [file.rfilename for file in HfApi().model_info(**wanted, timeout=15).siblings or []]
         except HfHubHTTPError:
             raise
         except Exception:  # no network: what was fetched before will do
-            return _folder_or_weights(Path(snapshot_download(**wanted, local_files_only=True)), name)
+            kept = snapshot_download(**wanted, local_files_only=True, allow_patterns=["config.json", *_WEIGHTS])
+            return _folder_or_weights(Path(kept), name)
         if "config.json" in files and "model.safetensors" in files:
             return Path(snapshot_download(**wanted, allow_patterns=["config.json", "model.safetensors"]))
         weights = sorted(file for file in files if Path(file).suffix in (".safetensors", ".pt", ".pth"))

@@ -98,19 +98,14 @@ class Service:
         self._inside = 0
         self._kept: dict[str, tuple[Received, float]] = {}
 
-    async def start(self, then: Callable[[], Any] = lambda: None) -> None:
-        """Load the detector and start the decoders; then call `then` in the thread that did it."""
-        loop = asyncio.get_running_loop()
-        loading = loop.run_in_executor(self._thread, _load, self.model)
+    async def start(self) -> None:
+        """Load the detector and start the decoders; `failed` says why if it cannot be loaded."""
         try:
-            await asyncio.gather(loading, self.pool.start())
-            self.detector = loading.result()
+            self.detector, _ = await asyncio.gather(self.alone(_load, self.model), self.pool.start())
         except InputError as error:
             self.failed = str(error)
         finally:
             self.loaded.set()
-        if not self.failed:
-            await loop.run_in_executor(None, then)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

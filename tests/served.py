@@ -25,7 +25,7 @@ class Served:
 
     def __init__(self, address: str, inner: service.Service) -> None:
         self.address, self.inner = address, inner
-        self.client = httpx.Client(base_url=address, timeout=60, trust_env=False)
+        self.client = httpx.Client(base_url=address, timeout=300, trust_env=False)
 
     def post(self, content: bytes, name: str = "clip.mp4", **more: object) -> httpx.Response:
         return self.client.post("/predict", files={"file": (name, content, "video/mp4")}, **more)
@@ -60,7 +60,7 @@ def serving(model: Path, limits: service.Limits, examples: list[Path] | None = N
     port = listening.getsockname()[1]
     thread.start()
     try:
-        assert page.wait(180), said
+        assert page.wait(300), said
         yield Served(f"http://127.0.0.1:{port}", inner[0])
     finally:
         stop.set()

@@ -270,8 +270,9 @@ def test_a_second_request_is_answered_while_the_first_is_killed(calm, clip):
     answers = []
     first = threading.Thread(target=lambda: answers.append(calm.post(clip)))
     first.start()
-    while not calm.inner.pool._free.empty():  # until the one decoder is at work for the first
-        time.sleep(0.005)
+    pool, before = calm.inner.pool, sum(process.jobs for process in calm.inner.pool._all)
+    while not answers and sum(process.jobs for process in list(pool._all)) <= before:  # until it is at work
+        time.sleep(0.002)
     calm.inner.pool.seconds = LIMITS.decode_seconds
     second = Served(calm.address, calm.inner).post(clip)
     first.join()
@@ -287,7 +288,7 @@ def test_a_name_is_only_a_name(calm, clip, name):
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + quoted + b'"\r\n\r\n' + clip
     headers = {"content-type": "multipart/form-data; boundary=b"}
     answer = calm.client.post("/predict", content=body + b"\r\n--b--\r\n", headers=headers)
-    assert answer.status_code == (400 if "\x00" in name else 200)
+    assert answer.status_code == (400 if len(name) > 1000 else 200)
     assert not Path("/etc/passwd.mp4").exists()
 
 
