@@ -197,15 +197,17 @@ class Pool:
                 self._all.discard(process)
                 process.kill()
             if kept is None:
-                self._replacing.add(task := asyncio.create_task(self._replace()))
+                self._replacing.add(task := asyncio.create_task(self._replace(process)))
                 task.add_done_callback(self._replacing.discard)
             else:
                 self._free.put_nowait(kept)
 
-    async def _replace(self) -> None:
+    async def _replace(self, killed: "_Process | None") -> None:
         """Start another decoder before somebody waits for it; if that fails, the next video tries again."""
         fresh = None
         try:
+            if killed is not None:
+                await killed.wait()
             with suppress(DecoderError, OSError):
                 fresh = await self._new()
         finally:

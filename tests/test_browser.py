@@ -118,6 +118,12 @@ def test_a_name_is_shown_and_never_run(page, clips_dir, tmp_path):
     assert page.title() == "Real or fake?"
 
 
+def light(page, place: str, what: str) -> int:
+    """How light a colour is, 0 to 765."""
+    color = page.evaluate(f"getComputedStyle(document.querySelector('{place}')).{what}")
+    return sum(int(float(part)) for part in color.strip("rgba()").split(",")[:3])
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "dark")])
 def test_it_fits_a_phone_and_a_dark_room(served, browser, clips_dir, width, scheme):
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
@@ -127,12 +133,9 @@ def test_it_fits_a_phone_and_a_dark_room(served, browser, clips_dir, width, sche
     page.click(".examples button")
     page.wait_for_selector("#result .done", timeout=120_000)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    background, ink = (
-        page.evaluate(f"getComputedStyle(document.querySelector('{place}')).{what}")
-        for place, what in ((".verdict table td", "color"), ("body", "backgroundColor"))
-    )
-    light = [sum(int(float(part)) for part in color.strip("rgba()").split(",")[:3]) for color in (background, ink)]
-    assert abs(light[0] - light[1]) > 350, (background, ink)
+    assert (light(page, "body", "backgroundColor") > 400) == (scheme == "light")
+    for place in (".verdict table td", "#result .download", "#given h1", "#given .small"):
+        assert abs(light(page, place, "color") - light(page, "body", "backgroundColor")) > 350, place
     context.close()
 
 
