@@ -39,9 +39,15 @@ class Found:
     """What was found in a video: the facts of its container (None if it cannot be read), and its faces."""
 
     facts: VideoFacts | None
-    clip: FaceClip
+    clips: tuple[FaceClip, ...]
+    """A clip a person, the main one first; one, which says why, if there is no face."""
     cut: bool
     """Whether the file ends before its container says so."""
+
+    @property
+    def clip(self) -> FaceClip:
+        """The person who is seen longest and largest."""
+        return self.clips[0]
 
 
 class DecoderError(RuntimeError):
@@ -62,8 +68,8 @@ def look(path: Path, settings: dict[str, Any], max_duration: float = float("inf"
             text = f"{Path(path).name} is {facts.duration_s:,.0f} s long; at most {max_duration:,.0f} s are taken."
             raise video.VideoError(text)
     except video.VideoError as error:
-        return Found(None, _unreadable(str(error), settings["face_size"]), False)
-    return Found(facts, preprocess.extract(path, settings)[0], cut_short(path))
+        return Found(None, (_unreadable(str(error), settings["face_size"]),), False)
+    return Found(facts, tuple(preprocess.extract(path, settings)), cut_short(path))
 
 
 def _unreadable(reason: str, size: int) -> FaceClip:
@@ -106,17 +112,24 @@ def _arrays() -> list[str]:
 
 def pack(found: Found) -> bytes:
     """Return what was found as bytes: a header in JSON, its length before it, and the arrays after it."""
-    clip = found.clip
-    arrays = {name: np.ascontiguousarray(getattr(clip, name), _TYPES.get(name, "<f8")) for name in _arrays()}
+    packed = [_pack_clip(clip) for clip in found.clips]
     header = {
         "facts": found.facts and asdict(found.facts),
         "cut": found.cut,
+        "clips": [about for about, _ in packed],
+    }
+    text = json.dumps(header).encode()
+    return struct.pack("<I", len(text)) + text + b"".join(data for _, data in packed)
+
+
+def _pack_clip(clip: FaceClip) -> tuple[dict[str, Any], bytes]:
+    arrays = {name: np.ascontiguousarray(getattr(clip, name), _TYPES.get(name, "<f8")) for name in _arrays()}
+    about = {
         "shapes": {name: array.shape for name, array in arrays.items()},
         "clip": {name: getattr(clip, name) for name in ("people", "n_read", "status", "reason")},
         "candidates": [[int(index), [float(side) for side in box], why] for index, box, why in clip.candidates[:500]],
     }
-    text = json.dumps(header).encode()
-    return struct.pack("<I", len(text)) + text + b"".join(array.tobytes() for array in arrays.values())
+    return about, b"".join(array.tobytes() for array in arrays.values())
 
 
 def unpack(data: bytes) -> Found:
@@ -127,18 +140,22 @@ def unpack(data: bytes) -> Found:
     """
     try:
         (length,) = struct.unpack_from("<I", data)
-        header, place, arrays = json.loads(data[4 : 4 + length]), 4 + length, {}
-        for name in _arrays():
-            kind, shape = np.dtype(_TYPES.get(name, "<f8")), tuple(int(side) for side in header["shapes"][name])
-            count = int(np.prod(shape, dtype=np.int64))
-            arrays[name] = np.frombuffer(data, kind, count, place).reshape(shape).copy()
-            place += count * kind.itemsize
-        candidates = [(int(index), tuple(map(float, box)), str(why)) for index, box, why in header["candidates"]]
-        clip = FaceClip(**arrays, **header["clip"], candidates=candidates)
+        header, place, clips = json.loads(data[4 : 4 + length]), 4 + length, []
+        for about in header["clips"]:
+            arrays = {}
+            for name in _arrays():
+                kind, shape = np.dtype(_TYPES.get(name, "<f8")), tuple(int(side) for side in about["shapes"][name])
+                count = int(np.prod(shape, dtype=np.int64))
+                arrays[name] = np.frombuffer(data, kind, count, place).reshape(shape).copy()
+                place += count * kind.itemsize
+            candidates = [(int(index), tuple(map(float, box)), str(why)) for index, box, why in about["candidates"]]
+            clips.append(FaceClip(**arrays, **about["clip"], candidates=candidates))
         facts = header["facts"] and VideoFacts(**header["facts"])
     except (struct.error, KeyError, TypeError) as error:
         raise ValueError(f"not an answer of a decoder: {error!r}") from None
-    return Found(facts, clip, bool(header["cut"]))
+    if not clips:
+        raise ValueError("not an answer of a decoder: no clip")
+    return Found(facts, tuple(clips), bool(header["cut"]))
 
 
 class Pool:

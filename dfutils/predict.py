@@ -33,6 +33,10 @@ OF_NOTHING_KNOWN = (
     "What this detector was trained on is not written in its file: its threshold and the size of its crops are the "
     "suite's defaults, not chosen for it."
 )
+OF_CROPPED_FACES = (
+    "This detector was trained on videos that are cropped faces already, and takes a video's whole frame for the face: "
+    "its answer on any other video says nothing."
+)
 LIMITS = (
     "A score is a reason to look further, never proof.",
     "The detector finds forgeries like those it was trained on; other methods, wholly synthetic people and heavy "
@@ -143,8 +147,12 @@ def settings(detector: Detector) -> dict[str, Any]:
 
 def judge(found: Found, detector: Detector, file: str) -> Verdict:
     """Return a detector's verdict on what was found in a video; `file` is what the verdict calls it."""
-    clip, facts = found.clip, detector.facts
-    probability, frames = score(clip, detector) if clip.status == "ok" else (None, np.empty(0))
+    clip, facts, probability, frames = found.clip, detector.facts, None, np.empty(0)
+    for person in found.clips:  # with `faces: all`, the most suspicious one counts, as in the notebooks
+        if person.status == "ok":
+            its_probability, its_frames = score(person, detector)
+            if probability is None or its_probability > probability:
+                clip, probability, frames = person, its_probability, its_frames
     fake = None if probability is None else bool(probability >= facts["threshold"])
     return Verdict(
         file=file,
@@ -206,7 +214,8 @@ def warnings_of(detector: Detector) -> list[str]:
     training = detector.facts["training"]
     if not training:
         return [OF_NOTHING_KNOWN]
-    return [OF_THE_SAMPLE] if "sample" in training.get("layouts", []) else []
+    said = [OF_THE_SAMPLE] if "sample" in training.get("layouts", []) else []
+    return said + [OF_CROPPED_FACES] * (settings(detector)["faces"] == "cropped")
 
 
 def _warnings_of_file(found: Found) -> list[str]:
@@ -214,7 +223,12 @@ def _warnings_of_file(found: Found) -> list[str]:
     if found.cut:
         said.append("The file is cut short: only its beginning was judged.")
     if found.clip.people > 1 and found.clip.status == "ok":
-        said.append(f"{found.clip.people} people were seen; only the one seen longest and largest was judged.")
+        which = (
+            "the score is that of the most suspicious"
+            if len(found.clips) > 1
+            else ("only the one seen longest and largest was judged")
+        )
+        said.append(f"{found.clip.people} people were seen; {which}.")
     return said
 
 

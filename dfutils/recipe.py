@@ -129,7 +129,7 @@ def save(params: Params, network: Detector, history: pd.DataFrame) -> None:
         "parameters": lasting(params, sorted(params.model_fields_set)),
     }
     crop = {name: made["settings"][name] for name in ("face_size", "face_margin", "align", "frames_per_video")}
-    network.save(params.run_folder / "detector", **crop, training=facts)
+    network.save(params.run_folder / "detector", **crop, preprocessing=dict(made["settings"]), training=facts)
     records.finish(params, "train", best_epoch=best, **history.attrs)
 
 
