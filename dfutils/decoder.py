@@ -281,6 +281,7 @@ class _Process:
         finally:
             if not started.ready:
                 started.kill()
+                await started.wait()
         return started
 
     @property
@@ -304,7 +305,9 @@ class _Process:
             self._process.kill()
 
     async def wait(self) -> None:
-        await self._process.wait()
+        """Wait until a killed process is gone, and its pipes are closed."""
+        with suppress(OSError, ValueError):
+            await self._process.communicate()
 
 
 def _bound(memory: int) -> None:
