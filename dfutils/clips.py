@@ -269,7 +269,7 @@ class Batches(Sampler[list[Key]]):
                 but takes some clips of the larger class only, and those of the smaller one several times, each as
                 often as the others or once more.
             families: if given, of each clip, the order is drawn of families (with `shuffle`), and their clips follow
-                one another.
+                one another; with `labels`, too, each fake follows a real clip of its family.
         """
         self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, epoch
         self.labels, self.families = labels, families
@@ -296,6 +296,8 @@ class Batches(Sampler[list[Key]]):
     def _order(self) -> np.ndarray:
         rng = stream(self.seed, "order", self.epoch)
         if self.families is not None and self.count:
+            if self.labels is not None and 0 < self.labels.sum() < self.count:
+                return self._pairs(rng)
             return np.argsort(rng.permutation(self.families.max() + 1)[self.families], kind="stable")
         classes = [] if self.labels is None else [np.flatnonzero(self.labels == label) for label in (0, 1)]
         if len(classes) < 2 or not all(map(len, classes)):
@@ -307,6 +309,16 @@ class Batches(Sampler[list[Key]]):
             if many
         ]
         return rng.permutation(np.concatenate(drawn))
+
+    def _pairs(self, rng: np.random.Generator) -> np.ndarray:
+        """Return an order in which every fake drawn follows a real clip of its family, or any if that has none."""
+        reals, fakes = (np.flatnonzero(self.labels == label) for label in (0, 1))
+        drawn = np.concatenate([rng.permutation(fakes) for _ in range(-(-self.count // (2 * len(fakes))))])
+        drawn = drawn[: -(-self.count // 2)]
+        of_family = {family: reals[self.families[reals] == family] for family in np.unique(self.families)}
+        partners = [of_family[self.families[fake]] for fake in drawn]
+        chosen = [int(rng.choice(mine if len(mine) else reals)) for mine in partners]
+        return np.stack([chosen, drawn], axis=1).ravel()[: self.count]
 
 
 def loader(dataset: ClipDataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:

@@ -155,8 +155,6 @@ class Params(BaseModel):
         partial = bool(info.context) and "frames_per_video" not in self.model_fields_set
         if self.train_frames > self.frames_per_video and not partial:
             raise ValueError("train_frames is larger than frames_per_video")
-        if self.balanced_sampling and self.family_batches:
-            raise ValueError("balanced_sampling and family_batches exclude each other")
         if self.frames_per_video > self.max_frames:
             raise ValueError("frames_per_video is larger than max_frames")
         if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):

@@ -58,7 +58,7 @@ def _draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a still of another face, the photograph bent, placed, and lit differently, and its landmarks."""
     side = round(_CANVAS * size)
-    scale = max(rng.uniform(0.42, 0.52) * size, min(95, 0.65 * size)) / width  # dlib's detector needs 80 pixels
+    scale = max(rng.uniform(0.37, 0.44) * size, min(95, 0.65 * size)) / width  # dlib's detector needs 80 pixels
     if scale < 1:
         small = cv2.resize(photograph, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         points = points * (np.array(small.shape[1::-1]) / photograph.shape[1::-1])

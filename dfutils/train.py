@@ -98,7 +98,8 @@ def fit(
         class_weights: `balanced`, `none` or two numbers (see `clips.class_weights`).
         balanced_sampling: draw as many clips of each class in an epoch (see `clips.Batches`).
         family_batches: let a real video and the fakes made from it follow one another, so that they stand in one step
-            and differ in nothing but the forgery, as Shiohara and Yamasaki (CVPR 2022) pair them.
+            and differ in nothing but the forgery; with `balanced_sampling` one fake a real clip, as Shiohara and
+            Yamasaki (CVPR 2022) pair them.
         frame_loss: 0 to 1.
         freeze_epochs: first epochs in which only the layers after the backbone learn.
         freeze_batchnorm: keep the backbone's running means and variances, and use them in training.

@@ -223,6 +223,24 @@ def test_a_familys_clips_follow_one_another(table, strips):
     assert len(orders) > 3
 
 
+def test_balanced_families_give_every_fake_its_real_clip(table, strips):
+    sources = ["", "v0", "", "v0", "", "v4"]  # v2 is real and has no fake
+    clips = dataset(table.assign(source_video=sources), strips)
+    seen = np.zeros(6, int)
+    for epoch in range(20):
+        steps = Batches(6, 2, shuffle=True, epoch=epoch, families=clips.families, labels=clips.labels)
+        order = [key.index for step in steps for key in step]
+        assert len(order) == 6
+        for real, fake in zip(order[::2], order[1::2], strict=True):
+            assert (clips.labels[real], clips.labels[fake]) == (0, 1)
+            assert sources[fake] == f"v{real}"
+        seen += np.bincount(order, minlength=6)
+    assert (seen[[1, 3, 5]] == 20).all()
+    strangers = Batches(3, 4, shuffle=True, families=np.array([0, 1, 2]), labels=np.array([1, 1, 0]))
+    order = [key.index for step in strangers for key in step]
+    assert order[0] == order[2] == 2
+
+
 def test_without_sources_every_clip_is_a_family(table, strips):
     assert len(set(dataset(table, strips).families)) == 6
 
