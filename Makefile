@@ -1,5 +1,6 @@
 # make run   install, then run the notebooks on the built-in sample: reports/sample/index.html
 # make test  install, then run every test
+# make bench measure speed and memory against the figures that the suite promises
 # make lab   install, then open JupyterLab
 # make lock  renew requirements.lock from pyproject.toml
 
@@ -34,6 +35,12 @@ test: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: env
+	$(BIN)/python tests/benchmarks/preprocess.py
+	$(BIN)/python tests/benchmarks/datasets.py
+	$(BIN)/python -m tests.benchmarks.train
+	$(BIN)/python -m tests.benchmarks.metrics
 
 lab: env
 	$(BIN)/jupyter lab notebooks/

@@ -256,9 +256,8 @@ def _robustness(found: Any) -> str:
 
 
 def _baselines(found: dict[str, Any]) -> str:
-    shortcut = found.get("container facts")
-    value = shortcut.get("value") if isinstance(shortcut, dict) else shortcut
-    if not isinstance(value, int | float):
+    value = found.get("container facts", {}).get("roc_auc", {}).get("value")
+    if value is None:
         return ""
     return (
         f"A classifier that sees no face at all, only size, rate, length and bitrate of the files, reaches a ROC AUC "

@@ -34,7 +34,7 @@ METRICS = {
         "video": {"roc_auc": figure(0.9, 0.8, 0.97), "balanced_accuracy": figure(0.86), "brier": figure(None)},
         "frame": {},
     },
-    "baselines": {"container facts": {"value": 0.61, "low": 0.5, "high": 0.7}},
+    "baselines": {"container facts": {"roc_auc": figure(0.61, 0.5, 0.7)}},
     "eval": {"other": {"video": {"roc_auc": figure(0.55, 0.4, 0.7)}}},
     "audit": {"alarms": ["Two splits share a face."]},
     "fingerprints": {"data and splits": "abc", "detector": "def"},
