@@ -53,12 +53,12 @@ def _plan(method: str, rng: np.random.Generator) -> _Plan:
     outline = np.stack([rng.normal(0, wobble, 4) / np.arange(1, 5), rng.uniform(0, 2 * np.pi, 4)], axis=1)
     if method == "paste":
         cast = tuple(np.exp(rng.choice([-1, 1], 3) * rng.uniform(0.06, 0.18, 3)).tolist())
-        return _Plan(outline, lift=draw(0.15, 0.3), grow=draw(0.98, 1.06), detail=draw(0.5, 0.8), cast=cast)
+        return _Plan(outline, lift=draw(0.15, 0.3), grow=draw(0.98, 1.06), detail=draw(0.3, 0.45), cast=cast)
     if method == "blend":
         feather, detail = draw(0.015, 0.035), draw(0.25, 0.35)
         return _Plan(outline, draw(0.1, 0.25), draw(0.92, 1.0), feather, detail, colour=draw(0.5, 0.85))
     if method == "poisson":
-        return _Plan(outline, draw(0.1, 0.2), draw(0.92, 1.0), feather=0.01, detail=draw(0.3, 0.4), colour=1.0)
+        return _Plan(outline, draw(0.1, 0.2), draw(0.92, 1.0), feather=0.01, detail=draw(0.25, 0.35), colour=1.0)
     # the whole face or, as often, only what lies between brows and mouth
     first = 0 if rng.random() < 0.5 else 17
     ratio = float(rng.choice([0.7, 0.85, 1.0, 1.0]))
@@ -174,7 +174,7 @@ def each_self_blend(
             patch, np.column_stack([matrix, offset]), patch.shape[1::-1],
             flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101,
         )  # fmt: skip
-        blurred = cv2.GaussianBlur(source, (0, 0), max(0.008 * size, 0.6) * (2.5 if sharpness < 0 else 1.5))
+        blurred = cv2.GaussianBlur(source, (0, 0), max(0.008 * size, 0.6) * (3 if sharpness < 0 else 1.5))
         source = source + np.float32(sharpness) * (source - blurred)
         mean = source.mean(axis=(0, 1))
         source = ((source - mean) * np.float32(contrast) + mean + shift) * gain.astype(np.float32)
