@@ -79,7 +79,10 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
             temporary.mkdir()
             entries = _zip_entries(archive) if is_zip else _tar_entries(archive)
             shown = bar(total=total, desc="unpack", unit="B") if progress else tqdm(disable=True)
-            files = _write(entries, temporary, archive.name, limit, shown)
+            try:
+                files = _write(entries, temporary, archive.name, limit, shown)
+            except OSError as error:  # before `atomic` says of a full disk what is true of its other uses
+                raise _os_sentence(error, archive, into) from None
             # Before the folder gets its name, so that it never lies there without; alone it means `partial: 0 of N`.
             write_manifest(into, files, source or f"archive {archive.name}")
     except InputError:
