@@ -10,7 +10,7 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+from torchvision.models.resnet import Bottleneck, ResNet
 
 from dfutils.errors import InputError
 
@@ -50,14 +50,15 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
 
 
 def _start_shallow(network: ResNet) -> None:
-    """Let every residual block begin as the identity: the last batch normalisation of each starts at 0.
+    """Let a deep network's residual blocks begin as the identity: the last batch normalisation of each starts at 0.
 
-    From random weights and few pictures, ResNeXt-50 learns next to nothing otherwise. After Goyal et al., "Accurate,
-    Large Minibatch SGD", 2017, section 5.1.
+    From random weights and few pictures, ResNeXt-50 learns next to nothing otherwise, while the shallow networks
+    (ResNet-18 and 34, which have no bottlenecks) learn more slowly with it. After Goyal et al., "Accurate, Large
+    Minibatch SGD", 2017, section 5.1.
     """
     for block in network.modules():
-        if isinstance(block, Bottleneck | BasicBlock):
-            nn.init.zeros_((block.bn3 if isinstance(block, Bottleneck) else block.bn2).weight)
+        if isinstance(block, Bottleneck):
+            nn.init.zeros_(block.bn3.weight)
 
 
 _SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
