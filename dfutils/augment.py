@@ -10,12 +10,15 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as vision
 
+from dfutils import video
+
 _GREY = (124, 116, 104)
 """ImageNet's mean colour, which normalisation turns into zero."""
 
 _DRAWS = (
     "flip", "rotation", "scale", "brightness", "contrast", "saturation", "downscale", "downscale_factor", "blur",
     "blur_sigma", "noise", "noise_sd", "jpeg", "jpeg_quality", "cutout", "cutout_w", "cutout_h", "cutout_x", "cutout_y",
+    "h264", "h264_crf", "h264_size",
 )  # fmt: skip
 
 
@@ -31,6 +34,7 @@ def augment(
     blur: float = 0.0,
     noise: float = 0.0,
     jpeg: float = 0.0,
+    h264: float = 0.0,
     cutout: float = 0.0,
 ) -> torch.Tensor:
     """Return a disturbed copy of a clip; all of its frames share the draws, except the grain of the noise.
@@ -46,6 +50,7 @@ def augment(
         blur: probability of a Gaussian blur, standard deviation 0.3 to 2 pixels in a crop of 112.
         noise: probability of Gaussian noise, standard deviation 1 to 10 of 255 grey levels.
         jpeg: probability of JPEG compression, quality 30 to 95.
+        h264: probability of H.264 compression, CRF 18 to 40, at .5 to 1.25 times the size of the crop.
         cutout: probability of a grey rectangle, sides 10 to 40% of the crop's.
     """
     # All are drawn, used or not, so that switching one on shifts no other.
@@ -72,6 +77,11 @@ def augment(
         frames = (frames + grain).round_().clamp_(0, 255).to(torch.uint8)
     if u["jpeg"] < jpeg:
         frames = _jpeg(frames, int(30 + 65 * u["jpeg_quality"]))
+    if u["h264"] < h264:
+        side = 2 * round(size * (0.5 + 0.75 * u["h264_size"]) / 2)
+        coded = vision.resize(frames, [side, side], antialias=True).permute(0, 2, 3, 1).contiguous().numpy()
+        back = video.compress(coded, int(18 + 23 * u["h264_crf"]))
+        frames = vision.resize(torch.from_numpy(back).permute(0, 3, 1, 2), [size, size], antialias=True)
     if u["cutout"] < cutout:
         w, h = (max(round(size * (0.1 + 0.3 * u[side])), 1) for side in ("cutout_w", "cutout_h"))
         x, y = int(u["cutout_x"] * (size - w + 1)), int(u["cutout_y"] * (size - h + 1))

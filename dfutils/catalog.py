@@ -32,14 +32,28 @@ class Indexed(NamedTuple):
 def obtain(place: Place, params: Params) -> Place:
     """See to it that the videos of a dataset are there, and return where and in which layout they lie.
 
-    The built-in sample is made; one's own real videos without a `fake/` folder get forged fakes, both encoded anew into
-    `data/`, where `forge_fakes` is set; anything else is fetched, unpacked or found by `download.provide`.
+    The built-in sample is made, and so are talking clips of photographs; one's own real videos without a `fake/` folder
+    get forged fakes, both encoded anew into `data/`, where `forge_fakes` is set; anything else is fetched, unpacked or
+    found by `download.provide`.
 
     Raises:
         InputError: if the videos cannot be had, with what to do.
     """
     if place.layout == "sample" and not place.root.is_relative_to(place.folder):
         return place
+    if place.layout == "stills":
+        from dfutils import photographs
+
+        out = place.folder / "videos"
+        photographs.build(
+            place.root,
+            out,
+            frames=params.sample_frames,
+            size=params.sample_size,
+            seed=params.sample_seed,
+            workers=params.workers,
+        )
+        return place._replace(root=out)
     if place.layout == "sample":
         from dfutils import sample
 
@@ -71,7 +85,7 @@ def obtain(place: Place, params: Params) -> Place:
 
 def _forged(place: Place, params: Params) -> Place:
     """Make fakes out of the real videos of a folder, and return where they and the re-encoded real ones lie."""
-    from dfutils import sample
+    from dfutils import forged
 
     real = place.root / "real"
     if (place.root / "fake").exists():
@@ -79,7 +93,7 @@ def _forged(place: Place, params: Params) -> Place:
     if not real.is_dir():
         raise InputError(f"{place.root} has no folder real/: put the real videos there, or correct `root`.")
     out = place.folder / "videos"
-    sample.forge_folder(real, out, seed=params.sample_seed, max_frames=params.max_frames, workers=params.workers)
+    forged.forge_folder(real, out, seed=params.sample_seed, max_frames=params.max_frames, workers=params.workers)
     return place._replace(root=out, layout="sample")
 
 

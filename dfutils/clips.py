@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dfutils import forge
+from dfutils import blends
 from dfutils.augment import augment
 from dfutils.errors import InputError
 from dfutils.preprocess import load_strip, strip_names
@@ -71,6 +71,7 @@ class ClipDataset(Dataset):
         seed: int = 0,
         train_frames: int = 0,
         self_blend: float = 0.0,
+        swap: float = 0.0,
         frames_table: pd.DataFrame | None = None,
         **augmentation: float,
     ) -> None:
@@ -87,8 +88,9 @@ class ClipDataset(Dataset):
             train: disturb the clips, and take `train_frames` of each.
             seed: of all draws.
             train_frames: frames taken of a training clip, others in every epoch, in order of time; 0 takes all.
-            self_blend: probability that a real training clip becomes a fake for an epoch: its own faces, disturbed and
-                blended back (`forge.self_blend`), before any augmentation. Clips without landmarks stay real.
+            self_blend: probability that a real training clip becomes a fake for an epoch (`blends.imitate`), before any
+                augmentation. Clips without landmarks stay real.
+            swap: share of those that take the face of another real clip instead of their own.
             frames_table: where the landmarks are that self-blending needs, as notebook 02 writes it.
             **augmentation: strengths as `augment` names them.
 
@@ -121,7 +123,7 @@ class ClipDataset(Dataset):
         missing = [path for path in self.paths if not path.is_file()]
         if missing:
             raise InputError(f"{len(missing)} strips are missing, {missing[0]} first: run notebook 02 again.")
-        self.self_blend = self_blend if train else 0.0
+        self.self_blend, self.swap = (self_blend, swap) if train else (0.0, 0.0)
         self._landmarks: dict[int, np.ndarray] = {}
         if self.self_blend and 0 in self.labels:
             self._landmarks = self._find_landmarks(frames_table)
@@ -162,7 +164,12 @@ class ClipDataset(Dataset):
         chosen = (
             {}
             if not self.train
-            else {"train_frames": self.train_frames, "self_blend": self.self_blend, **self.augmentation}
+            else {
+                "train_frames": self.train_frames,
+                "self_blend": self.self_blend,
+                "swap": self.swap,
+                **self.augmentation,
+            }
         )
         return {
             "face_size": self.face_size,
@@ -202,13 +209,26 @@ class ClipDataset(Dataset):
     def _blend(
         self, index: int, length: int, pixels: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        points = self._landmarks[index]
-        if len(points) != length:
+        points, donor = self._landmarks[index], None
+        self._check_length(index, length)
+        others = [
+            other
+            for other in sorted(self._landmarks, key=lambda clip: (self.video_ids[clip], self.persons[clip]))
+            if self.families[other] != self.families[index]
+        ]
+        if rng.random() < self.swap and others:
+            other = int(rng.choice(others))
+            strip = load_strip(self.paths[other], self.face_size)
+            self._check_length(other, len(strip))
+            donor = (strip, self._landmarks[other])
+        return blends.imitate(pixels, points[chosen], rng, donor)[0]
+
+    def _check_length(self, index: int, length: int) -> None:
+        if len(self._landmarks[index]) != length:
             raise InputError(
-                f"The strip {self.paths[index]} has {length} frames, the frames table {len(points)}: run notebook 02 "
-                "again."
+                f"The strip {self.paths[index]} has {length} frames, the frames table {len(self._landmarks[index])}: "
+                "run notebook 02 again."
             )
-        return forge.self_blend(pixels, points[chosen], rng)[0]
 
     def _stream(self, what: str, index: int, epoch: int) -> np.random.Generator:
         return stream(self.seed, what, epoch, self.video_ids[index], self.persons[index])

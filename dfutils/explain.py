@@ -21,8 +21,8 @@ from torch import nn
 
 from dfutils import faces
 from dfutils.errors import InputError
+from dfutils.made import load_masks
 from dfutils.model import Detector, score
-from dfutils.sample import load_masks
 
 LEAST_CELLS = 4
 """Cells that a map must have to a side: below, it cannot tell a mouth from an eye."""

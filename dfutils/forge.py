@@ -32,7 +32,7 @@ _MARGIN = 0.3  # surroundings of the face that are worked on, in face sizes
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is drawn once a clip. Lengths are in face sizes (see `_size`)."""
+    """What is drawn once a clip. Lengths are in face sizes (see `extent`)."""
 
     outline: np.ndarray  # (harmonics, 2): amplitude and phase of the outline's elastic deformation
     lift: float  # how far the mask reaches above the brows, in brow-to-chin heights
@@ -122,8 +122,8 @@ def each_swap(
         raise ValueError("the donor has no face")
     plan = _plan(method, rng)
     lent = donor_landmarks[usable]
-    mirrored = _looks_away(target_landmarks, lent)
-    chosen = usable[_match(target_landmarks, lent[:, MIRROR] * (-1, 1) if mirrored else lent)]
+    mirrored = looks_away(target_landmarks, lent)
+    chosen = usable[match(target_landmarks, lent[:, MIRROR] * (-1, 1) if mirrored else lent)]
     statistics = None
     for t, (frame, points) in enumerate(zip(target_frames, target_landmarks, strict=True)):
         gain = 1 + _FLICKER * rng.standard_normal(3)
@@ -134,18 +134,18 @@ def each_swap(
         rows, columns = surroundings(points, frame.shape)
         patch = frame[rows, columns].astype(np.float32)
         local = points - (columns.start, rows.start)
-        source = _bend(donor_frames[chosen[t]], donor_landmarks[chosen[t]], local, patch.shape, plan.detail, mirrored)
+        source = bend(donor_frames[chosen[t]], donor_landmarks[chosen[t]], local, patch.shape, plan.detail, mirrored)
         mask = _mask(local, patch.shape, plan)
         inside = (mask > 0.5).astype(np.uint8)
         if plan.colour and inside.any():
-            now = _colours(source, inside), _colours(patch, inside)
+            now = colours(source, inside), colours(patch, inside)
             # the statistics follow slowly: a blink must not change the colour of the face
             statistics = np.array(now) if statistics is None else 0.8 * statistics + 0.2 * np.array(now)
-            source = _transfer(source, statistics, plan.colour)
+            source = transfer(source, statistics, plan.colour)
         source = source * (gain * plan.cast).astype(np.float32)
         if method == "poisson":
             source = _clone(source, patch, inside)
-        yield _compose(frame, rows, columns, source, patch, mask)
+        yield compose(frame, rows, columns, source, patch, mask)
 
 
 def each_self_blend(
@@ -167,7 +167,7 @@ def each_self_blend(
         rows, columns = surroundings(points, frame.shape)
         patch = frame[rows, columns].astype(np.float32)
         local = points - (columns.start, rows.start)
-        size, centre = _size(local), local.mean(axis=0)
+        size, centre = extent(local), local.mean(axis=0)
         matrix = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         offset = centre + size * (move + jitter) - matrix @ centre
         source = cv2.warpAffine(
@@ -179,7 +179,7 @@ def each_self_blend(
         mean = source.mean(axis=(0, 1))
         source = ((source - mean) * np.float32(contrast) + mean + shift) * gain.astype(np.float32)
         mask = plan.ratio * _mask(local, patch.shape, plan)
-        yield _compose(frame, rows, columns, source, patch, mask)
+        yield compose(frame, rows, columns, source, patch, mask)
 
 
 def _stack(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -187,30 +187,30 @@ def _stack(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, 
     return np.stack(frames), np.stack(masks)
 
 
-def _compose(
+def compose(
     frame: np.ndarray, rows: slice, columns: slice, source: np.ndarray, patch: np.ndarray, mask: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the frame with the source laid over its patch, and the mask at the frame's size."""
     forged, whole = frame.copy(), np.zeros(frame.shape[:2], np.float32)
-    forged[rows, columns] = _eight_bits(patch + mask[..., None] * (np.clip(source, 0, 255) - patch))
+    forged[rows, columns] = eight_bits(patch + mask[..., None] * (np.clip(source, 0, 255) - patch))
     whole[rows, columns] = mask
     return forged, whole
 
 
-def _size(points: np.ndarray) -> float:
+def extent(points: np.ndarray) -> float:
     """Return the size of a face in pixels: the root of its hull's area, about the side of dlib's box."""
     return float(np.sqrt(max(cv2.contourArea(cv2.convexHull(points.astype(np.float32))), 1.0)))
 
 
 def surroundings(points: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """Return rows and columns of the part of a frame around a face that is worked on."""
-    margin = _MARGIN * _size(points)
+    margin = _MARGIN * extent(points)
     low = np.clip(np.floor(points.min(axis=0) - margin), 0, (shape[1] - 2, shape[0] - 2)).astype(int)
     high = np.clip(np.ceil(points.max(axis=0) + margin), low + 2, (shape[1], shape[0])).astype(int)
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
-def _match(target: np.ndarray, donor: np.ndarray, inertia: float = 0.002) -> np.ndarray:
+def match(target: np.ndarray, donor: np.ndarray, inertia: float = 0.002) -> np.ndarray:
     """Return for each target frame the donor frame whose face has the most similar shape, `(T,)`.
 
     Position, size and roll do not count. Staying near the last chosen frame is rewarded, and the best path of all is
@@ -245,7 +245,7 @@ def _shapes(points: np.ndarray) -> np.ndarray:
     return np.concatenate([z.real, z.imag], axis=1)
 
 
-def _looks_away(target: np.ndarray, donor: np.ndarray) -> bool:
+def looks_away(target: np.ndarray, donor: np.ndarray) -> bool:
     """Whether the donor's face turns the other way so clearly that its mirror image should be used."""
     there = np.isfinite(target).all(axis=(1, 2))
     if not there.any():
@@ -257,7 +257,7 @@ def _looks_away(target: np.ndarray, donor: np.ndarray) -> bool:
     return bool(turned < 0.5 * straight)
 
 
-def _bend(
+def bend(
     donor: np.ndarray,
     donor_points: np.ndarray,
     points: np.ndarray,
@@ -271,7 +271,7 @@ def _bend(
     donor_points = donor_points - (columns.start, rows.start)
     if mirrored:
         donor, donor_points = donor[:, ::-1], (donor_points * (-1, 1) + (donor.shape[1] - 1, 0))[MIRROR]
-    shrink = detail * _size(points) / _size(donor_points)
+    shrink = detail * extent(points) / extent(donor_points)
     if shrink < 0.9:  # average over the pixels that fall together, or they flicker
         height, width = (max(round(side * shrink), 2) for side in donor.shape[:2])
         donor_points = (donor_points + 0.5) * (width / donor.shape[1], height / donor.shape[0]) - 0.5
@@ -321,7 +321,7 @@ def _mask(points: np.ndarray, shape: tuple[int, ...], plan: _Plan) -> np.ndarray
     points = points.astype(np.float64).copy()
     up = points[_BROWS].mean(axis=0) - points[8]
     points[_BROWS] += plan.lift * up
-    size = _size(points)
+    size = extent(points)
     hull = cv2.convexHull(points[plan.first :].astype(np.float32))[:, 0].astype(np.float64)
     centre = hull.mean(axis=0)
     angle = np.arctan2(*(hull - centre).T[::-1])
@@ -338,25 +338,25 @@ def _mask(points: np.ndarray, shape: tuple[int, ...], plan: _Plan) -> np.ndarray
     return np.minimum(cv2.GaussianBlur(soft, (0, 0), max(plan.feather * size, 0.5)), 1) if plan.feather else soft
 
 
-def _colours(picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def colours(picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return mean and deviation in LAB of a picture's part, `(2, 3)`."""
     return np.stack(cv2.meanStdDev(_lab(picture), mask=inside))[..., 0]
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(_eight_bits(rgb), cv2.COLOR_RGB2LAB)
+    return cv2.cvtColor(eight_bits(rgb), cv2.COLOR_RGB2LAB)
 
 
-def _transfer(source: np.ndarray, statistics: np.ndarray, strength: float) -> np.ndarray:
+def transfer(source: np.ndarray, statistics: np.ndarray, strength: float) -> np.ndarray:
     """Return the source with the target's mean and deviation in LAB (Reinhard et al. 2001), in part."""
     (mean, deviation), (goal, goal_deviation) = statistics
     slope = np.clip(goal_deviation / np.maximum(deviation, 0.1), 0.7, 1.4)
     slope, shift = 1 + strength * (slope - 1), strength * (goal - slope * mean)
     lab = _lab(source) * slope.astype(np.float32) + shift.astype(np.float32)
-    return cv2.cvtColor(_eight_bits(lab), cv2.COLOR_LAB2RGB).astype(np.float32)
+    return cv2.cvtColor(eight_bits(lab), cv2.COLOR_LAB2RGB).astype(np.float32)
 
 
-def _eight_bits(picture: np.ndarray) -> np.ndarray:
+def eight_bits(picture: np.ndarray) -> np.ndarray:
     return (np.clip(picture, 0, 255) + 0.5).astype(np.uint8)
 
 
@@ -366,7 +366,7 @@ def _clone(source: np.ndarray, patch: np.ndarray, inside: np.ndarray) -> np.ndar
     What it adds is harmonic, and so smooth that it is found on a picture of at most 128 pixels.
     """
     factor = min(1.0, 128 / max(patch.shape[:2]))
-    small, around = (_eight_bits(cv2.resize(p, None, fx=factor, fy=factor)) for p in (source, patch))
+    small, around = (eight_bits(cv2.resize(p, None, fx=factor, fy=factor)) for p in (source, patch))
     area = cv2.resize(255 * inside, small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     area[[0, 1, -1, -2]] = 0
     area[:, [0, 1, -1, -2]] = 0

