@@ -20,12 +20,12 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dfutils.backbones import fill, first_line, load_backbone, read_weights
 from dfutils.clips import Batches, ClipDataset, loader
 from dfutils.errors import InputError
 from dfutils.files import atomic, write_json
 from dfutils.foreign import translate
 from dfutils.progress import bar
-from dfutils.weights import fill, first_line, load_backbone, read_weights
 
 __all__ = ["FORMAT", "LABELS", "Detector", "load_backbone", "predict", "probability", "read_weights", "score"]
 

@@ -120,5 +120,5 @@ def test_a_broken_list_of_splits_is_refused(built, tmp_path):
     clip = sorted((built[0] / "real").glob("*.mp4"))[0]
     (tmp_path / "real" / clip.name).write_bytes(clip.read_bytes())
     (tmp_path / "splits.csv").write_text(f"path,split\nreal/{clip.name},elsewhere\n")
-    with pytest.raises(InputError, match="gives real/.* no split"):
+    with pytest.raises(InputError, match=r"gives real/.* no split"):
         datasets.scan("stills", tmp_path)

@@ -1,4 +1,4 @@
-"""Weights from files and from torchvision: state dicts read without running code, and laid only into what they fit."""
+"""Backbones and their weights: state dicts read without running code, and laid only into what they fit."""
 
 import difflib
 import pickle
