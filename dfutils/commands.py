@@ -28,7 +28,7 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     reports = _report_names(paths) if explain else {}
     if explain:
         make_folder(explain)
-    detector = hub.load(model)
+    detector = hub.load(model or hub.SHIPPED)
     for warning in judging.warnings_of(detector):
         sys.stderr.write(f"dfutils: {warning}\n")
     rows = []
@@ -80,8 +80,9 @@ def _report_names(paths: list[Path]) -> dict[Path, str]:
 
 def serve(model: str, host: str, port: int, origins: list[str]) -> None:
     """Serve a detector until it is stopped."""
-    from dfutils import app
+    from dfutils import app, hub
 
+    model = model or str(hub.SHIPPED)
     if not model.startswith("hf://") and not Path(model).exists():
         raise InputError(f"There is no detector at {model}: notebook 03 makes one, in runs/<experiment>/detector.")
     app.serve(model, host, port, origins=origins, examples=examples(), say=typer.echo)

@@ -15,6 +15,10 @@ from dfutils.errors import InputError
 from dfutils.files import atomic, read_json
 
 PREFIX = "hf://"
+
+SHIPPED = Path(__file__).parent / "weights"
+"""The detector that comes with the suite: what is used where no other is named."""
+
 _WEIGHTS = ("*.safetensors", "*.pt", "*.pth")
 _FIGURES = {
     "roc_auc": "ROC AUC",

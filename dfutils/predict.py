@@ -29,6 +29,11 @@ OF_THE_SAMPLE = (
     "This detector was trained on forgeries that the suite made itself (the built-in sample): it knows nothing of real "
     "videos, and its answer says nothing about deepfakes in the wild."
 )
+OF_PHOTOGRAPHS = (
+    "This detector was trained on photographs brought to life: it looks for faces that were blended into a video. "
+    "Wholly synthetic faces, talking-face models and heavy compression are outside what it was trained for; its answer "
+    "is a reason to look further, not proof."
+)
 OF_NOTHING_KNOWN = (
     "What this detector was trained on is not written in its file: its threshold and the size of its crops are the "
     "suite's defaults, not chosen for it."
@@ -214,7 +219,8 @@ def warnings_of(detector: Detector) -> list[str]:
     training = detector.facts["training"]
     if not training:
         return [OF_NOTHING_KNOWN]
-    said = [OF_THE_SAMPLE] if "sample" in training.get("layouts", []) else []
+    layouts = training.get("layouts", [])
+    said = [OF_THE_SAMPLE] * ("sample" in layouts) + [OF_PHOTOGRAPHS] * ("stills" in layouts)
     return said + [OF_CROPPED_FACES] * (settings(detector)["faces"] == "cropped")
 
 
