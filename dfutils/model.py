@@ -7,6 +7,7 @@ all that is needed to use it on a new video. Weights of the widely copied ResNeX
 """
 
 import copy
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -197,6 +198,13 @@ class Detector(nn.Module):
                 f"This detector was trained on other faces ({'; '.join(differing)}): preprocess with its values, or "
                 "train again."
             )
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that name the weights, equal on every device."""
+        found = hashlib.sha256()
+        for name, weight in sorted(self.state_dict().items()):
+            found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def save(self, folder: str | Path, **facts: Any) -> None:
         """Write the detector as a folder, whole or not at all: `model.safetensors` and `config.json`.
