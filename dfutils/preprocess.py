@@ -211,10 +211,7 @@ def _one(job: _Job) -> None:
     frames = []
     for person, (clip, name) in enumerate(zip(clips, strip_names(f"{job.video_id}.png", len(clips)), strict=True)):
         if len(clip.frames):
-            strip = np.concatenate(list(clip.frames), axis=1)
-            with atomic(job.folder / name) as temporary:
-                # imwrite and imread cannot open every path on Windows; their in-memory twins need none
-                temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes())
+            write_strip(clip.frames, job.folder / name)
         frames += [{"person": person, **_finite(facts)} for facts in _facts(clip)]
     main = clips[0]
     rejected = [[int(frame), [float(side) for side in box], why] for frame, box, why in main.candidates]
@@ -325,6 +322,14 @@ def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
     prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
     parts = [part.frames.assign(video_id=prefix[name] + part.frames["video_id"]) for name, part in made.items()]
     return pd.concat(parts, ignore_index=True)
+
+
+def write_strip(frames: np.ndarray, path: Path) -> None:
+    """Write crops, uint8 RGB `(T, S, S, 3)` with T > 0, side by side as a PNG."""
+    strip = cv2.cvtColor(np.concatenate(list(frames), axis=1), cv2.COLOR_RGB2BGR)
+    with atomic(path) as temporary:
+        # imwrite and imread cannot open every path on Windows; their in-memory twins need none
+        temporary.write_bytes(cv2.imencode(".png", strip)[1].tobytes())
 
 
 def load_strip(path: Path, face_size: int) -> np.ndarray:
