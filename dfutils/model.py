@@ -28,7 +28,17 @@ from dfutils.foreign import translate
 from dfutils.progress import bar
 from dfutils.weights import fill, first_line, load_backbone, read_weights
 
-__all__ = ["FORMAT", "LABELS", "Detector", "load_backbone", "predict", "probability", "read_weights", "score"]
+__all__ = [
+    "FORMAT",
+    "LABELS",
+    "Detector",
+    "clip_tensor",
+    "load_backbone",
+    "predict",
+    "probability",
+    "read_weights",
+    "score",
+]
 
 FORMAT = 1
 """Of a detector's folder; raised when an older `load` could no longer read it."""
@@ -327,6 +337,12 @@ def predict(
     for scores in (videos, by_frame):
         scores["probability_fake"] = probability(scores["logit"], detector.facts["temperature"])
     return videos, by_frame
+
+
+def clip_tensor(detector: Detector, frames: np.ndarray) -> torch.Tensor:
+    """Return the crops of one clip, uint8 RGB `(T, S, S, 3)`, as `score` takes them: `(1, T, 3, S, S)`."""
+    device = next(detector.parameters()).device
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).unsqueeze(0).to(device)
 
 
 def score(detector: Detector, frames: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dfutils import decoder, model
 from dfutils.datasets import EXTENSIONS
@@ -177,9 +176,7 @@ def judge(found: Found, detector: Detector, file: str) -> Verdict:
 
 def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
     """Return the probability of fake of a clip, and of each of its frames, as `model.predict` does for its strip."""
-    place = next(detector.parameters()).device
-    frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).unsqueeze(0)
-    clip_logit, frame_logits = model.score(detector, frames.to(place))
+    clip_logit, frame_logits = model.score(detector, model.clip_tensor(detector, clip.frames))
     temperature = detector.facts["temperature"]
     return float(model.probability(clip_logit, temperature)[0]), model.probability(frame_logits[0], temperature)
 
