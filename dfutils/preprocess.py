@@ -22,7 +22,7 @@ from joblib import cpu_count
 from dfutils import faces, isolate, review
 from dfutils.catalog import Indexed
 from dfutils.errors import InputError
-from dfutils.files import atomic, digest, make_folder, read_json, write_json, write_table
+from dfutils.files import atomic, digest, make_folder, read_json, remove_leftovers, write_json, write_table
 from dfutils.params import Params
 from dfutils.portrait import Box
 from dfutils.progress import bar
@@ -131,7 +131,8 @@ def run(
         raise InputError(f"There are no videos in the index of {dataset.name} to preprocess: run notebook 01 again.")
     make_folder(folder / "rows")
     with _claimed(folder, dataset.name):
-        _tidy(folder)
+        for place in (folder, folder / "rows"):
+            remove_leftovers(place)
         actions = review.actions(folder, set(videos["video_id"]))
         known = videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]]
         known = {name: reason for name, reason in known.itertuples(index=False) if name not in actions}
@@ -173,13 +174,6 @@ def _claimed(folder: Path, name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what a run that was killed had begun to write."""
-    for place in (folder, folder / "rows"):
-        for path in place.glob(".*.part*"):
-            path.unlink(missing_ok=True)
 
 
 def _forget_failure(row: Path) -> None:
