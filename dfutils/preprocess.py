@@ -326,17 +326,25 @@ def write_strip(frames: np.ndarray, path: Path) -> None:
         temporary.write_bytes(cv2.imencode(".png", strip)[1].tobytes())
 
 
+def read_strip(path: Path, grey: bool = False) -> np.ndarray | None:
+    """Return a strip as it lies on disk, crops side by side, uint8 `(S, T * S, 3)` RGB or `(S, T * S)` grey.
+
+    None if it is missing or broken.
+    """
+    data = np.fromfile(path, dtype=np.uint8) if Path(path).is_file() else np.empty(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if len(data) else None
+    return image if image is None or grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
 def load_strip(path: Path, face_size: int) -> np.ndarray:
     """Return the crops of a strip, uint8 RGB `(T, face_size, face_size, 3)`.
 
     Raises:
         InputError: if it is missing, broken, or of another crop size.
     """
-    data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    image = read_strip(path)
     if image is None:
         raise InputError(f"The strip {path} is missing or broken: run notebook 02 again.")
     if image.shape[0] != face_size or image.shape[1] % face_size:
         raise InputError(f"The strip {path} holds crops of {image.shape[0]} pixels, not {face_size}.")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image.reshape(face_size, -1, face_size, 3).transpose(1, 0, 2, 3)
