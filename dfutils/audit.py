@@ -20,7 +20,9 @@ from joblib import Parallel, delayed
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist
 
+from dfutils.faces import embedding
 from dfutils.groups import content_keys, person_keys
+from dfutils.preprocess import read_strip
 from dfutils.progress import bar
 from dfutils.shortcuts import Shortcuts, shortcuts
 
@@ -191,10 +193,7 @@ def shared_content(videos: pd.DataFrame, strips: Mapping[str, Path], near: float
 
 
 def _strip_hash(path: Path | None) -> np.ndarray | None:
-    if path is None or not Path(path).is_file():
-        return None
-    data = np.fromfile(path, dtype=np.uint8)  # imread cannot open every path on Windows
-    strip = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    strip = None if path is None else read_strip(path, grey=True)
     return None if strip is None else perceptual_hash(strip)
 
 
@@ -249,13 +248,9 @@ def embed(
 
 
 def _embed_one(path: Path, landmarks: list[np.ndarray], crops: int) -> np.ndarray | None:
-    from dfutils.faces import embedding
-
-    data = np.fromfile(path, dtype=np.uint8) if Path(path).is_file() else np.empty(0, np.uint8)
-    strip = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    strip = read_strip(path)
     if strip is None or strip.shape[1] < strip.shape[0] * len(landmarks):
         return None
-    strip = cv2.cvtColor(strip, cv2.COLOR_BGR2RGB)
     side = strip.shape[0]
     places = np.unique(np.linspace(0, len(landmarks) - 1, crops).round().astype(int))
     vectors = [

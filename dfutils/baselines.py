@@ -13,6 +13,7 @@ import pandas as pd
 
 from dfutils import metrics, shortcuts
 from dfutils.errors import InputError
+from dfutils.intervals import with_interval
 
 FIGURES = ("roc_auc", "balanced_accuracy", "recall_fake", "recall_real")
 """The figures of the table."""
@@ -93,19 +94,11 @@ def shown(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return the figures as texts for the reader, a row each: value and 95% interval."""
     columns = dict.fromkeys([*FIGURES, "gain"])
     rows = {
-        name: {column: in_words(figures[column], digits=2) if column in figures else "" for column in columns}
+        name: {column: with_interval(figures[column], digits=2) if column in figures else "" for column in columns}
         for name, figures in measured.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename(columns={"gain": "detector's gain in ROC AUC"})
     return table.rename(columns=lambda name: name.replace("roc_auc", "ROC AUC").replace("_", " "))
-
-
-def in_words(figure: dict[str, Any], digits: int = 3) -> str:
-    """Return a figure with its interval as text; `undefined` where it is."""
-    if figure["value"] is None:
-        return "undefined"
-    interval = "" if figure.get("low") is None else f" ({figure['low']:.{digits}f} – {figure['high']:.{digits}f})"
-    return f"{figure['value']:.{digits}f}{interval}"
 
 
 def finding(measured: dict[str, dict[str, Any]]) -> str:

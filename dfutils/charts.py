@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from dfutils import metrics
 from dfutils.canvas import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, in_percent, new_figure
+from dfutils.intervals import value_and_interval
 
 _NAMES = metrics.CLASSES
 
@@ -81,13 +82,11 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figur
         for place, name in enumerate(rows):
             if name not in summary:
                 continue
-            text = "undefined"
+            text = "   ".join(value_and_interval(summary[name])).rstrip()
             value, low, high = (summary[name][key] for key in ("value", "low", "high"))
             if value is not None:
-                text = f"{value:.3f}"
                 axes.plot(value, place, "o", color=INK, markersize=7, clip_on=value > 1)
             if value is not None and low is not None:
-                text += f"   {low:.3f} – {high:.3f}"
                 axes.plot([low, min(high, 1.0)], [place, place], color=QUIET, linewidth=5, alpha=0.45, zorder=1)
             axes.text(1.05, place, text, va="center", fontsize=10)
             figure.alt += f" {in_words(name)} {text.replace('   ', ', from ').replace(' – ', ' to ')}."

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dfutils.canvas import GOOD, INK, QUIET, WIDTH, in_percent, new_figure, panels
+from dfutils.intervals import value_and_interval
 
 _LOST = "#A0468C"  # faces lost: neither real nor fake
 _PLAIN = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy", "eer": "equal error rate"}
@@ -30,13 +31,11 @@ def forest(
         axes.axvline(chance, color=QUIET, linestyle=":", linewidth=1.5)
         ends = [chance]
         for place, (name, found) in enumerate(rows.items()):
-            text, color = "undefined", GOOD if name == mark else INK
+            text, color = "   ".join(value_and_interval(found)).rstrip(), GOOD if name == mark else INK
             if found["value"] is not None:
-                text = f"{found['value']:.3f}"
                 axes.plot(found["value"], place, "o", color=color, markersize=8, clip_on=False)
                 ends.append(found["value"])
                 if found.get("low") is not None:
-                    text += f"   {found['low']:.3f} – {found['high']:.3f}"
                     ends += [found["low"], found["high"]]
                     axes.plot([found["low"], found["high"]], [place] * 2, color=color, linewidth=5, alpha=0.3, zorder=1)
             axes.text(1.03, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from dfutils import preprocess, video
-from dfutils.faces import FaceClip, detect, embedding, landmarks
+from dfutils.faces import FaceClip, detect, embedding, landmarks, unreadable
 from dfutils.video import VideoFacts
 
 MEMORY = 3 * 2**30
@@ -68,16 +68,8 @@ def look(path: Path, settings: dict[str, Any], max_duration: float = float("inf"
             text = f"{Path(path).name} is {facts.duration_s:,.0f} s long; at most {max_duration:,.0f} s are taken."
             raise video.VideoError(text)
     except video.VideoError as error:
-        return Found(None, (_unreadable(str(error), settings["face_size"]),), False)
+        return Found(None, (unreadable(str(error), settings["face_size"]),), False)
     return Found(facts, tuple(preprocess.extract(path, settings)), cut_short(path))
-
-
-def _unreadable(reason: str, size: int) -> FaceClip:
-    shapes: dict[str, tuple[int, ...]] = {
-        "frames": (0, size, size, 3), "boxes": (0, 4), "landmarks": (0, 68, 2), "pose": (0, 3),
-    }  # fmt: skip
-    arrays = {name: np.zeros(shapes.get(name, (0,)), _TYPES.get(name, "<f8")) for name in _arrays()}
-    return FaceClip(**arrays, people=0, n_read=0, status="unreadable", reason=reason)
 
 
 def cut_short(path: Path) -> bool:

@@ -22,7 +22,6 @@ The schema:
 | `made_by` | versions and commit |
 """
 
-import hashlib
 import json
 from typing import Any
 
@@ -88,7 +87,7 @@ def document(
         "audit": preprocessed["audit"],
         "fingerprints": {
             "data and splits": preprocessed["fingerprint"],
-            "detector": digest({"training": detector.facts["training"], "weights": model_digest(detector)}),
+            "detector": digest({"training": detector.facts["training"], "weights": detector.digest()}),
         },
         "made_by": provenance(),
     }
@@ -106,15 +105,6 @@ def calibration(labels: np.ndarray, before: np.ndarray, after: np.ndarray, tempe
         return {name: figures[name]["value"] for name in ("ece", "log_loss")}
 
     return {"value": float(temperature), "before": losses(before), "after": losses(after)}
-
-
-def model_digest(detector: Any) -> str:
-    """Return 16 hexadecimal digits that name a detector's weights."""
-    state = detector.state_dict()
-    found = hashlib.sha256()
-    for name in sorted(state):
-        found.update(name.encode() + state[name].cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 _BESIDE = {

@@ -13,6 +13,7 @@ import pandas as pd
 from dfutils import metrics
 from dfutils.errors import InputError
 from dfutils.files import read_json, write_json
+from dfutils.intervals import value_and_interval
 from dfutils.slices import by_slice, holm
 
 PREDICTION_COLUMNS = [
@@ -123,12 +124,8 @@ def rounded(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
 
 def shown(summary: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return a summary as a table for the reader: value and 95% interval, or `undefined`."""
-    rows = {}
-    for name, figure in summary.items():
-        known = figure["value"] is not None
-        interval = f"{figure['low']:.3f} – {figure['high']:.3f}" if known and figure["low"] is not None else ""
-        rows[name] = {"value": f"{figure['value']:.3f}" if known else "undefined", "95% interval": interval}
-    return pd.DataFrame.from_dict(rows, orient="index")
+    rows = {name: value_and_interval(figure) for name, figure in summary.items()}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "95% interval"])
 
 
 def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from torch import nn
 from dfutils import faces
 from dfutils.errors import InputError
 from dfutils.made import load_masks
-from dfutils.model import Detector, score
+from dfutils.model import Detector, clip_tensor, score
 
 LEAST_CELLS = 4
 """Cells that a map must have to a side: below, it cannot tell a mouth from an eye."""
@@ -42,7 +42,7 @@ def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
     Raises:
         InputError: if the backbone has no such stage.
     """
-    clip = _tensor(detector, frames)
+    clip = clip_tensor(detector, frames)
     stage = _stage(detector, clip)
     kept: list[torch.Tensor] = []
     hook = stage.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
@@ -57,11 +57,6 @@ def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
     side = frames.shape[1]
     maps = np.stack([cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR) for part in coarse])
     return maps / maps.max() if maps.max() > 0 else maps
-
-
-def _tensor(detector: Detector, frames: np.ndarray) -> torch.Tensor:
-    device = next(detector.parameters()).device
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).unsqueeze(0).to(device)
 
 
 def _stage(detector: Detector, clip: torch.Tensor) -> nn.Module:
@@ -116,7 +111,7 @@ def leave_one_out(detector: Detector, frames: np.ndarray) -> np.ndarray:
     if len(frames) < 2:
         return np.full(len(frames), np.nan)
     with torch.inference_mode():
-        features = detector.features(detector.normalise(_tensor(detector, frames)))
+        features = detector.features(detector.normalise(clip_tensor(detector, frames)))
         everything = list(range(len(frames)))
         kept = [everything, *([k for k in everything if k != left] for left in everything)]
         logits = [detector.linear(detector.states(features[:, chosen]).mean(1))[0] for chosen in kept]
@@ -126,7 +121,7 @@ def leave_one_out(detector: Detector, frames: np.ndarray) -> np.ndarray:
 
 def frame_scores(detector: Detector, frames: np.ndarray) -> np.ndarray:
     """Return the logits of fake less real of a clip's frames `(T,)`, as scoring gives them."""
-    return score(detector, _tensor(detector, frames))[1][0]
+    return score(detector, clip_tensor(detector, frames))[1][0]
 
 
 def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: dict[str, Any]) -> np.ndarray | None:

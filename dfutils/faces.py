@@ -31,6 +31,7 @@ __all__ = [
     "extract_cropped",
     "head_pose",
     "landmarks",
+    "unreadable",
 ]
 
 
@@ -94,19 +95,20 @@ def _clip(watch: Watch, person: list[Sighting], people: list[list[Sighting]]) ->
         names = {"score": "uncertain", "side": "too small", "sharpness": "blurred", "another": "of another person"}
         reason += "; rejected: " + ", ".join(f"{count} {names[kind]}" for kind, count in sorted(kinds.items()))
     n_people = sum(len(other) > 1 for other in people) or min(len(people), 1)
-    return _make(chosen, wish, n_people, watch.n_read, status, reason and f"{reason}.", sorted(set(candidates)))
+    reason = reason and f"{reason}."
+    return _make(chosen, wish.face_size, n_people, watch.n_read, status, reason, sorted(set(candidates)))
 
 
 def _make(
     chosen: list[Sighting],
-    wish: Wish,
+    size: int,
     people: int,
     n_read: int,
     status: str,
     reason: str,
     candidates: list[tuple[int, Box, str]],
 ) -> FaceClip:
-    size, count = wish.face_size, len(chosen)
+    count = len(chosen)
     return FaceClip(
         frames=np.array([s.crop for s in chosen], np.uint8).reshape(count, size, size, 3),
         indices=np.array([s.index for s in chosen], np.int64),
@@ -124,6 +126,11 @@ def _make(
         reason=reason,
         candidates=candidates,
     )
+
+
+def unreadable(reason: str, face_size: int) -> FaceClip:
+    """Return the clip, without a face, of a video that cannot be used; the reason is a sentence."""
+    return _make([], face_size, 0, 0, "unreadable", reason, [])
 
 
 def extract(
@@ -161,7 +168,7 @@ def extract(
     try:
         watch, people = look_for_people(path, wish, everyone=False)
     except video.VideoError as error:
-        return _make([], wish, 0, 0, "unreadable", str(error), [])
+        return unreadable(str(error), wish.face_size)
     return _clip(watch, people[0] if people else [], people)
 
 
@@ -174,7 +181,7 @@ def extract_all(path: Path | str, **arguments: Any) -> list[FaceClip]:
     try:
         watch, people = look_for_people(path, wish, everyone=True)
     except video.VideoError as error:
-        return [_make([], wish, 0, 0, "unreadable", str(error), [])]
+        return [unreadable(str(error), wish.face_size)]
     enough = [person for person in people if len(valid_ones(person)) >= wish.frames_per_video]
     return [_clip(watch, person, people) for person in enough or people[:1] or [[]]]
 
@@ -201,10 +208,11 @@ def extract_box(path: Path | str, box: Box, **arguments: Any) -> FaceClip:
     try:
         facts = video.probe(path)
     except video.VideoError as error:
-        return _make([], wish, 0, 0, "unreadable", str(error), [])
+        return unreadable(str(error), wish.face_size)
     if not (0 <= box[0] + box[2] / 2 < facts.width and 0 <= box[1] + box[3] / 2 < facts.height):
         text = " ".join(f"{value:g}" for value in box)
-        return _make([], wish, 0, 1, "no_face", f"The box {text} is not in the {facts.width}x{facts.height} frame.", [])
+        reason = f"The box {text} is not in the {facts.width}x{facts.height} frame."
+        return _make([], wish.face_size, 0, 1, "no_face", reason, [])
 
     def take(index: int, time_s: float, rgb: np.ndarray) -> Sighting:
         return sight(index, time_s, rgb, box, np.nan, landmarks(rgb, box), wish)
@@ -220,6 +228,6 @@ def _fixed(path: Path | str, wish: Wish, take: Callable[[int, float, np.ndarray]
         if len(valid_ones(watch.sightings)) < wish.frames_per_video:
             watch.fixed_round(watch.n_read, take)  # the stated length was too long
     except video.VideoError as error:
-        return _make([], wish, 0, 0, "unreadable", str(error), [])
+        return unreadable(str(error), wish.face_size)
     person = sorted(watch.sightings, key=lambda sighting: sighting.index)
     return _clip(watch, person, [person])

@@ -32,7 +32,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem[:80]}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:80]}.{os.getpid()}.part{path.suffix}")  # as `remove_leftovers` knows it
     _remove(temporary)
     try:
         yield temporary
@@ -58,6 +58,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from a folder what `atomic` had begun there when its process was killed; nobody may be writing there."""
+    for path in Path(folder).glob(".*.part*"):
+        _remove(path)
 
 
 def make_folder(path: Path) -> Path:

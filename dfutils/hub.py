@@ -8,18 +8,21 @@ interval, and what splits share or give away is on it. Nothing here imports torc
 import json
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dfutils.errors import InputError
 from dfutils.files import atomic, read_json
+from dfutils.intervals import value_and_interval
 
 PREFIX = "hf://"
 
 SHIPPED = Path(__file__).parent / "weights"
 """The detector that comes with the suite: what is used where no other is named."""
 
-_WEIGHTS = ("*.safetensors", "*.pt", "*.pth")
+_DETECTOR = ("config.json", "model.safetensors")  # the files of a detector's folder
+_WEIGHTS = (".safetensors", ".pt", ".pth")  # how files of published weights end
 _FIGURES = {
     "roc_auc": "ROC AUC",
     "average_precision": "average precision",
@@ -76,14 +79,21 @@ def fetch(name: str) -> Path:
         except HfHubHTTPError:
             raise
         except Exception:  # no network: what was fetched before will do
-            kept = snapshot_download(**wanted, local_files_only=True, allow_patterns=["config.json", *_WEIGHTS])
-            return _folder_or_weights(Path(kept), name)
-        if "config.json" in files and "model.safetensors" in files:
-            return Path(snapshot_download(**wanted, allow_patterns=["config.json", "model.safetensors"]))
-        weights = sorted(file for file in files if Path(file).suffix in (".safetensors", ".pt", ".pth"))
-        if not weights:
+            patterns = [*_DETECTOR, *(f"*{end}" for end in _WEIGHTS)]
+            kept = Path(snapshot_download(**wanted, local_files_only=True, allow_patterns=patterns))
+            files = [path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()]
+            found = _of_detector(files)
+            if not found:
+                raise InputError(
+                    f"{name} was not fetched whole, and the hub cannot be reached: try again with a network."
+                ) from None
+            return kept if found == _DETECTOR else kept / found[0]
+        found = _of_detector(files)
+        if not found:
             raise InputError(f"{name} holds no detector: neither config.json with model.safetensors nor a .pt file.")
-        return Path(hf_hub_download(**wanted, filename=weights[0]))
+        if found == _DETECTOR:
+            return Path(snapshot_download(**wanted, allow_patterns=list(found)))
+        return Path(hf_hub_download(**wanted, filename=found[0]))
     except LocalEntryNotFoundError:
         raise InputError(
             f"{name} cannot be fetched: the hub cannot be reached, and it was not fetched before."
@@ -95,13 +105,12 @@ def fetch(name: str) -> Path:
         raise InputError(f"{name} is no name of a detector on the hub: write hf://owner/name.") from None
 
 
-def _folder_or_weights(folder: Path, name: str) -> Path:
-    if (folder / "config.json").exists() and (folder / "model.safetensors").exists():
-        return folder
-    weights = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".pt", ".pth"))
-    if not weights:
-        raise InputError(f"{name} was not fetched whole, and the hub cannot be reached: try again with a network.")
-    return weights[0]
+def _of_detector(files: Iterable[str]) -> tuple[str, ...]:
+    """Return which of a repository's files make a detector: those of a folder, or one of weights; none if none does."""
+    files = sorted(files)
+    if set(_DETECTOR) <= set(files):
+        return _DETECTOR
+    return tuple(file for file in files if file.endswith(_WEIGHTS))[:1]
 
 
 def prepare(model: Path, metrics: Path, out: Path, repo: str) -> Path:
@@ -110,7 +119,7 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str) -> Path:
     Raises:
         InputError: if the detector or its figures are missing.
     """
-    for name in ("config.json", "model.safetensors"):
+    for name in _DETECTOR:
         if not (model / name).is_file():
             raise InputError(f"{model} is no detector: it has no {name}; notebook 03 makes one.")
     if not metrics.is_file():
@@ -121,7 +130,7 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str) -> Path:
     config, figures = read_json(model / "config.json"), read_json(metrics)
     with atomic(out) as temporary:
         temporary.mkdir()
-        for name in ("config.json", "model.safetensors"):
+        for name in _DETECTOR:
             shutil.copyfile(model / name, temporary / name)
         shutil.copyfile(metrics, temporary / "metrics.json")
         (temporary / "README.md").write_text(card(config, figures, repo), encoding="utf-8")
@@ -234,9 +243,7 @@ def _table(figures: dict[str, Any]) -> str:
     for name, figure in figures.items():
         if not isinstance(figure, dict) or "value" not in figure:
             continue
-        value = "undefined" if figure["value"] is None else f"{figure['value']:.3f}"
-        known = figure["value"] is not None and figure.get("low") is not None
-        interval = f"{figure['low']:.3f} – {figure['high']:.3f}" if known else ""
+        value, interval = value_and_interval(figure)
         rows.append(f"| {_FIGURES.get(name, name.replace('_', ' '))} | {value} | {interval} |")
     return "\n".join(rows)
 

@@ -108,6 +108,20 @@ def entry(value: float | None, low: float | None, high: float | None, method: st
     return {"value": value, "low": float(min(low, value)), "high": float(max(high, value)), "method": method}
 
 
+def value_and_interval(figure: dict[str, Any], digits: int = 3) -> tuple[str, str]:
+    """Return a figure and its interval as texts for the reader: `undefined`, and "", where there is none."""
+    if figure["value"] is None:
+        return "undefined", ""
+    interval = "" if figure.get("low") is None else f"{figure['low']:.{digits}f} – {figure['high']:.{digits}f}"
+    return f"{figure['value']:.{digits}f}", interval
+
+
+def with_interval(figure: dict[str, Any], digits: int = 3) -> str:
+    """Return a figure as one text, its interval in brackets."""
+    value, interval = value_and_interval(figure, digits)
+    return f"{value} ({interval})" if interval else value
+
+
 def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion (Wilson, 1927); (0, 1) for `n` = 0."""
     if n <= 0:

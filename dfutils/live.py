@@ -4,7 +4,6 @@ In a batch run nobody answers, and a widget would stay behind as dead text. Ther
 settings, as plain figures, so that a notebook calls it either way.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +15,12 @@ from matplotlib.figure import Figure
 
 from dfutils import metrics, plots
 from dfutils.canvas import show
-from dfutils.progress import BATCH, _in_notebook
+from dfutils.progress import watched
 
 
 def is_live() -> bool:
     """Whether widgets would be answered: in a notebook's kernel that neither `dfutils run` nor papermill started."""
-    if not _in_notebook() or os.environ.get(BATCH):
+    if not watched():
         return False
     history = sys.modules["IPython"].get_ipython().user_ns.get("In", [])
     return not any(cell.startswith("# Parameters\n") for cell in history)

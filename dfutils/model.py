@@ -7,6 +7,7 @@ all that is needed to use it on a new video. Weights of the widely copied ResNeX
 """
 
 import copy
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -27,7 +28,17 @@ from dfutils.files import atomic, write_json
 from dfutils.foreign import translate
 from dfutils.progress import bar
 
-__all__ = ["FORMAT", "LABELS", "Detector", "load_backbone", "predict", "probability", "read_weights", "score"]
+__all__ = [
+    "FORMAT",
+    "LABELS",
+    "Detector",
+    "clip_tensor",
+    "load_backbone",
+    "predict",
+    "probability",
+    "read_weights",
+    "score",
+]
 
 FORMAT = 1
 """Of a detector's folder; raised when an older `load` could no longer read it."""
@@ -198,6 +209,13 @@ class Detector(nn.Module):
                 "train again."
             )
 
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that name the weights, equal on every device."""
+        found = hashlib.sha256()
+        for name, weight in sorted(self.state_dict().items()):
+            found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
+
     def save(self, folder: str | Path, **facts: Any) -> None:
         """Write the detector as a folder, whole or not at all: `model.safetensors` and `config.json`.
 
@@ -319,6 +337,12 @@ def predict(
     for scores in (videos, by_frame):
         scores["probability_fake"] = probability(scores["logit"], detector.facts["temperature"])
     return videos, by_frame
+
+
+def clip_tensor(detector: Detector, frames: np.ndarray) -> torch.Tensor:
+    """Return the crops of one clip, uint8 RGB `(T, S, S, 3)`, as `score` takes them: `(1, T, 3, S, S)`."""
+    device = next(detector.parameters()).device
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).unsqueeze(0).to(device)
 
 
 def score(detector: Detector, frames: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:

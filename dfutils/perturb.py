@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dfutils import faces, video
+from dfutils import preprocess, video
 from dfutils.errors import InputError
-from dfutils.files import atomic, write_json
+from dfutils.files import write_json
 from dfutils.params import split_list
 
 LEVELS: dict[str, tuple[float, ...]] = {
@@ -167,23 +167,21 @@ def make_strip(
     """Disturb one video, look for its face anew, write the strip to `<folder>/<video_id>.png`, and return the status.
 
     What was found is noted in `<video_id>.json`, which says that the video is done. `settings` are those of
-    `preprocess.settings`.
+    `preprocess.settings`; with `faces: all`, only the main person is looked for.
     """
     cv2.setNumThreads(1)
-    arguments = {key: value for key, value in settings.items() if key != "faces"}
-    extract = faces.extract_cropped if settings["faces"] == "cropped" else faces.extract
+    if settings["faces"] == "all":
+        settings = {**settings, "faces": "one"}
     disturbed = folder / f".{video_id}.{os.getpid()}.mp4"
     try:
         write(path, disturbed, name, level, settings["max_frames"], seed)
-        clip = extract(disturbed, **arguments)
+        (clip,) = preprocess.extract(disturbed, settings)
     except video.VideoError:
         status = "unreadable"
     else:
         status = clip.status
         if status == "ok":
-            strip = cv2.cvtColor(np.concatenate(list(clip.frames), axis=1), cv2.COLOR_RGB2BGR)
-            with atomic(folder / f"{video_id}.png") as temporary:
-                temporary.write_bytes(cv2.imencode(".png", strip)[1].tobytes())
+            preprocess.write_strip(clip.frames, folder / f"{video_id}.png")
     finally:
         disturbed.unlink(missing_ok=True)
     write_json({"status": status}, folder / f"{video_id}.json")

@@ -6,7 +6,6 @@ enough faces has a status and a reason, and no probability.
 """
 
 import glob
-import hashlib
 import inspect
 import os
 import weakref
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dfutils import decoder, model
 from dfutils.datasets import EXTENSIONS
@@ -183,9 +181,7 @@ def judge(found: Found, detector: Detector, file: str) -> Verdict:
 
 def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
     """Return the probability of fake of a clip, and of each of its frames, as `model.predict` does for its strip."""
-    place = next(detector.parameters()).device
-    frames = torch.from_numpy(clip.frames).permute(0, 3, 1, 2).unsqueeze(0)
-    clip_logit, frame_logits = model.score(detector, frames.to(place))
+    clip_logit, frame_logits = model.score(detector, model.clip_tensor(detector, clip.frames))
     temperature = detector.facts["temperature"]
     return float(model.probability(clip_logit, temperature)[0]), model.probability(frame_logits[0], temperature)
 
@@ -243,14 +239,10 @@ _versions: "weakref.WeakKeyDictionary[Detector, tuple[int, str]]" = weakref.Weak
 
 def version_of(detector: Detector) -> str:
     """Return 16 hexadecimal digits that name a detector's weights; reckoned again only when they change."""
-    weights = dict(sorted(detector.state_dict().items()))
-    changes = sum(weight._version for weight in weights.values())
+    changes = sum(weight._version for weight in detector.state_dict().values())
     known = _versions.get(detector)
     if known is None or known[0] != changes:
-        found = hashlib.sha256()
-        for name, weight in weights.items():
-            found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-        known = _versions[detector] = (changes, found.hexdigest()[:16])
+        known = _versions[detector] = (changes, detector.digest())
     return known[1]
 
 

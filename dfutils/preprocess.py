@@ -22,7 +22,7 @@ from joblib import cpu_count
 from dfutils import faces, isolate, review
 from dfutils.catalog import Indexed
 from dfutils.errors import InputError
-from dfutils.files import atomic, digest, make_folder, read_json, write_json, write_table
+from dfutils.files import atomic, digest, make_folder, read_json, remove_leftovers, write_json, write_table
 from dfutils.params import Params
 from dfutils.portrait import Box
 from dfutils.progress import bar
@@ -131,7 +131,8 @@ def run(
         raise InputError(f"There are no videos in the index of {dataset.name} to preprocess: run notebook 01 again.")
     make_folder(folder / "rows")
     with _claimed(folder, dataset.name):
-        _tidy(folder)
+        for place in (folder, folder / "rows"):
+            remove_leftovers(place)
         actions = review.actions(folder, set(videos["video_id"]))
         known = videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]]
         known = {name: reason for name, reason in known.itertuples(index=False) if name not in actions}
@@ -175,13 +176,6 @@ def _claimed(folder: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _tidy(folder: Path) -> None:
-    """Remove what a run that was killed had begun to write."""
-    for place in (folder, folder / "rows"):
-        for path in place.glob(".*.part*"):
-            path.unlink(missing_ok=True)
-
-
 def _forget_failure(row: Path) -> None:
     try:
         if read_json(row)["status"] == "ok":
@@ -211,10 +205,7 @@ def _one(job: _Job) -> None:
     frames = []
     for person, (clip, name) in enumerate(zip(clips, strip_names(f"{job.video_id}.png", len(clips)), strict=True)):
         if len(clip.frames):
-            strip = np.concatenate(list(clip.frames), axis=1)
-            with atomic(job.folder / name) as temporary:
-                # imwrite and imread cannot open every path on Windows; their in-memory twins need none
-                temporary.write_bytes(cv2.imencode(".png", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes())
+            write_strip(clip.frames, job.folder / name)
         frames += [{"person": person, **_finite(facts)} for facts in _facts(clip)]
     main = clips[0]
     rejected = [[int(frame), [float(side) for side in box], why] for frame, box, why in main.candidates]
@@ -327,17 +318,33 @@ def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def write_strip(frames: np.ndarray, path: Path) -> None:
+    """Write crops, uint8 RGB `(T, S, S, 3)` with T > 0, side by side as a PNG."""
+    strip = cv2.cvtColor(np.concatenate(list(frames), axis=1), cv2.COLOR_RGB2BGR)
+    with atomic(path) as temporary:
+        # imwrite and imread cannot open every path on Windows; their in-memory twins need none
+        temporary.write_bytes(cv2.imencode(".png", strip)[1].tobytes())
+
+
+def read_strip(path: Path, grey: bool = False) -> np.ndarray | None:
+    """Return a strip as it lies on disk, crops side by side, uint8 `(S, T * S, 3)` RGB or `(S, T * S)` grey.
+
+    None if it is missing or broken.
+    """
+    data = np.fromfile(path, dtype=np.uint8) if Path(path).is_file() else np.empty(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if len(data) else None
+    return image if image is None or grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
 def load_strip(path: Path, face_size: int) -> np.ndarray:
     """Return the crops of a strip, uint8 RGB `(T, face_size, face_size, 3)`.
 
     Raises:
         InputError: if it is missing, broken, or of another crop size.
     """
-    data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.empty(0, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    image = read_strip(path)
     if image is None:
         raise InputError(f"The strip {path} is missing or broken: run notebook 02 again.")
     if image.shape[0] != face_size or image.shape[1] % face_size:
         raise InputError(f"The strip {path} holds crops of {image.shape[0]} pixels, not {face_size}.")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image.reshape(face_size, -1, face_size, 3).transpose(1, 0, 2, 3)

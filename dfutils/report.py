@@ -17,6 +17,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
 from dfutils.files import atomic, read_json
+from dfutils.intervals import value_and_interval
 from dfutils.params import Params
 from dfutils.records import STAGES
 
@@ -155,11 +156,9 @@ def _cards(metrics: dict[str, Any]) -> list[dict[str, str]]:
     cards = []
     for name, shown in HEADLINE.items():
         figure = video.get(name, {"value": None})
-        if figure["value"] is None:
-            cards.append({"name": shown, "value": "undefined", "interval": "not defined on this test split"})
-        else:
-            interval = f"95%: {figure['low']:.3f} – {figure['high']:.3f}" if figure.get("low") is not None else ""
-            cards.append({"name": shown, "value": f"{figure['value']:.3f}", "interval": interval})
+        value, interval = value_and_interval(figure)
+        said = "not defined on this test split" if figure["value"] is None else interval and f"95%: {interval}"
+        cards.append({"name": shown, "value": value, "interval": said})
     return cards
 
 

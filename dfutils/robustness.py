@@ -14,7 +14,6 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from dfutils import metrics, perturb
-from dfutils.document import model_digest
 from dfutils.files import digest, make_folder, read_json, read_table, write_table
 from dfutils.model import Detector, predict
 from dfutils.progress import bar
@@ -79,7 +78,7 @@ def run(
     )
     for _ in bar(done, total=len(jobs), desc="disturbed", unit="video") if progress and jobs else done:
         pass
-    mark = digest({"weights": model_digest(detector), "temperature": detector.facts["temperature"]})[:10]
+    mark = digest({"weights": detector.digest(), "temperature": detector.facts["temperature"]})[:10]
     tables = []
     for name, level in wanted:
         scored = _score(place / f"{name}_{level}", videos["video_id"], detector, mark, batch_size, progress)

@@ -18,6 +18,7 @@ import pandas as pd
 from dfutils import metrics
 from dfutils.errors import InputError
 from dfutils.files import read_json, read_table
+from dfutils.intervals import with_interval
 
 log = logging.getLogger(__name__)
 
@@ -166,22 +167,13 @@ def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metr
             continue
         tests = {f"{trained}": written["test"], **written.get("eval", {})}
         for name, part in tests.items():
-            figure = part["video"][metric]
-            cells[trained, name] = _in_words(figure)
+            cells[trained, name] = with_interval(part["video"][metric])
     rows = sorted({trained for trained, _ in cells})
     columns = [*rows, *sorted({name for _, name in cells} - set(rows))]
     table = pd.DataFrame("", index=pd.Index(rows, name="trained on"), columns=columns)
     for (trained, name), text in cells.items():
         table.loc[trained, name] = text
     return table
-
-
-def _in_words(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "undefined"
-    return f"{figure['value']:.3f}" + (
-        "" if figure["low"] is None else f" ({figure['low']:.3f} – {figure['high']:.3f})"
-    )
 
 
 def spread(runs: Sequence[Run]) -> pd.DataFrame:

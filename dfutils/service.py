@@ -128,7 +128,7 @@ class Service:
             Refusal: 429, if none is free.
         """
         if self._inside >= self.limits.decoders + self.limits.queue:
-            raise Refusal(429, "The service is busy: come back in a few seconds.", {"Retry-After": "5"})
+            raise _later(429, "The service is busy")
         self._inside += 1
         try:
             yield
@@ -137,20 +137,22 @@ class Service:
 
     def receive(self, request: Request) -> Any:
         """Return `intake.receive` within the limits."""
-        bounds = self.limits
-        return intake.receive(request, self.folder, bounds.upload_bytes, bounds.upload_seconds, bounds.idle_seconds)
+        return intake.receive(request, self.folder, *self._bounds)
+
+    @property
+    def _bounds(self) -> tuple[int, float, float]:
+        """What `intake` wants to know of the limits."""
+        return self.limits.upload_bytes, self.limits.upload_seconds, self.limits.idle_seconds
 
     async def keep(self, request: Request) -> str:
         """Take in a file from the page, and return the secret that `claim` wants for it."""
         if len(self._kept) >= 2 * (self.limits.decoders + self.limits.queue):
-            raise Refusal(429, "The service is busy: come back in a few seconds.", {"Retry-After": "5"})
-        secret, bounds = secrets.token_urlsafe(16), self.limits
+            raise _later(429, "The service is busy")
+        secret = secrets.token_urlsafe(16)
         place = self.folder / secret
         place.mkdir(mode=0o700)
         try:
-            received = await intake.take(
-                request, place, bounds.upload_bytes, bounds.upload_seconds, bounds.idle_seconds
-            )
+            received = await intake.take(request, place, *self._bounds)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -218,7 +220,7 @@ class Service:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.loaded.wait(), 30)
         if self.detector is None:
-            raise Refusal(503, "The detector is not loaded yet: come back in a few seconds.", {"Retry-After": "5"})
+            raise _later(503, "The detector is not loaded yet")
 
     def about(self) -> dict[str, str] | None:
         """Return name and version of the detector, None before it is loaded."""
@@ -227,6 +229,10 @@ class Service:
         from dfutils import predict
 
         return {"name": predict.name_of(self.detector), "version": predict.version_of(self.detector)}
+
+
+def _later(status: int, why: str) -> Refusal:
+    return Refusal(status, f"{why}: come back in a few seconds.", {"Retry-After": "5"})
 
 
 def _load(model: str) -> Any:

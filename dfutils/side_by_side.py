@@ -11,6 +11,7 @@ from markupsafe import Markup
 from dfutils import runs
 from dfutils.errors import InputError
 from dfutils.files import atomic, write_json
+from dfutils.intervals import value_and_interval
 from dfutils.report import _TEMPLATES, HEADLINE
 
 
@@ -121,10 +122,9 @@ def _row(run: runs.Run, differs: dict[str, Any], up: str) -> dict[str, Any]:
     figures = []
     for name in HEADLINE:
         figure = video.get(name) or {"value": None}
-        known = figure["value"] is not None
-        interval = f"{figure['low']:.3f} – {figure['high']:.3f}" if known and figure.get("low") is not None else ""
-        value = f"{figure['value']:.3f}" if known else "undefined"
-        figures.append({"value": value, "interval": interval, "sort": figure["value"] if known else "NaN"})
+        value, interval = value_and_interval(figure)
+        sort = "NaN" if figure["value"] is None else figure["value"]
+        figures.append({"value": value, "interval": interval, "sort": sort})
     page = "index.html" if (run.folder / "index.html").exists() else "metrics.json"
     return {
         "name": run.name,

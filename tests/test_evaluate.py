@@ -39,8 +39,8 @@ class Judge:
 
     facts = {"training": {"split_fingerprint": "f" * 16}}  # noqa: RUF012
 
-    def state_dict(self):
-        return {}
+    def digest(self):
+        return "d" * 16
 
 
 @pytest.fixture

@@ -19,6 +19,19 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    left = []
+    for name in ("a.json", "b"):
+        with pytest.raises(KeyboardInterrupt), files.atomic(tmp_path / name) as temporary:
+            left.append(temporary)
+            raise KeyboardInterrupt
+    left[0].write_text("half")
+    left[1].mkdir()
+    (tmp_path / "a.part.json").write_text("{}")
+    files.remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.part.json"]
+
+
 def test_a_folder_replaces_a_folder(tmp_path):
     path = tmp_path / "model"
     for text in ("one", "two"):
