@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 import torchvision
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from dfutils.errors import InputError
+from dfutils.files import atomic
 
 LITE = "tf_efficientnet_lite0"
 """The one network that is not torchvision's: small, and its ImageNet weights can be had without a network."""
@@ -145,6 +146,21 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
         raise InputError(f"{path} holds no state dict (names and tensors).")
     return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
+
+
+def halve(path: Path) -> None:
+    """Write the weights of a `.safetensors` file again, in half precision all but vectors.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    weights = read_weights(path)
+    short = {
+        key: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+        for key, tensor in weights.items()
+    }
+    with atomic(path) as temporary:
+        save_file(short, temporary, metadata={"format": "pt"})
 
 
 def fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:

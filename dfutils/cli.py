@@ -125,11 +125,12 @@ def publish(
     ] = None,
     private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only write the folder that would be published.")] = False,
+    half: Annotated[bool, typer.Option(help="Weights in half precision: half the file.")] = False,
 ) -> None:
     """Publish a detector on the Hugging Face hub, with a card written from its figures."""
     from dfutils import commands
 
-    typer.echo(commands.publish(model, repo, metrics, private=private, dry_run=dry_run))
+    typer.echo(commands.publish(model, repo, metrics, private=private, dry_run=dry_run, half=half))
 
 
 def _overrides(texts: list[str]) -> dict[str, object]:

@@ -101,7 +101,7 @@ def examples(most: int = 4) -> list[Path]:
     return []
 
 
-def publish(model: Path, repo: str, metrics: Path | None, *, private: bool, dry_run: bool) -> str:
+def publish(model: Path, repo: str, metrics: Path | None, *, private: bool, dry_run: bool, half: bool) -> str:
     """Write the folder that is published and, unless it is a dry run, upload it; return what to tell the user."""
     from dfutils import hub
     from dfutils.params import ROOT
@@ -110,7 +110,7 @@ def publish(model: Path, repo: str, metrics: Path | None, *, private: bool, dry_
         config = model / "config.json"
         experiment = read_json(config).get("training", {}).get("experiment", "") if config.is_file() else ""
         metrics = ROOT / "reports" / (experiment or model.resolve().parent.name) / "metrics.json"
-    folder = hub.prepare(model, metrics, model.resolve().parent / "published", repo)
+    folder = hub.prepare(model, metrics, model.resolve().parent / "published", repo, half)
     if dry_run:
         return f"Ready to be published, and not yet: {folder}"
     return f"Published: --model {hub.publish(folder, repo, private)}"
