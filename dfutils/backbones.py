@@ -155,10 +155,8 @@ def halve(path: Path) -> None:
         InputError: if it cannot be read.
     """
     weights = read_weights(path)
-    short = {
-        key: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
-        for key, tensor in weights.items()
-    }
+    matrices = {key: tensor for key, tensor in weights.items() if tensor.is_floating_point() and tensor.ndim > 1}
+    short = weights | {key: tensor.half() for key, tensor in matrices.items()}
     with atomic(path) as temporary:
         save_file(short, temporary, metadata={"format": "pt"})
 

