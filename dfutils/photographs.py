@@ -40,7 +40,8 @@ def build(
 ) -> pd.DataFrame:
     """Make `real/<name>.mp4`, `fake/<method>/<target>__<donor>.mp4` and `splits.csv` of a folder of photographs.
 
-    A stopped run goes on where it was; the same arguments give the same bytes on one machine.
+    A stopped run goes on where it was. The same arguments give the same pictures; x264 writes them in the same bytes
+    where a clip's side is a multiple of 64, and nearly always elsewhere.
 
     Args:
         photographs: the folder, searched through; nothing is written there.

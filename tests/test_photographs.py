@@ -33,7 +33,8 @@ def folder(tmp_path_factory):
 
 
 def build(folder, out, **changes):
-    return photographs.build(folder, out, **{"frames": 4, "size": 160, "workers": 1, "progress": False, **changes})
+    # Clips of 128 pixels: at a size that is no multiple of 64, x264 does not always give the same bytes.
+    return photographs.build(folder, out, **{"frames": 4, "size": 129, "workers": 1, "progress": False, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_clips_are_small_talking_faces(built):
     path = sorted((out / "real").glob("*.mp4"))[0]
     facts = video.probe(path)
     assert facts.codec == "h264"
-    assert (facts.width, facts.height) == (160, 160)
+    assert (facts.width, facts.height) == (128, 128)
     frames = [frame for _, _, frame in video.frames(path, 10)]
     assert len(frames) == 4
     assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 0.5
