@@ -26,7 +26,10 @@ from dfutils.files import digest
 from dfutils.layouts import FAKE, LAYOUTS, Layout, Listed, Rule, plain
 from dfutils.progress import bar
 
-__all__ = ["COLUMNS", "EXTENSIONS", "LAYOUTS", "check", "fingerprint", "open_facts", "pool", "scan", "video_id"]
+__all__ = [
+    "COLUMNS", "EXTENSIONS", "LAYOUTS", "check", "fingerprint", "open_facts", "pool", "scan", "video_id",
+    "videos_below",
+]  # fmt: skip
 
 COLUMNS = [
     "video_id", "path", "label", "dataset", "method", "identity", "donor", "source_video", "official_split",
@@ -153,6 +156,17 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
         *_count_warnings(check(layout, table)),
     ]
     return table
+
+
+def videos_below(root: Path | str) -> list[str]:
+    """Return the videos below a folder, by the ends of their names, as sorted paths with forward slashes.
+
+    Hidden files and folders are none; linked folders are followed, but never in a circle.
+
+    Raises:
+        InputError: if a folder cannot be read.
+    """
+    return [path for path in _walk(Path(root), ())[0] if Path(root, path).is_file()]
 
 
 def _walk(root: Path, list_names: Iterable[str]) -> tuple[list[str], list[str]]:

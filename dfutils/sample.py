@@ -28,7 +28,7 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dfutils import faces, forge, stills, video
-from dfutils.datasets import EXTENSIONS, video_id
+from dfutils.datasets import video_id, videos_below
 from dfutils.errors import InputError
 from dfutils.files import atomic, make_folder, read_json, write_json
 from dfutils.progress import bar
@@ -295,7 +295,11 @@ def forge_folder(
         )
     if out.resolve().is_relative_to(real_root.resolve()):
         raise InputError(f"{out} lies inside the folder of the real videos: choose another place for the fakes.")
-    paths = _videos_below(real_root)
+    if not real_root.is_dir():
+        raise InputError(f"{real_root} is no folder: it must hold the real videos.")
+    paths = videos_below(real_root)
+    if not paths:
+        raise InputError(f"There is no video below {real_root}: put the real videos there.")
     ids = _ids(paths)
     sizes = [(real_root / path).stat().st_size for path in paths]
     about = {"methods": sorted(methods), "max_frames": max_frames, "seed": seed}
@@ -333,21 +337,6 @@ def forge_folder(
             log.warning("%s: no fakes are made of it; %s", path, states[name][1])
     rows = [(path, name, *states[name], fakes[name]) for path, name in zip(paths, ids, strict=True)]
     return pd.DataFrame(rows, columns=["path", "id", "status", "reason", "fakes"])
-
-
-def _videos_below(root: Path) -> list[str]:
-    """Return the paths of all videos below a folder, sorted, with forward slashes; hidden ones are none."""
-    if not root.is_dir():
-        raise InputError(f"{root} is no folder: it must hold the real videos.")
-    below = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    paths = [
-        path
-        for path in below
-        if os.path.splitext(path)[1].lower() in EXTENSIONS and not re.search(r"(^|/)(\.|__MACOSX/)", path)
-    ]
-    if not paths:
-        raise InputError(f"There is no video below {root}: put the real videos there.")
-    return paths
 
 
 def _ids(paths: Sequence[str]) -> list[str]:
