@@ -18,7 +18,7 @@ import pytest
 from served import Served, serving, small_detector
 
 from dfutils import predict, video
-from dfutils.app import _harmless
+from dfutils.door import _harmless
 from dfutils.hub import load
 from dfutils.intake import shown_name, why_no_video
 from dfutils.pool import DecoderError, Pool
