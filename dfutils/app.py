@@ -7,121 +7,25 @@ closed. Nothing on the page comes from elsewhere, and the browser is told to ref
 
 import asyncio
 import atexit
-import json
 import os
 import re
 import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import Receive, Scope, Send
 
 from dfutils import service as services
+from dfutils.door import FOLDER, Door
 from dfutils.errors import InputError
 from dfutils.intake import Refusal
 from dfutils.service import Limits, Service
-
-_FOLDER = Path(__file__).parent / "templates" / "page"
-_POLICY = (
-    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: data:; font-src 'self' data:; "
-    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "connect-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'self'; object-src 'none'"
-)
-_READ = ("/assets/", "/static/", "/svelte/", "/theme.css", "/config", "/favicon.ico", "/manifest.json", "/robots.txt")
-_READ += ("/gradio_api/queue/data", "/gradio_api/heartbeat/", "/gradio_api/startup-events", "/gradio_api/info")
-_LARGEST_EVENT = 20_000  # bytes of a request that asks for an examination: a secret and a name
-
-
-class Page:
-    """The Gradio application behind a door: a waiting page before it is built, and only the addresses it needs."""
-
-    def __init__(self) -> None:
-        self.app: FastAPI | None = None
-        self._stack = AsyncExitStack()
-
-    async def open(self, app: FastAPI) -> None:
-        """Let requests through to a built application."""
-        await self._stack.enter_async_context(app.router.lifespan_context(app))
-        self.app = app
-
-    async def close(self) -> None:
-        await self._stack.aclose()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if self.app is None:
-            waiting = HTMLResponse((_FOLDER / "waiting.html").read_text(encoding="utf-8"), 503, {"Retry-After": "2"})
-            missing = JSONResponse({"detail": "Not Found"}, 404)
-            await (waiting if path in ("", "/") else missing)(scope, receive, send)
-            return
-        if scope["method"] == "POST" and path == "/gradio_api/queue/join":
-            body = await Request(scope, receive).body() if _small(scope) else b"{}"
-            if not _harmless(body):
-                await JSONResponse({"detail": "This is not asked for by the page."}, 400)(scope, receive, send)
-                return
-            receive = _again(body, receive)
-        elif scope["method"] not in ("GET", "HEAD") or not (path in ("", "/") or path.startswith(_READ)):
-            await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
-            return
-        await self.app(scope, receive, _with_policy(send))
-
-
-def _small(scope: Scope) -> bool:
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-    return len(lengths) == 1 and lengths[0].isdigit() and int(lengths[0]) <= _LARGEST_EVENT
-
-
-def _harmless(body: bytes) -> bool:
-    """Whether an event holds no file: Gradio would fetch what it names, from the disk or from an address."""
-    try:
-        event = json.loads(body)
-    except ValueError:
-        return False
-
-    def plain(value: Any) -> bool:
-        if isinstance(value, dict):
-            return "path" not in value and "url" not in value and all(plain(item) for item in value.values())
-        return all(plain(item) for item in value) if isinstance(value, list) else True
-
-    return isinstance(event, dict) and "fn_index" in event and plain(event)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    sent = False
-
-    async def give() -> MutableMapping[str, Any]:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return give
-
-
-def _with_policy(send: Send) -> Send:
-    """Tell the browser to fetch nothing from elsewhere."""
-
-    async def pass_on(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            more = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
-            more["referrer-policy"] = "no-referrer"
-            pairs = [(name.encode(), value.encode()) for name, value in more.items()]
-            message = {**message, "headers": [*message.get("headers", []), *pairs]}
-        await send(message)
-
-    return pass_on
 
 
 def build(service: Service, examples: list[Path]) -> FastAPI:
@@ -151,19 +55,19 @@ def build(service: Service, examples: list[Path]) -> FastAPI:
         f'<button type="button" data-example="{k}">{escape(_example_name(path))}</button>'
         for k, path in enumerate(examples)
     )
-    form = (_FOLDER / "form.html").read_text(encoding="utf-8")
+    form = (FOLDER / "form.html").read_text(encoding="utf-8")
     form = form.replace("@warnings", "".join(f'<p class="warning" role="note">{escape(text)}</p>' for text in said))
     form = form.replace("@about", about).replace("@examples", choices).replace("@hidden", "" if examples else "hidden")
     form = form.replace("@bytes", str(service.limits.upload_bytes))
     with gr.Blocks(title="Real or fake?", analytics_enabled=False, fill_width=False) as blocks:
         given = gr.HTML(
-            form, js_on_load=(_FOLDER / "form.js").read_text(encoding="utf-8"), elem_id="given", apply_default_css=False
+            form, js_on_load=(FOLDER / "form.js").read_text(encoding="utf-8"), elem_id="given", apply_default_css=False
         )
         result = gr.HTML(
             "",
             elem_id="result",
             apply_default_css=False,
-            js_on_load=(_FOLDER / "result.js").read_text(encoding="utf-8"),
+            js_on_load=(FOLDER / "result.js").read_text(encoding="utf-8"),
         )
         given.submit(
             examine, None, result, show_progress="hidden", api_visibility="private", concurrency_limit=None, queue=True
@@ -187,7 +91,7 @@ def build(service: Service, examples: list[Path]) -> FastAPI:
             mcp_server=False,
             enable_monitoring=False,
             theme=gr.themes.Base(primary_hue="blue", neutral_hue="slate", **fonts),
-            css=(_FOLDER / "page.css").read_text(encoding="utf-8"),
+            css=(FOLDER / "page.css").read_text(encoding="utf-8"),
         )
     return inner
 
@@ -265,14 +169,14 @@ def _progress(stage: int) -> str:
 
 def create(service: Service, origins: list[str] | None = None, examples: list[Path] | None = None) -> FastAPI:
     """Return the whole application: `service.create`, the page at `/`, and where the page sends its videos."""
-    app, page = services.create(service, origins), Page()
+    app, door = services.create(service, origins), Door()
 
     @app.post("/page/video", include_in_schema=False)
     async def keep(request: Request) -> dict[str, str]:
         return {"secret": await service.keep(request)}
 
-    app.mount("/", page)
-    app.state.page, app.state.examples = page, examples or []
+    app.mount("/", door)
+    app.state.door, app.state.examples = door, examples or []
     return app
 
 
@@ -349,7 +253,7 @@ async def _serve(
             if not service.failed:
                 say("Videos are judged from now on; the page follows.")
                 built = await asyncio.get_running_loop().run_in_executor(None, build, service, app.state.examples)
-                await app.state.page.open(built)
+                await app.state.door.open(built)
                 say("The page is there.")
         except Exception:
             server.should_exit = True
@@ -364,7 +268,7 @@ async def _serve(
         server.should_exit = True
         beginning.cancel()
         await asyncio.gather(beginning, serving, return_exceptions=True)
-        await app.state.page.close()
+        await app.state.door.close()
     if service.failed:
         raise InputError(service.failed)
     if beginning.done() and not beginning.cancelled() and beginning.exception():

@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,9 @@ from dfutils.files import digest
 from dfutils.layouts import FAKE, LAYOUTS, Layout, Listed, Rule, plain
 from dfutils.progress import bar
 
-__all__ = ["COLUMNS", "EXTENSIONS", "LAYOUTS", "check", "fingerprint", "open_facts", "pool", "scan", "video_id"]
+__all__ = [
+    "COLUMNS", "EXTENSIONS", "LAYOUTS", "check", "files_below", "fingerprint", "open_facts", "pool", "scan", "video_id",
+]  # fmt: skip
 
 COLUMNS = [
     "video_id", "path", "label", "dataset", "method", "identity", "donor", "source_video", "official_split",
@@ -155,7 +157,20 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
     return table
 
 
-def _walk(root: Path, list_names: Iterable[str]) -> tuple[list[str], list[str]]:
+def files_below(root: Path | str, extensions: Collection[str] = EXTENSIONS) -> list[str]:
+    """Return the videos (or other files) below a folder, by the ends of their names: sorted, with forward slashes.
+
+    Hidden files and folders are none; linked folders are followed, but never in a circle.
+
+    Raises:
+        InputError: if a folder cannot be read.
+    """
+    return [path for path in _walk(Path(root), (), extensions)[0] if Path(root, path).is_file()]
+
+
+def _walk(
+    root: Path, list_names: Iterable[str], extensions: Collection[str] = EXTENSIONS
+) -> tuple[list[str], list[str]]:
     """Return the videos and the lists below `root`, as sorted paths with forward slashes. Hidden files are none.
 
     Linked folders are followed, but never into a folder that is being walked already.
@@ -176,7 +191,7 @@ def _walk(root: Path, list_names: Iterable[str]) -> tuple[list[str], list[str]]:
                 continue
             if entry.is_dir():
                 visit(entry.path, f"{below}{entry.name}/", (*above, here))
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            elif os.path.splitext(entry.name)[1].lower() in extensions:
                 videos.append(below + entry.name)
             elif entry.name.lower() in wanted:
                 lists.append(below + entry.name)

@@ -22,14 +22,13 @@ The schema:
 | `made_by` | versions and commit |
 """
 
-import json
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dfutils import metrics
-from dfutils.files import digest
+from dfutils.files import digest, plain_rows
 from dfutils.params import Params
 from dfutils.records import provenance
 
@@ -80,21 +79,22 @@ def document(
         "temperature": temperature,
         "no_face": params.no_face,
         "test": measured,
-        "by_method": _records(by_method),
-        "by_part": [] if by_part is None else _records(by_part),
+        "by_method": plain_rows(by_method),
+        "by_part": [] if by_part is None else plain_rows(by_part),
         "baselines": baselines or {},
         "eval": elsewhere or {},
         "audit": preprocessed["audit"],
         "fingerprints": {
             "data and splits": preprocessed["fingerprint"],
-            "detector": digest({"training": detector.facts["training"], "weights": detector.digest()}),
+            "detector": fingerprint(detector),
         },
         "made_by": provenance(),
     }
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return json.loads(table.to_json(orient="records", double_precision=15))
+def fingerprint(detector: Any) -> str:
+    """Return 16 hexadecimal digits that name a detector: its weights, and how it was trained."""
+    return digest({"training": detector.facts["training"], "weights": detector.digest()})
 
 
 def calibration(labels: np.ndarray, before: np.ndarray, after: np.ndarray, temperature: float) -> dict[str, Any]:

@@ -108,6 +108,11 @@ def write_json(value: Any, path: Path) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as plain values for JSON; what is undefined is None."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 

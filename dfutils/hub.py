@@ -14,7 +14,7 @@ from typing import Any
 
 from dfutils.errors import InputError
 from dfutils.files import atomic, read_json
-from dfutils.intervals import value_and_interval
+from dfutils.intervals import value_and_interval, with_interval
 
 PREFIX = "hf://"
 
@@ -119,8 +119,10 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
     With `half` the weights are written in half precision, all but vectors (biases, and batch normalisation's means and
     variances): half the file, and scores that differ in the fourth decimal.
 
+    If `robustness.json` lies beside `metrics.json`, it is on the card and in the folder, too.
+
     Raises:
-        InputError: if the detector or its figures are missing.
+        InputError: if the detector or its figures are missing, or the two files of figures are not of one detector.
     """
     for name in _DETECTOR:
         if not (model / name).is_file():
@@ -131,6 +133,10 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
             "with --metrics. A detector is not published without them."
         )
     config, figures = read_json(model / "config.json"), read_json(metrics)
+    beside = metrics.parent / "robustness.json"
+    disturbed = read_json(beside) if beside.is_file() else None
+    if disturbed and disturbed["detector"] != figures["fingerprints"].get("detector"):
+        raise InputError(f"{beside} and {metrics} are of two detectors: run notebook 07 again, or delete the former.")
     with atomic(out) as temporary:
         temporary.mkdir()
         for name in _DETECTOR:
@@ -140,7 +146,9 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
 
             backbones.halve(temporary / "model.safetensors")
         shutil.copyfile(metrics, temporary / "metrics.json")
-        (temporary / "README.md").write_text(card(config, figures, repo), encoding="utf-8")
+        if disturbed:
+            shutil.copyfile(beside, temporary / beside.name)
+        (temporary / "README.md").write_text(card(config, figures, repo, disturbed), encoding="utf-8")
     return out
 
 
@@ -173,8 +181,8 @@ def publish(folder: Path, repo: str, private: bool = False) -> str:
     return f"{PREFIX}{repo}"
 
 
-def card(config: dict[str, Any], metrics: dict[str, Any], repo: str) -> str:
-    """Return the model card in Markdown, from a detector's `config.json` and its `metrics.json`."""
+def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness: dict[str, Any] | None = None) -> str:
+    """Return the model card in Markdown, from a detector's `config.json`, `metrics.json` and `robustness.json`."""
     training, test = config.get("training", {}), metrics["test"]
     parameters, shape = training.get("parameters", {}), config["architecture"]
     audit = metrics.get("audit", {})
@@ -199,7 +207,7 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str) -> str:
         _table(test["video"]),
         _confusion(test["confusion"]),
         _elsewhere(metrics.get("eval", {})),
-        _robustness(metrics.get("robustness")),
+        _robustness(robustness),
         "## Data and splits",
         f"Layouts: {', '.join(training.get('layouts', [])) or 'unknown'}. Trained as experiment "
         f"`{metrics['experiment']}`, data and splits `{metrics['fingerprints'].get('data and splits', 'unknown')}`.",
@@ -267,10 +275,20 @@ def _elsewhere(measured: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _robustness(found: Any) -> str:
+def _robustness(found: dict[str, Any] | None) -> str:
     if not found:
         return "Robustness against compression, blur and noise was not measured."
-    return "### Under disturbance\n\n```json\n" + json.dumps(found, indent=1, sort_keys=True)[:4000] + "\n```"
+    rows = ["| disturbance | level | lost | ROC AUC | change |", "| --- | --- | --- | --- | --- |"]
+    for row in found["figures"]:
+        auc = {"value": row["roc_auc"], "low": row["low"], "high": row["high"]}
+        change = {"value": row["change"], "low": row["change_low"], "high": row["change_high"]}
+        kind = f"| {row['perturbation']} | {row['level']} | {row['lost']:.0%} |"
+        rows.append(f"{kind} {with_interval(auc)} | {with_interval(change) if row['level'] else ''} |")
+    return (
+        f"### Under disturbance\n\n{found['figures'][0]['scored']} test videos, disturbed before any face is looked "
+        "for (the disturbances of DeeperForensics-1.0, and JPEG; levels 1 to 5). *Lost* have no score any more; "
+        "*change* is that of the AUC on the videos that still have one.\n\n" + "\n".join(rows)
+    )
 
 
 def _baselines(found: dict[str, Any]) -> str:

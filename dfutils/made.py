@@ -23,7 +23,7 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dfutils import forge, stills, video
-from dfutils.datasets import video_id
+from dfutils.datasets import files_below, video_id
 from dfutils.errors import InputError
 from dfutils.files import atomic, make_folder, read_json, write_json
 from dfutils.progress import bar
@@ -80,22 +80,14 @@ def write_pair(out: Path, pair: Pair, clips: Sequence[tuple[np.ndarray, np.ndarr
 
 
 def sources(root: Path, extensions: Collection[str], kind: str) -> list[str]:
-    """Return the paths of all files below a folder with such an extension, sorted, with forward slashes.
-
-    Hidden files are left out.
+    """Return the paths of all files below a folder with such an extension, as `datasets.files_below` does.
 
     Raises:
         InputError: if there is no such folder or file; `kind` says what was looked for.
     """
     if not root.is_dir():
         raise InputError(f"{root} is no folder: it must hold the {kind}s.")
-    below = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    paths = [
-        path
-        for path in below
-        if os.path.splitext(path)[1].lower() in extensions and not re.search(r"(^|/)(\.|__MACOSX/)", path)
-    ]
-    if not paths:
+    if not (paths := files_below(root, extensions)):
         raise InputError(f"There is no {kind} below {root}: put the {kind}s there.")
     return paths
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dfutils import decoder, model
-from dfutils.datasets import EXTENSIONS
+from dfutils.datasets import files_below
 from dfutils.decoder import Found
 from dfutils.errors import InputError
 from dfutils.faces import FaceClip, extract
@@ -256,8 +256,7 @@ def find(words: list[str]) -> list[Path]:
     for word in words:
         path = Path(word)
         if path.is_dir():
-            below = sorted(entry for entry in path.rglob("*") if entry.is_file())
-            videos = [entry for entry in below if entry.suffix.lower() in EXTENSIONS and entry.name[0] != "."]
+            videos = sorted(path / name for name in files_below(path))
         elif path.exists():
             videos = [path]
         else:

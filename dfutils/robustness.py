@@ -14,7 +14,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from dfutils import metrics, perturb
-from dfutils.files import digest, make_folder, read_json, read_table, write_table
+from dfutils.document import fingerprint
+from dfutils.files import digest, make_folder, plain_rows, read_json, read_table, write_table
 from dfutils.model import Detector, predict
 from dfutils.progress import bar
 
@@ -129,6 +130,14 @@ def measure(
         now = clean.drop(columns="probability_fake").merge(part[["video_id", "probability_fake"]], on="video_id")
         rows.append(_row(perturb.WORDS[name], level, clean, now, threshold, drawn))
     return pd.DataFrame(rows)
+
+
+def document(measured: pd.DataFrame, detector: Detector) -> dict[str, Any]:
+    """Return robustness.json: the rows of `measure`, undefined figures as None, and the fingerprint of the detector.
+
+    The fingerprint is that of metrics.json, so that nobody lays the figures of one detector beside those of another.
+    """
+    return {"schema": 1, "detector": fingerprint(detector), "figures": plain_rows(measured)}
 
 
 def _row(

@@ -1,6 +1,6 @@
 """The detector as a service: one video in over HTTP, one verdict out, and bounds on everything that a stranger sends.
 
-Videos are opened in other processes (`dfutils.decoder`) and scored in one thread of this one, where PyTorch is imported
+Videos are opened in other processes (`dfutils.pool`) and scored in one thread of this one, where PyTorch is imported
 while the service already answers. At most so many requests are worked on and wait; the next is told to come back.
 Nothing is kept: a file is deleted when its answer is there, and no state is shared, so that several copies can stand
 behind one address.
@@ -28,9 +28,10 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from dfutils import __version__, intake
-from dfutils.decoder import DecoderError, Found, Pool
+from dfutils.decoder import Found
 from dfutils.errors import InputError
 from dfutils.intake import Received, Refusal
+from dfutils.pool import DecoderError, Pool
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
 """The page of all runs, and the page of one experiment under several seeds."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from markupsafe import Markup
 
 from dfutils import runs
 from dfutils.errors import InputError
-from dfutils.files import atomic, write_json
+from dfutils.files import atomic, plain_rows, write_json
 from dfutils.intervals import value_and_interval
 from dfutils.report import _TEMPLATES, HEADLINE
 
@@ -79,8 +78,8 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
             for row in table.itertuples()
         ],
     }
-    json_rows: Any = json.loads(table.to_json(orient="records", double_precision=15))
-    write_json({"schema": 1, "experiment": experiment, "runs": names, "figures": json_rows}, folder / "seeds.json")
+    written = {"schema": 1, "experiment": experiment, "runs": names, "figures": plain_rows(table)}
+    write_json(written, folder / "seeds.json")
     picture = Markup(plots.show(figure).data)  # made here, and its description is escaped there
     page = folder / "index.html"
     return _write(page, f"{experiment}: {len(seeds)} seeds", intro, chosen, notes, shown, picture, up="../")

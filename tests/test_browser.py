@@ -1,6 +1,8 @@
 """The web page in a real browser: a video in, a verdict out, nothing from elsewhere. Needs Debian's chromium."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,11 @@ def browser():
         browser.close()
 
 
+def go(page, served) -> None:
+    page.goto(served.address)
+    page.wait_for_selector("#video-file", state="attached", timeout=60_000)
+
+
 @pytest.fixture
 def page(served, browser):
     """A page whose every request, message and error is noted; only this machine may be asked for anything."""
@@ -43,8 +50,7 @@ def page(served, browser):
     page.on("websocket", lambda socket: page.asked.append(socket.url))
     page.on("console", lambda message: page.said.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: page.said.append(str(error)))
-    page.goto(served.address)
-    page.wait_for_selector("#video-file", state="attached", timeout=60_000)
+    go(page, served)
     yield page
     outside = [url for url in page.asked if not url.startswith((served.address, "data:", "blob:"))]
     assert outside == []
@@ -124,33 +130,33 @@ def light(page, place: str, what: str) -> int:
     return sum(int(float(part)) for part in color.strip("rgba()").split(",")[:3])
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "dark")])
-def test_it_fits_a_phone_and_a_dark_room(served, browser, clips_dir, width, scheme):
-    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+@contextmanager
+def example_judged(served, browser, width: int, scheme: str) -> Iterator:
+    """A page of that width and colour scheme with the verdict on the example."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = context.new_page()
-    page.goto(served.address)
-    page.wait_for_selector("#video-file", state="attached", timeout=60_000)
+    go(page, served)
     page.click(".examples button")
     page.wait_for_selector("#result .done", timeout=120_000)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert (light(page, "body", "backgroundColor") > 400) == (scheme == "light")
-    for place in (".verdict table td", "#result .download", "#given h1", "#given .small"):
-        assert abs(light(page, place, "color") - light(page, "body", "backgroundColor")) > 350, place
+    yield page
     context.close()
 
 
-def test_screens(served, browser, clips_dir, request):
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "dark")])
+def test_it_fits_a_phone_and_a_dark_room(served, browser, width, scheme):
+    with example_judged(served, browser, width, scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert (light(page, "body", "backgroundColor") > 400) == (scheme == "light")
+        for place in (".verdict table td", "#result .download", "#given h1", "#given .small"):
+            assert abs(light(page, place, "color") - light(page, "body", "backgroundColor")) > 350, place
+
+
+def test_screens(served, browser, request):
     """Only with --basetemp kept: pictures to look at."""
     folder = Path(request.config.getoption("basetemp") or "")
     if not folder.name:
         pytest.skip("pictures are only made where --basetemp says where to")
     for name, width, scheme in (("light", 1000, "light"), ("dark", 1000, "dark"), ("phone", 390, "light")):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        page = context.new_page()
-        page.goto(served.address)
-        page.wait_for_selector("#video-file", state="attached", timeout=60_000)
-        page.click(".examples button")
-        page.wait_for_selector("#result .done", timeout=120_000)
-        page.wait_for_timeout(1000)
-        page.screenshot(path=folder / f"page_{name}.png", full_page=True)
-        context.close()
+        with example_judged(served, browser, width, scheme) as page:
+            page.wait_for_timeout(1000)
+            page.screenshot(path=folder / f"page_{name}.png", full_page=True)

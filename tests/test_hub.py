@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import hub_server
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from served import small_detector
 
-from dfutils import hub
+from dfutils import document, files, hub, robustness
 from dfutils.errors import InputError
 from dfutils.model import Detector
 
@@ -75,7 +77,7 @@ def run(site: hub_server.Hub, home: Path, *words: str) -> subprocess.CompletedPr
 
 LOAD = """
 import sys
-from dfutils import hub
+from dfutils import document, files, hub, robustness
 from dfutils.errors import InputError
 try:
     detector = hub.load(sys.argv[1])
@@ -109,7 +111,7 @@ def test_a_dry_run_writes_the_folder_and_its_card(folder, figures, tmp_path):
         "undefined",
         "--model hf://someone/small",
         "0.432",
-        "Robustness",
+        "blur and noise was not measured",
         '"epochs": 3',
     ):
         assert words in text
@@ -129,6 +131,25 @@ def test_half_precision_keeps_the_scores(folder, figures, tmp_path):
         scores = [torch.softmax(detector(detector.normalise(frames)), 1)[:, 1] for detector in (one, two)]
     assert torch.allclose(*scores, atol=1e-3)
     assert {tensor.dtype for tensor in two.state_dict().values()} <= {torch.float32, torch.int64}
+
+
+def test_robustness_is_on_the_card_if_it_is_this_detectors(folder, tmp_path):
+    rows = [("undisturbed", 0, 20, 0.0, 0.9, 0.8, 0.97, 0.0, 0.0, 0.0), ("noise", 4, 5, 0.75, *[np.nan] * 6)]
+    names = "perturbation level scored lost roc_auc low high change change_low change_high"
+    measured = robustness.document(pd.DataFrame(rows, columns=names.split()), hub.load(folder))
+    files.write_json(measured, tmp_path / "robustness.json")
+    files.write_json(METRICS, tmp_path / "metrics.json")
+    with pytest.raises(InputError, match="are of two detectors"):
+        hub.prepare(folder, tmp_path / "metrics.json", tmp_path / "out", "someone/small")
+    of_it = {**METRICS, "fingerprints": {"detector": document.fingerprint(hub.load(folder))}}
+    files.write_json(of_it, tmp_path / "metrics.json")
+    out = hub.prepare(folder, tmp_path / "metrics.json", tmp_path / "out", "someone/small")
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "not measured" not in card
+    assert "20 test videos, disturbed" in card
+    assert "| undisturbed | 0 | 0% | 0.900 (0.800 – 0.970) |  |" in card
+    assert "| noise | 4 | 75% | undefined | undefined |" in card
+    assert files.read_json(out / "robustness.json") == measured
 
 
 def test_no_figures_no_publication(folder, tmp_path):

@@ -196,3 +196,12 @@ def test_words_that_name_no_video_are_said_before_anything_is_loaded(tmp_path, f
             judged(words, folder)
     with pytest.raises(InputError, match="is no detector"):
         judged([__file__], tmp_path)
+
+
+def test_a_folder_is_searched_through_and_what_is_hidden_or_no_file_is_passed_over(tmp_path):
+    names = ("b/c.MP4", "b.mp4", ".trash/d.mp4", "b/._c.mp4", "__MACOSX/b.mp4", "b/notes.txt")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.mp4").mkdir()
+    assert predict.find([str(tmp_path)]) == [tmp_path / "b" / "c.MP4", tmp_path / "b.mp4"]

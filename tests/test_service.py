@@ -18,10 +18,10 @@ import pytest
 from served import Served, serving, small_detector
 
 from dfutils import predict, video
-from dfutils.app import _harmless
-from dfutils.decoder import DecoderError, Pool
+from dfutils.door import _harmless
 from dfutils.hub import load
 from dfutils.intake import shown_name, why_no_video
+from dfutils.pool import DecoderError, Pool
 from dfutils.service import Limits
 
 LIMITS = Limits(
