@@ -19,7 +19,7 @@ env: .venv/.installed
 	$(BIN)/python -m pip install --quiet uv
 
 .venv/.installed: .venv/bin/uv requirements.lock pyproject.toml
-	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 

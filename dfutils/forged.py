@@ -64,7 +64,7 @@ def forge_folder(
         )
     if out.resolve().is_relative_to(real_root.resolve()):
         raise InputError(f"{out} lies inside the folder of the real videos: choose another place for the fakes.")
-    paths = made.sources(real_root, EXTENSIONS, "real video")
+    paths = made.sources(real_root, EXTENSIONS, "video")
     ids = made.names(paths)
     sizes = [(real_root / path).stat().st_size for path in paths]
     about = {"methods": sorted(methods), "max_frames": max_frames, "seed": seed}
