@@ -1,7 +1,9 @@
 # The detector as a service, on the CPU:
 #   docker build -t dfutils .
-#   docker run --rm --read-only --tmpfs /tmp:size=2g --memory 6g -p 127.0.0.1:7860:7860 \
-#       -v "$PWD/runs/sample/detector:/model:ro" dfutils
+#   docker run --rm --read-only --tmpfs /tmp:size=2g --memory 6g -p 127.0.0.1:7860:7860 dfutils
+#
+# It serves the detector that ships with the suite; another one with  -v "$PWD/runs/NAME/detector:/model:ro"  before the
+# image's name and  --model /model  after it.
 #
 # One stage installs, the other carries what was installed and nothing else; nothing in it runs as root.
 FROM python:3.12-slim AS build
@@ -33,4 +35,3 @@ EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:7860/health', timeout=4)"]
 ENTRYPOINT ["dfutils", "serve", "--host", "0.0.0.0", "--port", "7860"]
-CMD ["--model", "/model"]
