@@ -2,8 +2,8 @@
 
 A detector's figures come from a few hundred videos at most, so every one of them stands beside an interval. All are
 functions of labels (0 real, 1 fake) and scores (probability of fake): pure numbers, no files, no network. A figure that
-is not defined, because a class is missing or nothing was called fake, is None. The intervals are made in `intervals`,
-the parts of a test compared in `slices`.
+is not defined, because a class is missing or nothing was called fake, is None. Figures and resamples are reckoned in
+`bootstrap`, the intervals in `intervals`; the parts of a test are compared in `slices`.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from dfutils import intervals
+from dfutils import bootstrap, intervals
 from dfutils.errors import InputError
 
 CLASSES = ("real", "fake")
@@ -26,7 +26,7 @@ CLASSES = ("real", "fake")
 
 def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Return counts `(2, 2)`: rows are true real and fake, columns called real and fake."""
-    labels, predicted = intervals.binary(labels, "labels"), intervals.binary(predicted, "predictions")
+    labels, predicted = bootstrap.binary(labels, "labels"), bootstrap.binary(predicted, "predictions")
     if len(labels) != len(predicted):
         raise InputError(f"{len(labels)} labels but {len(predicted)} predictions: give one prediction a label.")
     return np.bincount(2 * labels + predicted, minlength=4).reshape(2, 2)
@@ -77,7 +77,7 @@ def summary(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, dict[str, Any]]:
-    """Return every figure of `intervals.NAMES` as `{"value", "low", "high", "method"}`; undefined is None, never NaN.
+    """Return every figure of `bootstrap.NAMES` as `{"value", "low", "high", "method"}`; undefined is None, never NaN.
 
     Scores at or above `threshold` are called fake. `eer` is interpolated linearly on the ROC curve; `tpr_at_fpr_1` is
     the largest recall of fakes at a threshold that calls at most 1% of the reals fake (under 100 reals: none of them);
@@ -116,9 +116,9 @@ def summary(
     Raises:
         InputError: if scores are NaN (with their number) or outside 0 to 1, or labels are not 0 and 1.
     """
-    labels, (scores,), groups = intervals.checked(labels, [scores], groups)
+    labels, (scores,), groups = bootstrap.checked(labels, [scores], groups)
     if len(labels) == 0:
-        return {name: intervals.entry(None, None, None, "none") for name in intervals.NAMES}
+        return {name: intervals.entry(None, None, None, "none") for name in bootstrap.NAMES}
     return intervals.estimates(labels, scores, threshold, groups, resamples, seed, confidence)
 
 
@@ -141,27 +141,27 @@ def paired_difference(
     interval is as wide as no change in so many videos allows (Wilson). Arguments are those of `summary`.
 
     Raises:
-        InputError: as `summary`, and for a metric that is not in `intervals.NAMES`.
+        InputError: as `summary`, and for a metric that is not in `bootstrap.NAMES`.
     """
-    if metric not in intervals.NAMES:
-        raise InputError(f"{metric!r} is not a metric: choose one of {', '.join(intervals.NAMES)}.")
-    labels, (scores_a, scores_b), groups = intervals.checked(labels, [scores_a, scores_b], groups)
+    if metric not in bootstrap.NAMES:
+        raise InputError(f"{metric!r} is not a metric: choose one of {', '.join(bootstrap.NAMES)}.")
+    labels, (scores_a, scores_b), groups = bootstrap.checked(labels, [scores_a, scores_b], groups)
     if len(labels) == 0:
         return intervals.entry(None, None, None, "none")
     pair = [
-        intervals.prepare(labels, scores, threshold)
+        bootstrap.prepare(labels, scores, threshold)
         for scores, threshold in zip((scores_a, scores_b), thresholds, strict=True)
     ]
-    column = intervals.NAMES.index(metric)
+    column = bootstrap.NAMES.index(metric)
 
     def difference(weights: np.ndarray) -> np.ndarray:
         if metric == "roc_auc":
-            return intervals.roc_auc(pair[0], weights) - intervals.roc_auc(pair[1], weights)
-        a, b = (intervals.figures(sample, weights)[0][:, column] for sample in pair)
+            return bootstrap.roc_auc(pair[0], weights) - bootstrap.roc_auc(pair[1], weights)
+        a, b = (bootstrap.figures(sample, weights)[0][:, column] for sample in pair)
         return a - b
 
     value = float(difference(np.ones((1, len(labels))))[0])
-    draws = np.concatenate(list(intervals.each_resample(difference, labels, groups, resamples, seed)))
+    draws = np.concatenate(list(bootstrap.each_resample(difference, labels, groups, resamples, seed)))
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(draws) == 0:
         return intervals.entry(None, None, None, "none")
@@ -188,15 +188,15 @@ def bands(
     Columns: `x` from 0 to 1; `tpr_low`, `tpr_high` where the false positive rate is `x`; `precision_low`,
     `precision_high` where the recall of fakes is `x`. No rows where a class is missing.
     """
-    labels, (scores,), groups = intervals.checked(labels, [scores], groups)
+    labels, (scores,), groups = bootstrap.checked(labels, [scores], groups)
     x = np.linspace(0, 1, points)
     columns = ["tpr_low", "tpr_high", "precision_low", "precision_high"]
     if len(np.unique(labels)) < 2:
         return pd.DataFrame(columns=["x", *columns], dtype=float)
-    sample = intervals.prepare(labels, scores, 0.5)
+    sample = bootstrap.prepare(labels, scores, 0.5)
     rates, precisions = [], []
-    for weights in intervals.draw_weights(labels, groups, resamples, seed):
-        for true, false in zip(*intervals.cumulative(sample, weights), strict=True):
+    for weights in bootstrap.draw_weights(labels, groups, resamples, seed):
+        for true, false in zip(*bootstrap.cumulative(sample, weights), strict=True):
             if true[-1] and false[-1]:
                 rates.append(np.interp(x, false / false[-1], true / true[-1]))
                 first = np.maximum(np.searchsorted(true / true[-1], x - 1e-12), np.argmax(true > 0))
@@ -233,7 +233,7 @@ def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str | float, 
                 f"The threshold rule {rule!r} is not known: use balanced, recall, or a number from 0 to 1."
             )
         return value
-    labels, (scores,), _ = intervals.checked(labels, [scores], None)
+    labels, (scores,), _ = bootstrap.checked(labels, [scores], None)
     fakes, reals = int(labels.sum()), int((labels == 0).sum())
     if fakes == 0 or (reals == 0 and rule == "balanced"):
         missing = CLASSES[int(fakes == 0)]
@@ -267,7 +267,7 @@ def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
     Raises:
         InputError: as `summary`.
     """
-    labels, (scores,), _ = intervals.checked(labels, [scores], None)
+    labels, (scores,), _ = bootstrap.checked(labels, [scores], None)
     odds = _log_odds(scores)
     if len(np.unique(labels)) < 2 or ((2 * labels - 1) * odds >= 0).all():
         return 1.0
@@ -292,14 +292,14 @@ def reliability(labels: np.ndarray, scores: np.ndarray, *, confidence: float = 0
 
     Columns: `left`, `right` (the bin), `n`, `mean_score`, `share_fake` with its Wilson interval `low`, `high`.
     """
-    labels, (scores,), _ = intervals.checked(labels, [scores], None)
-    place = intervals.bin_of(scores)
+    labels, (scores,), _ = bootstrap.checked(labels, [scores], None)
+    place = bootstrap.bin_of(scores)
     rows = []
     for k in np.unique(place):
         inside = place == k
         n, fakes = int(inside.sum()), int(labels[inside].sum())
         low, high = intervals.wilson(fakes, n, confidence)
-        rows.append([k / intervals.BINS, (k + 1) / intervals.BINS, n, scores[inside].mean(), fakes / n, low, high])
+        rows.append([k / bootstrap.BINS, (k + 1) / bootstrap.BINS, n, scores[inside].mean(), fakes / n, low, high])
     columns = ["left", "right", "n", "mean_score", "share_fake", "low", "high"]
     return pd.DataFrame(rows, columns=columns, dtype=float).astype({"n": int})
 

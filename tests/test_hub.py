@@ -77,7 +77,7 @@ def run(site: hub_server.Hub, home: Path, *words: str) -> subprocess.CompletedPr
 
 LOAD = """
 import sys
-from dfutils import document, files, hub, robustness
+from dfutils import hub
 from dfutils.errors import InputError
 try:
     detector = hub.load(sys.argv[1])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 from sklearn import metrics as sk
 
-from dfutils import intervals, metrics, slices
+from dfutils import bootstrap, intervals, metrics, slices
 from dfutils.errors import InputError
 
 FAST = {"resamples": 50}
@@ -38,7 +38,7 @@ def closed_forms(labels, scores, threshold):
     predicted = (scores >= threshold).astype(int)
     fakes, reals = int((labels == 1).sum()), int((labels == 0).sum())
     both = fakes > 0 and reals > 0
-    figures = dict.fromkeys(intervals.NAMES)
+    figures = dict.fromkeys(bootstrap.NAMES)
     figures["accuracy"] = sk.accuracy_score(labels, predicted)
     by_class = sk.precision_recall_fscore_support(labels, predicted, labels=[0, 1], zero_division=np.nan)[:3]
     for kind, values in zip(("precision", "recall", "f1"), by_class, strict=True):
@@ -92,7 +92,7 @@ def test_every_interval_holds_its_value_and_nothing_is_nan(labels, levels, seed,
     scores = rng.integers(0, levels + 1, len(labels)) / max(levels, 1)
     groups = rng.choice(["", "a", "b", "c"], len(labels)) if grouped else None
     found = metrics.summary(labels, scores, groups=groups, seed=seed, **FAST)
-    assert tuple(found) == intervals.NAMES
+    assert tuple(found) == bootstrap.NAMES
     for name, entry in found.items():
         assert entry["method"] in intervals.METHODS
         if entry["value"] is None:
@@ -154,7 +154,7 @@ def test_more_videos_give_narrower_intervals():
     for n in (60, 600):
         found = metrics.summary(*simulated(n), **FAST)
         width.append({name: entry["high"] - entry["low"] for name, entry in found.items()})
-    assert all(width[1][name] < width[0][name] for name in intervals.NAMES)
+    assert all(width[1][name] < width[0][name] for name in bootstrap.NAMES)
 
 
 def test_videos_of_one_person_count_less_than_videos_of_many():
@@ -464,11 +464,11 @@ def test_holm_on_a_worked_example():
 
 def test_one_figure_alone_and_many_threads_give_what_all_figures_and_one_thread_give():
     labels, scores = simulated(2500)
-    sample = intervals.prepare(labels, scores, 0.5)
-    drawn = next(intervals.draw_weights(labels, None, 40, 0))
-    alone = intervals.roc_auc(sample, drawn)
-    assert np.allclose(alone, intervals.figures(sample, drawn)[0][:, intervals.NAMES.index("roc_auc")], atol=1e-12)
-    one = [intervals.roc_auc(sample, weights) for weights in intervals.draw_weights(labels, None, 2000, 0)]
-    many = list(intervals.each_resample(lambda weights: intervals.roc_auc(sample, weights), labels, None, 2000, 0))
+    sample = bootstrap.prepare(labels, scores, 0.5)
+    drawn = next(bootstrap.draw_weights(labels, None, 40, 0))
+    alone = bootstrap.roc_auc(sample, drawn)
+    assert np.allclose(alone, bootstrap.figures(sample, drawn)[0][:, bootstrap.NAMES.index("roc_auc")], atol=1e-12)
+    one = [bootstrap.roc_auc(sample, weights) for weights in bootstrap.draw_weights(labels, None, 2000, 0)]
+    many = list(bootstrap.each_resample(lambda weights: bootstrap.roc_auc(sample, weights), labels, None, 2000, 0))
     assert len(many) > 1
     assert np.array_equal(np.concatenate(one), np.concatenate(many))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from dfutils import intervals, metrics
+from dfutils import bootstrap, metrics
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def truth(population: Population) -> np.ndarray:
     labels, scores, _ = population.draw(
         np.random.default_rng(10**6), times=3_000_000 // (population.reals + population.fakes)
     )
-    sample = intervals.prepare(labels, scores, 0.5)
-    return intervals.figures(sample, np.ones((1, len(labels))))[0][0]
+    sample = bootstrap.prepare(labels, scores, 0.5)
+    return bootstrap.figures(sample, np.ones((1, len(labels))))[0][0]
 
 
 def holds(population: Population, repetitions: int, resamples: int) -> np.ndarray:
     """Return for each figure the share of intervals that hold its true value."""
-    true, held = truth(population), np.zeros(len(intervals.NAMES))
+    true, held = truth(population), np.zeros(len(bootstrap.NAMES))
     for repetition in range(repetitions):
         # a seed of its own, so that populations do not share one lucky or unlucky series of draws
         rng = np.random.default_rng([POPULATIONS.index(population), repetition])
@@ -83,9 +83,9 @@ def holds_difference(metric: str, repetitions: int, resamples: int) -> float:
         a, b = (np.sqrt(0.6) * hard + np.sqrt(0.4) * rng.normal(size=2 * n) for _ in range(2))
         return labels, expit(2.0 * a + 4.0 * (labels - 0.5)), expit(1.6 * b + 2.56 * (labels - 0.5))
 
-    column = intervals.NAMES.index(metric)
+    column = bootstrap.NAMES.index(metric)
     labels, *scores = pair(np.random.default_rng(10**6), 1_000_000)
-    a, b = (intervals.figures(intervals.prepare(labels, s, 0.5), np.ones((1, len(s))))[0][0, column] for s in scores)
+    a, b = (bootstrap.figures(bootstrap.prepare(labels, s, 0.5), np.ones((1, len(s))))[0][0, column] for s in scores)
     held = 0
     for repetition in range(repetitions):
         labels, *scores = pair(np.random.default_rng(repetition), 150)
@@ -121,7 +121,7 @@ def main() -> None:
     print(f"\nshare of 95% intervals that hold the truth, {options.repetitions} repetitions")
     print(" " * 20 + "".join(f"{name:>14}" for name in [*(population.name for population in POPULATIONS), "all"]))
     table = np.stack([holds(population, options.repetitions, options.resamples) for population in POPULATIONS], axis=1)
-    for name, row in zip(intervals.NAMES, table, strict=True):
+    for name, row in zip(bootstrap.NAMES, table, strict=True):
         print(f"{name:20}" + "".join(f"{share:14.3f}" for share in [*row, row.mean()]))
     for metric in ("roc_auc", "balanced_accuracy"):
         share = holds_difference(metric, options.repetitions, options.resamples)
