@@ -24,7 +24,7 @@ from dfutils.faces import embedding
 from dfutils.groups import content_keys, person_keys
 from dfutils.preprocess import read_strip
 from dfutils.progress import bar
-from dfutils.shortcuts import Shortcuts, shortcuts
+from dfutils.shortcuts import Shortcuts, in_words, shortcuts
 
 HASHED_CROPS = 10  # crops of a strip that its hash is made of, evenly spread
 NEAR = 0.12  # share of differing bits up to which two strips count as the same content
@@ -95,14 +95,19 @@ def audit(
         if (count := rows["name"].nunique())
     ]
     if content is not None and len(content):
-        alarms.append(f"{content.attrs['pairs']} pairs of videos in different splits have (nearly) the same content.")
+        pairs = content.attrs["pairs"]
+        many = "pairs of videos in different splits have" if pairs > 1 else "pair of videos in different splits has"
+        alarms.append(f"{pairs} {many} (nearly) the same content.")
     if faces is not None and len(faces):
         shared, known = faces["person"].nunique(), faces.attrs["people"]
-        alarms.append(f"{shared} of {known} people told apart by face are in more than one split.")
-    if told.alarm:
         alarms.append(
-            f"Without any face, {' and '.join(told.facts['fact'][:2])} and the like tell fakes with an AUC of "
-            f"{told.auc:.2f} ({told.low:.2f} to {told.high:.2f}): a detector may have learnt that instead."
+            f"{shared} of {known} people told apart by face {'are' if shared > 1 else 'is'} in more than one split."
+        )
+    if told.alarm:
+        facts = ", ".join(map(in_words, told.telling))
+        alarms.append(
+            f"Without a look at any face, facts such as {facts} tell fakes with an AUC of {told.auc:.2f} "
+            f"({told.low:.2f} to {told.high:.2f}): a detector may have learnt that instead."
         )
     return Audit(by_name, content, faces, told, tuple(alarms))
 

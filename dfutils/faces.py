@@ -83,13 +83,13 @@ def _clip(watch: Watch, person: list[Sighting], people: list[list[Sighting]]) ->
     candidates += [(s.index, s.box, s.flaw) for s in person if s.flaw]
     candidates += [(s.index, s.box, "another person") for other in people if other is not person for s in other]
     status, reason = "ok", ""
+    read = "the one frame" if watch.n_read == 1 else f"the {watch.n_read} frames"
     if not valid:
-        status, reason = "no_face", f"no valid face was found in the {watch.n_read} frames read"
+        status, reason = "no_face", f"no valid face was found in {read} read"
     elif len(valid) < wish.frames_per_video:
         status = "few_faces"
-        reason = (
-            f"{len(valid)} valid faces were found in the {watch.n_read} frames read, {wish.frames_per_video} are needed"
-        )
+        some = "1 valid face was" if len(valid) == 1 else f"{len(valid)} valid faces were"
+        reason = f"{some} found in {read} read, {wish.frames_per_video} are needed"
     if reason and candidates:
         kinds = Counter(why.split()[0] for _, _, why in candidates)
         names = {"score": "uncertain", "side": "too small", "sharpness": "blurred", "another": "of another person"}

@@ -184,7 +184,7 @@ def _few_values(axes: Axes, labels: np.ndarray, values: np.ndarray) -> str:
         shares = [(part == kind).mean() if len(part) else 0.0 for kind in kinds]
         axes.bar(np.arange(len(kinds)) + 0.4 * (label - 0.5), shares, width=0.36, color=COLORS[label], alpha=0.6)
         words.append(", ".join(f"{kind:g} in {share:.0%}" for kind, share in zip(kinds, shares, strict=True) if share))
-    axes.set_xticks(range(len(kinds)), [f"{kind:.5g}" for kind in kinds])
+    axes.set_xticks(range(len(kinds)), [f"{kind:.4g}" for kind in kinds])
     axes.set_xlim(-0.7, len(kinds) - 0.3)
     axes.grid(axis="x", visible=False)
     in_percent(axes, "y")

@@ -23,6 +23,7 @@ from dfutils.records import STAGES
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
+_NUMBER = r"\s*(?:[-+−]?[\d.,]+(?:e[-+]?\d+)?%?|-?inf|NaN|nan|None|&lt;NA&gt;|True|False)?\s*"  # what a cell may hold
 HEADLINE = {
     "roc_auc": "ROC AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -78,7 +79,35 @@ def _tidy(document: nbformat.NotebookNode) -> None:
             if output.output_type == "stream":
                 lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\w", "", output.text))
                 output.text = "\n".join(line for line in lines if not re.search(_BAR, line)).strip("\n")
+            elif "text/html" in output.get("data", {}):
+                found = output.data["text/html"]
+                output.data["text/html"] = re.sub(r"<table.*?</table>", _texts_left, found, flags=re.DOTALL)
         cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
+
+
+def _texts_left(table: re.Match[str]) -> str:
+    """Mark the columns of a table that hold words, which are read from the left; numbers stay under each other."""
+    rows = [
+        (row, re.findall(r"<td>(.*?)</td>", row, re.DOTALL)) for row in re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)
+    ]
+    width = max((len(cells) for _, cells in rows), default=0)
+    words = {
+        k
+        for _, cells in rows
+        for k, text in enumerate(cells)
+        if len(cells) == width and not re.fullmatch(_NUMBER, text)
+    }
+
+    def marked(row: re.Match[str]) -> str:
+        kind = "td" if "<td>" in row[0] else "th"
+        parts = re.split(f"(<{kind}>)", row[0])  # the last `width` of the marks are those of the columns
+        for k in words:
+            place = len(parts) - 2 * (width - k)
+            if place > 0:
+                parts[place] = f'<{kind} class="words">'
+        return "".join(parts)
+
+    return re.sub(r"<tr.*?</tr>", marked, table[0], flags=re.DOTALL)
 
 
 def _headings(document: nbformat.NotebookNode) -> list[dict[str, Any]]:

@@ -40,6 +40,17 @@ class Shortcuts:
     people: int
     note: str = ""
 
+    @property
+    def telling(self) -> list[str]:
+        """The facts, three at most, that tell something each by itself; the first of all if none does."""
+        alone = self.facts.loc[self.facts["auc"] >= 0.5 + MARGIN, "fact"]
+        return (alone if len(alone) else self.facts["fact"].head(1)).head(3).tolist()
+
+
+def in_words(fact: str) -> str:
+    """Return what a fact's column is called in a sentence."""
+    return {"fps": "frame rate", "n_frames": "number of frames", "duration_s": "length"}.get(fact, fact)
+
 
 def shortcuts(videos: pd.DataFrame, frames: pd.DataFrame | None = None, seed: int = 0, most: int = 20_000) -> Shortcuts:
     """Train a small classifier on container and photometric facts alone and say how far it gets.

@@ -453,6 +453,7 @@ def test_audit_says_what_it_found_in_plain_values() -> None:
     assert plain["shortcut_auc"]["low"] < plain["shortcut_auc"]["value"] < plain["shortcut_auc"]["high"]
     assert len(found.alarms) == 3
     assert all(sentence.endswith(".") for sentence in found.alarms)
+    assert f"facts such as {found.shortcuts.telling[0]}" in found.alarms[-1]
     again = splits.audit(videos.sample(frac=1, random_state=1), embeddings=vectors(videos.head(60), 2))
     assert again.to_dict() == found.to_dict()
 
