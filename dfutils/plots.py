@@ -110,14 +110,19 @@ def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str)
     labels = table["label"].to_numpy()
     values = {name: table[name].to_numpy(dtype=float, na_value=np.nan) for name in names}
     told = {name: _told_apart(labels, column) for name, column in values.items()}
+    ids = table["video_id"] if "video_id" in table else pd.Series(range(len(table)))
+    counted = np.array([ids[labels == label].nunique() for label in (0, 1)])
+    # Twice the standard error of an AUC of one half (Hanley and McNeil 1982); frames of one video count once.
+    chance = 2 * np.sqrt((counted.sum() + 1) / (12 * max(counted.prod(), 1)))
     known = {name: auc for name, auc in told.items() if auc is not None}
     title = f"No {what} can be compared"
     if known:
         best = max(known, key=known.get)
         title = f"No {what} alone tells fake from real: the best, {names[best][0].lower()}, has AUC {known[best]:.2f}"
         if known[best] >= 0.6:
-            title = f"{names[best][0]} alone tells fake from real with AUC {known[best]:.2f}: a possible shortcut"
-    with new_figure(WIDTH, 4.6, title) as figure:
+            title = f"{names[best][0]} alone tells fake from real with AUC {known[best]:.2f}: "
+            title += "a possible shortcut" if known[best] >= 0.5 + chance else "chance, perhaps, with so few videos"
+    with new_figure(WIDTH, 2.5 if len(names) <= 2 else 4.6, title) as figure:
         for axes, (name, (text, unit)) in zip(panels(figure, len(names), 2), names.items(), strict=True):
             medians = _histograms(axes, labels, values[name], stretched=name in ("kbits", "sharpness"))
             axes.set(title=text, xlabel=unit)

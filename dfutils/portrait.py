@@ -205,15 +205,17 @@ def search_whole(rgb: np.ndarray, side: float, least: float) -> list[tuple[Box, 
 
 
 def search_tiles(rgb: np.ndarray, least: float) -> list[tuple[Box, float]]:
-    """Search a frame at double size, tile by tile: faces of 40 pixels are seen and the memory stays small."""
+    """Search a frame at double size, in few tiles: faces of 40 pixels are seen and the memory stays small."""
     height, width = rgb.shape[:2]
-    tile, lap = 480, 120
-    corners = [(x, y) for y in _starts(height, tile, lap) for x in _starts(width, tile, lap)]
-    return distinct([found for x, y in corners for found in search(rgb, (x, y, tile, tile), -4, least)])
+    parts = [(x, y, w, h) for y, h in _tiles(height) for x, w in _tiles(width)]
+    return distinct([found for part in parts for found in search(rgb, part, -4, least)])
 
 
-def _starts(length: int, tile: int, lap: int) -> range:
-    return range(0, max(length - lap, 1), tile - lap)
+def _tiles(length: int, most: int = 1280, lap: int = 120) -> list[tuple[float, float]]:
+    """Return start and length of the fewest equal tiles of at most `most` that cover a length and overlap by `lap`."""
+    count = max(1, -(-(length - lap) // (most - lap)))
+    tile = (length + (count - 1) * lap) / count
+    return [(k * (tile - lap), tile) for k in range(count)]
 
 
 def _times(length: float, target: float) -> int:

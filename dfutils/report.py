@@ -24,6 +24,7 @@ from dfutils.records import STAGES
 _TEMPLATES = Path(__file__).parent / "templates"
 _BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
 _NUMBER = r"\s*(?:[-+−]?[\d.,]+(?:e[-+]?\d+)?%?|-?inf|NaN|nan|None|&lt;NA&gt;|True|False)?\s*"  # what a cell may hold
+_LONG = 16  # characters; a longer cell may be broken anywhere
 HEADLINE = {
     "roc_auc": "ROC AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -87,24 +88,22 @@ def _tidy(document: nbformat.NotebookNode) -> None:
 
 def _texts_left(table: re.Match[str]) -> str:
     """Mark the columns of a table that hold words, which are read from the left; numbers stay under each other."""
-    rows = [
-        (row, re.findall(r"<td>(.*?)</td>", row, re.DOTALL)) for row in re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)
-    ]
-    width = max((len(cells) for _, cells in rows), default=0)
+    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)]
+    width = max(map(len, rows), default=0)
+    columns = list(zip(*(cells for cells in rows if cells and len(cells) == width), strict=True))
     words = {
-        k
-        for _, cells in rows
-        for k, text in enumerate(cells)
-        if len(cells) == width and not re.fullmatch(_NUMBER, text)
+        k: "words long" if max(map(len, texts)) > _LONG else "words"
+        for k, texts in enumerate(columns)
+        if any(not re.fullmatch(_NUMBER, text) for text in texts)
     }
 
     def marked(row: re.Match[str]) -> str:
         kind = "td" if "<td>" in row[0] else "th"
         parts = re.split(f"(<{kind}>)", row[0])  # the last `width` of the marks are those of the columns
-        for k in words:
+        for k, name in words.items():
             place = len(parts) - 2 * (width - k)
             if place > 0:
-                parts[place] = f'<{kind} class="words">'
+                parts[place] = f'<{kind} class="{name}">'
         return "".join(parts)
 
     return re.sub(r"<tr.*?</tr>", marked, table[0], flags=re.DOTALL)

@@ -1,11 +1,13 @@
 """What is seen of a video: a few of its frames, searched for faces.
 
 dlib's HOG detector sees only a few frames, evenly spread: the whole frame at a reduced size, coarse to fine and full
-size only where nothing was found, and from then on the surroundings of the last place. What was sighted is sorted into
-people (`dfutils.tracks`), and where some of a person's frames are not good enough, frames in between are tried.
+size only where nothing was found, and from then on the surroundings of the last place. A video without a face costs
+the most: after some frames in vain only full size is tried, and the frames that will be searched at double size, which
+finds as much, are kept and not searched at full size before. What was sighted is sorted into people
+(`dfutils.tracks`), and where some of a person's frames are not good enough, frames in between are tried.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from dfutils.tracks import Sighting
 COARSE = 180  # short side of the first look at a whole frame: finds faces from two fifths of it
 LARGEST_SEARCH = 1440  # short side of the finest look at a whole frame
 TRIES = 3  # frames tried for a place in the strip before it is left to the second round
+PATIENCE = 2  # frames searched in vain at every size before only full size is tried
 WEAK = 0.3  # detections this far below the least score are noted as candidates
 
 
@@ -69,9 +72,14 @@ class _Slots:
 
 
 def _sides(rgb: np.ndarray) -> list[float]:
-    """Return the sizes at which to look at a whole frame, coarse to fine."""
+    """Return the sizes at which to look at a whole frame, coarse to fine; the finest finds what all others find."""
     short = min(*rgb.shape[:2], LARGEST_SEARCH)
     return [*(side for side in (COARSE, 2 * COARSE, 4 * COARSE) if side < 0.8 * short), short]
+
+
+def _rescuers(wish: Wish) -> set[int]:
+    """Return the places in the strip whose frames are kept for a search at double size; none if places are few."""
+    return {(2 * k + 1) * wish.frames_per_video // 6 for k in range(3)} if wish.frames_per_video >= 6 else set()
 
 
 def _rival_side(rgb: np.ndarray, last: list[Sighting]) -> float:
@@ -90,6 +98,7 @@ class Watch:
         self.looked: set[int] = set()
         self.n_read, self.stride = 0, 1.0
         self._embeddings: dict[tuple[int, Box], np.ndarray] = {}
+        self._kept: list[tuple[int, float, np.ndarray]] = []
 
     def first_round(self, everyone: bool) -> None:
         """Look at a few frames for each place in the strip, following what was found last."""
@@ -98,13 +107,21 @@ class Watch:
         self.stride = wanted.stride
         sweeps = {(k * wish.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who come later
         last: list[Sighting] = []
+        in_vain = 0
         for index, time_s, rgb in video.frames(self.path, wish.max_frames, wanted):
             slot, attempt = wanted.place[index]
             sides, sweep = _sides(rgb), []
             if last and attempt == 0 and slot in sweeps:
                 sweep = sides if everyone else [_rival_side(rgb, last)]
-            seen = self._look(index, time_s, rgb, last, sweep, sides if attempt == 0 else sides[:1])
+            kept = not last and slot in _rescuers(wish) and min(rgb.shape[:2]) <= LARGEST_SEARCH
+            thorough = sides if in_vain < PATIENCE else sides[-1:]
+            seen = self._look(index, time_s, rgb, last, sweep, sides[:1] if attempt or kept else thorough)
             last = seen or last
+            if last:
+                self._kept.clear()
+            elif kept and attempt == 0:
+                self._kept.append((index, time_s, rgb))
+            in_vain = 0 if seen else in_vain + (attempt == 0 and not kept)
             if any(not sighting.flaw for sighting in seen):
                 wanted.done.add(slot)
             if len(wanted.done) == wish.frames_per_video:
@@ -113,10 +130,14 @@ class Watch:
 
     def rescue(self, count: int = 3) -> None:
         """Look at a few frames at double size."""
-        wanted = {int((k + 0.5) / count * self.n_read) for k in range(count)}
-        for index, time_s, rgb in video.frames(self.path, self.n_read, wanted):
+        looked_at: Iterable[tuple[int, float, np.ndarray]] = self._kept
+        if len(self._kept) < count:  # the video is shorter than it says
+            wanted = {int((k + 0.5) / count * self.n_read) for k in range(count)}
+            looked_at = video.frames(self.path, self.n_read, wanted)
+        for index, time_s, rgb in looked_at:
             if min(rgb.shape[:2]) <= LARGEST_SEARCH:
                 self._note(index, time_s, rgb, portrait.search_tiles(rgb, self.wish.min_face_score - WEAK))
+        self._kept.clear()
 
     def next_round(self, people: list[list[Sighting]], most: int) -> None:
         """Look for these people in at most `most` frames near a sighting of them that were not yet looked at."""
@@ -224,9 +245,9 @@ def sight(
     scene = cv2.resize(cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA).astype(float)
     flaw = ""
     if box[2] < wish.min_face_px:
-        flaw = f"side of {box[2]:.0f} px is below {wish.min_face_px:g}"
+        flaw = f"side of {box[2]:.1f} px is below {wish.min_face_px:g}"
     elif sharpness < wish.min_sharpness:
-        flaw = f"sharpness {sharpness:.1f} is below {wish.min_sharpness:g}"
+        flaw = f"sharpness {sharpness:.2f} is below {wish.min_sharpness:g}"
     return Sighting(
         index=index,
         time_s=time_s,
