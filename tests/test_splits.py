@@ -14,7 +14,7 @@ from dfutils import audit as audits
 from dfutils import splits
 from dfutils.errors import InputError
 from dfutils.groups import content_keys, people, person_keys
-from dfutils.shortcuts import shortcuts
+from dfutils.shortcuts import in_words, shortcuts
 
 COLUMNS = ["video_id", "label", "method", "identity", "donor", "source_video"]
 
@@ -453,7 +453,7 @@ def test_audit_says_what_it_found_in_plain_values() -> None:
     assert plain["shortcut_auc"]["low"] < plain["shortcut_auc"]["value"] < plain["shortcut_auc"]["high"]
     assert len(found.alarms) == 3
     assert all(sentence.endswith(".") for sentence in found.alarms)
-    assert f"facts such as {found.shortcuts.telling[0]}" in found.alarms[-1]
+    assert f"facts such as {in_words(found.shortcuts.telling[0])}" in found.alarms[-1]
     again = splits.audit(videos.sample(frac=1, random_state=1), embeddings=vectors(videos.head(60), 2))
     assert again.to_dict() == found.to_dict()
 
