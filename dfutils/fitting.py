@@ -231,7 +231,7 @@ class Fitting(lightning.LightningModule):
         }
         self.history.append(row)
         monitor = self.settings["monitor"]
-        if not np.isfinite(row[monitor]):
+        if monitor != "last" and not np.isfinite(row[monitor]):
             raise InputError(
                 f"{monitor} is not finite after epoch {row['epoch']}: lower learning_rate or set clip_grad."
             )

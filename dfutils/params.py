@@ -104,7 +104,9 @@ class Params(BaseModel):
     schedule: Literal["plateau", "cosine", "none"] = Field("plateau", description="how the learning rate falls")
     warmup_epochs: float = Field(0.0, ge=0.0, le=100.0, description="epochs of linear warm-up")
     patience: int = Field(5, ge=0, le=1000, description="epochs without improvement before stopping; 0: never stop")
-    monitor: Literal["val_loss", "val_auc"] = Field("val_loss", description="validation figure that picks the epoch")
+    monitor: Literal["val_loss", "val_auc", "last"] = Field(
+        "val_loss", description="validation figure that picks the epoch, or last"
+    )
     class_weights: str = Field("balanced", description="balanced, none, or weights of real and fake as 1.0,2.5")
     balanced_sampling: bool = Field(False, description="draw as many clips of each class in an epoch")
     family_batches: bool = Field(False, description="a step holds a real video together with the fakes made from it")

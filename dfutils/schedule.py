@@ -18,7 +18,9 @@ HISTORY_COLUMNS = [
 
 
 def standing(row: Mapping[str, float], monitor: str) -> tuple[float, ...]:
-    """Return what is compared between epochs: lower is better."""
+    """Return what is compared between epochs: lower is better. With `last` the latest always is."""
+    if monitor == "last":
+        return (-row["epoch"],)
     return (row["val_loss"],) if monitor == "val_loss" else (-row["val_auc"], row["val_loss"])
 
 

@@ -94,7 +94,8 @@ def fit(
         schedule: `plateau` (halved after more than 2 epochs without improvement of `monitor`), `cosine` (to 0), `none`.
         warmup_epochs: linear rise at the start.
         patience: epochs without improvement of `monitor` before stopping; 0 never stops.
-        monitor: `val_loss` or `val_auc` (at equal AUC the lower loss is the better); it picks the best epoch.
+        monitor: `val_loss` or `val_auc` (at equal AUC the lower loss is the better); it picks the best epoch. `last`
+            keeps the last one, for a validation split too small to choose by.
         class_weights: `balanced`, `none` or two numbers (see `clips.class_weights`).
         balanced_sampling: draw as many clips of each class in an epoch (see `clips.Batches`).
         family_batches: let a real video and the fakes made from it follow one another, so that they stand in one step
@@ -197,7 +198,7 @@ def _check(settings: Mapping[str, Any], train: ClipDataset, val: ClipDataset) ->
     for name, allowed in (
         ("optimizer", ("adam", "adamw")),
         ("schedule", ("plateau", "cosine", "none")),
-        ("monitor", ("val_loss", "val_auc")),
+        ("monitor", ("val_loss", "val_auc", "last")),
         ("resume", ("auto", "never")),
         ("precision", ("auto", *hardware.PRECISIONS)),
     ):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dfutils import hardware
+from dfutils import hardware, schedule
 from dfutils.clips import ClipDataset
 from dfutils.errors import InputError
 from dfutils.model import Detector, predict
@@ -273,6 +273,12 @@ def test_the_rate_along_a_run():
     curve = rates(history, settings, points=3)
     assert curve["done"].tolist()[:4] == [0, 0.5, 1, 1]
     assert curve["learning_rate"].tolist() == pytest.approx([0, 0.05, *[0.1] * 10, *[0.05] * 3])
+
+
+def test_the_last_epoch_is_kept_where_validation_is_too_small_to_choose_by():
+    rows = [{"epoch": epoch, "val_loss": loss, "val_auc": 1 - loss} for epoch, loss in ((1, 0.1), (2, 0.9), (3, 0.5))]
+    kept = {name: schedule.best_epoch([schedule.standing(row, name) for row in rows]) for name in ("val_auc", "last")}
+    assert kept == {"val_auc": 0, "last": 2}
 
 
 def test_frozen_parts_do_not_move(train, val, tmp_path):
