@@ -52,7 +52,7 @@ def estimates(
     result = {}
     for k, name in enumerate(NAMES):
         value, error, number, method = float(values[k]), errors[k], numbers[name], _KINDS.get(name, "wilson")
-        if method == "logit" and not (0 < value < 1 and units["least"] > 1):
+        if method == "logit" and not (0 < value < 1 and units["least"] > 1 and error > 1e-9):
             method = "wilson"
         if not np.isfinite(value):
             value, limits, method = None, (None, None), "none"

@@ -472,3 +472,12 @@ def test_one_figure_alone_and_many_threads_give_what_all_figures_and_one_thread_
     many = list(bootstrap.each_resample(lambda weights: bootstrap.roc_auc(sample, weights), labels, None, 2000, 0))
     assert len(many) > 1
     assert np.array_equal(np.concatenate(one), np.concatenate(many))
+
+
+def test_two_people_who_are_judged_alike_do_not_make_a_score_sure():
+    labels = np.array([0, 1, 1, 1, 1] * 2)
+    scores = np.array([0.5, 0.4, 0.6, 0.7, 0.8] * 2)
+    auc = metrics.summary(labels, scores, groups=np.array(["one"] * 5 + ["two"] * 5, dtype=object))["roc_auc"]
+    assert auc["value"] == 0.75
+    assert auc["low"] < 0.4
+    assert auc["high"] > 0.9
