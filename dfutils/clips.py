@@ -127,6 +127,10 @@ class ClipDataset(Dataset):
         self._landmarks: dict[int, np.ndarray] = {}
         if self.self_blend and 0 in self.labels:
             self._landmarks = self._find_landmarks(frames_table)
+        # In an order that does not depend on the table's.
+        self._lenders = np.array(
+            sorted(self._landmarks, key=lambda clip: (self.video_ids[clip], self.persons[clip])), dtype=int
+        )
 
     def _find_landmarks(self, frames_table: pd.DataFrame | None) -> dict[int, np.ndarray]:
         """Return float32 `(T, 68, 2)` for the position of each real clip whose every frame has landmarks."""
@@ -211,12 +215,8 @@ class ClipDataset(Dataset):
     ) -> np.ndarray:
         points, donor = self._landmarks[index], None
         self._check_length(index, length)
-        others = [
-            other
-            for other in sorted(self._landmarks, key=lambda clip: (self.video_ids[clip], self.persons[clip]))
-            if self.families[other] != self.families[index]
-        ]
-        if rng.random() < self.swap and others:
+        others = self._lenders[self.families[self._lenders] != self.families[index]]
+        if rng.random() < self.swap and len(others):
             other = int(rng.choice(others))
             strip = load_strip(self.paths[other], self.face_size)
             self._check_length(other, len(strip))

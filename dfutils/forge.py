@@ -122,8 +122,8 @@ def each_swap(
         raise ValueError("the donor has no face")
     plan = _plan(method, rng)
     lent = donor_landmarks[usable]
-    mirrored = looks_away(target_landmarks, lent)
-    chosen = usable[match(target_landmarks, lent[:, MIRROR] * (-1, 1) if mirrored else lent)]
+    chosen, mirrored = lend(target_landmarks, lent)
+    chosen = usable[chosen]
     statistics = None
     for t, (frame, points) in enumerate(zip(target_frames, target_landmarks, strict=True)):
         gain = 1 + _FLICKER * rng.standard_normal(3)
@@ -210,7 +210,18 @@ def surroundings(points: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, sli
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
-def match(target: np.ndarray, donor: np.ndarray, inertia: float = 0.002) -> np.ndarray:
+def lend(target: np.ndarray, donor: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return for each target frame the donor frame to take, `(T,)`, and whether in the mirror.
+
+    Args:
+        target: landmarks `(T, 68, 2)`; NaN where there is no face.
+        donor: landmarks `(number, 68, 2)`, finite.
+    """
+    mirrored = _looks_away(target, donor)
+    return _match(target, donor[:, MIRROR] * (-1, 1) if mirrored else donor), mirrored
+
+
+def _match(target: np.ndarray, donor: np.ndarray, inertia: float = 0.002) -> np.ndarray:
     """Return for each target frame the donor frame whose face has the most similar shape, `(T,)`.
 
     Position, size and roll do not count. Staying near the last chosen frame is rewarded, and the best path of all is
@@ -245,7 +256,7 @@ def _shapes(points: np.ndarray) -> np.ndarray:
     return np.concatenate([z.real, z.imag], axis=1)
 
 
-def looks_away(target: np.ndarray, donor: np.ndarray) -> bool:
+def _looks_away(target: np.ndarray, donor: np.ndarray) -> bool:
     """Whether the donor's face turns the other way so clearly that its mirror image should be used."""
     there = np.isfinite(target).all(axis=(1, 2))
     if not there.any():
