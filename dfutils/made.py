@@ -55,6 +55,14 @@ def missing(out: Path, pair: Pair) -> int:
     return sum(not is_there(out, name) for name in clips)
 
 
+def build_pairs(
+    out: Path, pairs: Iterable[tuple[Pair, Callable[[], int]]], workers: int, desc: str, progress: bool
+) -> None:
+    """Call what writes a pair's clips, for each pair that lacks any."""
+    lacking = [(missing(out, pair), call) for pair, call in pairs]
+    work([call for count, call in lacking if count], sum(count for count, _ in lacking), workers, desc, progress)
+
+
 def write_pair(out: Path, pair: Pair, clips: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> int:
     """Write the clips of a pair that are missing, and return how many.
 

@@ -83,12 +83,8 @@ def build(
             f"{len(usable)} of {len(paths)} photographs below {photographs} show one face of {_SMALLEST} pixels or "
             f"more; {2 * _OF} are needed."
         )
-    calls, missing = [], 0
-    for pair, _ in pairs:
-        if lacking := made.missing(out, pair):
-            missing += lacking
-            calls.append(partial(_build_pair, out, pair, frames, seed))
-    made.work(calls, missing, workers, "clips", progress)
+    calls = [(pair, partial(_build_pair, out, pair, frames, seed)) for pair, _ in pairs]
+    made.build_pairs(out, calls, workers, "clips", progress)
     _write_splits(out, pairs)
     split = {name: part for pair, part in pairs for name in pair.names}
     fakes = {name: len(pair.methods[member]) for pair, _ in pairs for member, name in enumerate(pair.names)}

@@ -48,12 +48,10 @@ def build(
         raise InputError(f"Sample clips need a frame or more and an even size of 128 or more, not {frames} and {size}.")
     out = Path(out)
     made.claim(out, {"variants": variants, "frames": frames, "size": size, "seed": seed})
-    calls, missing = [], 0
-    for pair, portraits in _pairs(variants):
-        if lacking := made.missing(out, pair):
-            missing += lacking
-            calls.append(partial(_build_pair, out, pair, portraits, frames, size, seed))
-    made.work(calls, missing, workers, "sample", progress)
+    calls = [
+        (pair, partial(_build_pair, out, pair, portraits, frames, size, seed)) for pair, portraits in _pairs(variants)
+    ]
+    made.build_pairs(out, calls, workers, "sample", progress)
 
 
 def _pairs(variants: int) -> list[tuple[made.Pair, tuple[str, str]]]:
