@@ -5,6 +5,8 @@ they lend each other their faces. The dataset brings its own splits, a tenth of 
 Validation knows one forgery method only, `HELD_OUT`, which training never sees; the test has all.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,8 @@ from dfutils import faces, forge, made, stills
 from dfutils.errors import InputError
 from dfutils.files import atomic, file_digest
 
+log = logging.getLogger(__name__)
+
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
 HELD_OUT = "poisson"
@@ -27,6 +31,13 @@ _SURROUNDINGS = 2.2  # side of a clip, in sides of the face's box
 _CANVAS = 1.1  # side of a still, in sides of a clip
 _SMALLEST = 80  # least width of a face in a photograph, in pixels
 _VALIDATION, _TEST, _OF = 0, 5, 10  # which of ten pairs are for validation and for the test
+_LEFT_OUT = {
+    "unreadable": "unreadable",
+    "no_face": "without a face",
+    "several_faces": "with several faces",
+    "small_face": f"with a face of less than {_SMALLEST} pixels",
+    "copy": "copied",
+}
 
 
 def build(
@@ -83,6 +94,9 @@ def build(
             f"{len(usable)} of {len(paths)} photographs below {photographs} show one face of {_SMALLEST} pixels or "
             f"more; {2 * _OF} are needed."
         )
+    if left_out := Counter(state for state in states if state != "ok"):
+        counts = ", ".join(f"{count} {_LEFT_OUT[state]}" for state, count in left_out.most_common())
+        log.warning("%d of %d photographs are left out: %s.", left_out.total(), len(paths), counts)
     calls = [(pair, partial(_build_pair, out, pair, frames, seed)) for pair, _ in pairs]
     made.build_pairs(out, calls, workers, "clips", progress)
     _write_splits(out, pairs)

@@ -54,6 +54,13 @@ def test_every_photograph_is_accounted_for(built):
     assert set(table.loc[table["status"] != "ok", "fakes"]) == {0}
 
 
+def test_what_is_left_out_is_counted(folder, built, caplog):
+    build(folder, built[0])
+    [said] = caplog.messages
+    assert f"5 of {PEOPLE + 5} photographs are left out" in said
+    assert "1 unreadable" in said and "1 with several faces" in said and "1 copied" in said
+
+
 def test_the_index_knows_people_methods_and_splits(built):
     out, made = built
     table = datasets.scan("stills", out)
