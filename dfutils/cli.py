@@ -16,6 +16,8 @@ app = typer.Typer(
     add_completion=False,
 )
 
+_STOPPED = 130  # exit status after Ctrl-C
+
 
 @app.callback()
 def _commands() -> None:
@@ -153,21 +155,20 @@ def main() -> None:
     from dfutils.errors import InputError
 
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)  # typer hands back what it would exit with
     except InputError as error:
         _stop(str(error), 2)
-    except KeyboardInterrupt:
-        _stop("Stopped. What was finished stays; the same command goes on from there.", 130)
-    except typer.Abort:
-        _stop("Stopped. What was finished stays; the same command goes on from there.", 130)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _STOPPED
     except Exception as error:
         if type(error).__name__ == "StageError":
             _stop(str(error), 1)
         if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
             _stop(error.format_message() or "dfutils --help lists the commands.", 2)
         raise
+    if status == _STOPPED:
+        _stop("Stopped. What was finished stays; the same command goes on from there.", status)
+    sys.exit(status)
 
 
 def _stop(message: str, status: int) -> None:

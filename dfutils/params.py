@@ -193,6 +193,13 @@ class Params(BaseModel):
         return tuple(Place(name, name, folder / "videos", folder) for name, folder in folders.items())
 
     @property
+    def first_weights(self) -> str:
+        """`pretrained`; a path begins where all paths of parameters do."""
+        if self.pretrained in ("imagenet", "packaged", "none"):
+            return self.pretrained
+        return str((ROOT / Path(self.pretrained).expanduser()).resolve())
+
+    @property
     def run_folder(self) -> Path:
         """The experiment's folder for splits and detector."""
         return (ROOT / "runs" / self.experiment).resolve()

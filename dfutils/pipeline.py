@@ -78,6 +78,9 @@ def run(params: Params, stages: list[str]) -> Path:
     except StageError as error:
         record["failed"] = str(error)
         raise
+    except KeyboardInterrupt:
+        record["failed"] = f"The stage {stage} was stopped."
+        raise
     finally:
         record["stages"] = {stage: record["stages"][stage] for stage in STAGES if stage in record["stages"]}
         if "train" in record["stages"]:
@@ -129,6 +132,8 @@ def _execute(params: Params, stage: str, position: str) -> None:
                 on_cell_executed=lambda cell, cell_index, execute_reply: line.update(),
             )
         except PapermillExecutionError as error:
+            if error.ename == "KeyboardInterrupt":
+                raise KeyboardInterrupt from None
             raise StageError(_explain(stage, error, target)) from None
 
 

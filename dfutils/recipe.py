@@ -83,7 +83,7 @@ def clips(params: Params) -> Clips:
 def detector(params: Params, temporal: str = "") -> Detector:
     """Return the untrained detector of an experiment; `temporal` wins over its own."""
     shape = {name: getattr(params, name) for name in _ARCHITECTURE}
-    return Detector(**{**shape, "temporal": temporal or params.temporal})
+    return Detector(**{**shape, "pretrained": params.first_weights, "temporal": temporal or params.temporal})
 
 
 def other(params: Params) -> str:

@@ -1,7 +1,9 @@
 """The runner: parameters in, pages out; and what a failing notebook leaves behind. Its notebooks here are tiny."""
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from dfutils import cli, params, pipeline, report
+from dfutils import cli, commands, params, pipeline, report
 from dfutils.errors import InputError
 from dfutils.records import DEFAULT_STAGES, STAGES
 
@@ -123,6 +125,31 @@ def test_a_users_mistake_in_a_notebook_is_one_sentence(suite):
     assert "Traceback" not in str(caught.value)
 
 
+def test_a_stopped_run_says_so_and_what_was_finished_stays(suite):
+    nbformat.write(notebook("import time\ntime.sleep(600)"), suite / "notebooks" / "02_preprocess.ipynb")
+    (suite / "mine.yaml").write_text("experiment: mine\n")
+    code = (
+        "import sys; from pathlib import Path; from dfutils import cli, pipeline;"
+        "pipeline.NOTEBOOKS = Path(sys.argv.pop(1)); cli.main()"
+    )
+    words = [sys.executable, "-c", code, str(suite / "notebooks"), "run", str(suite / "mine.yaml")]
+    running = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, env={**os.environ, "DFUTILS_HOME": str(suite)}, start_new_session=True
+    )
+    said = ""
+    while "Part 0" not in said.partition("2/5")[2]:
+        letter = running.stderr.read(1)
+        assert letter, said
+        said += letter
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does it
+    said = running.communicate()[1]
+    assert running.returncode == 130
+    assert "dfutils: Stopped. What was finished stays" in said
+    assert "Traceback" not in said
+    page = (suite / "reports" / "mine" / "index.html").read_text(encoding="utf-8")
+    assert "The stage preprocess was stopped." in page and "01_download.html" in page
+
+
 def test_a_file_where_the_report_should_be_is_a_sentence(suite):
     (suite / "reports").mkdir()
     (suite / "reports" / "mine").write_text("x")
@@ -186,6 +213,15 @@ def test_mistakes_on_the_command_line_end_in_one_sentence(tmp_path, words, says)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("all_scored", "status"), [(True, 0), (False, 3)])
+def test_the_exit_status_says_whether_all_videos_were_judged(monkeypatch, all_scored, status):
+    monkeypatch.setattr(commands, "predict", lambda *videos, **wishes: all_scored)
+    monkeypatch.setattr(sys, "argv", ["dfutils", "predict", "clip.mp4"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert (stop.value.code or 0) == status
 
 
 def test_values_on_the_command_line_are_read_like_a_files():

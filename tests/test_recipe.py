@@ -66,6 +66,17 @@ def face(name: str, t: int) -> list[float]:
     return np.stack([16 + radius * np.cos(angle), 16 + radius * np.sin(angle)], axis=1).ravel().tolist()
 
 
+def test_a_detector_begins_with_the_weights_of_another_wherever_it_is_started(home, monkeypatch):
+    other = recipe.detector(params.resolve({**TINY, "seed": 5}))
+    other.save(home / "runs" / "other" / "detector")
+    monkeypatch.chdir("/")
+    begun = recipe.detector(params.resolve({**TINY, "seed": 6, "pretrained": "runs/other/detector"}))
+    theirs = other.backbone.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in begun.backbone.state_dict().items())
+    with pytest.raises(InputError, match="no weights"):
+        recipe.detector(params.resolve({**TINY, "pretrained": "runs/absent/detector"}))
+
+
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(home, capfd):
     single = params.resolve({**TINY, **PLAIN})
     data = recipe.clips(single)
