@@ -51,7 +51,7 @@ def test_it_is_used_where_no_other_is_named():
     assert ended.returncode == 0, ended.stderr
     verdict = json.loads(ended.stdout)
     assert verdict["status"] == "ok"
-    assert verdict["model"]["name"] == "faces"
+    assert verdict["model"]["name"] == "faces2"
     assert 0 <= verdict["probability_fake"] <= 1
     assert predict.OF_PHOTOGRAPHS in ended.stderr
 
