@@ -182,7 +182,7 @@ class Params(BaseModel):
         roots = split_list(self.root) or [""] * len(names)
         made = [(ROOT / "data" / name).resolve() for name in names]
         return tuple(
-            Place(name, layout, (ROOT / Path(root).expanduser()).resolve() if root else folder / "videos", folder)
+            Place(name, layout, _from_root(root) if root else folder / "videos", folder)
             for name, layout, root, folder in zip(names, layouts, roots, made, strict=True)
         )
 
@@ -197,7 +197,7 @@ class Params(BaseModel):
         """`pretrained`; a path begins where all paths of parameters do."""
         if self.pretrained in ("imagenet", "packaged", "none"):
             return self.pretrained
-        return str((ROOT / Path(self.pretrained).expanduser()).resolve())
+        return str(_from_root(self.pretrained))
 
     @property
     def run_folder(self) -> Path:
@@ -208,6 +208,11 @@ class Params(BaseModel):
     def report_folder(self) -> Path:
         """The experiment's folder for scores, figures and pages."""
         return (ROOT / "reports" / self.experiment).resolve()
+
+
+def _from_root(path: str) -> Path:
+    """Return a path of the parameters; a relative one begins at `ROOT`."""
+    return (ROOT / Path(path).expanduser()).resolve()
 
 
 def split_list(text: str) -> list[str]:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,6 @@ from safetensors import safe_open
 
 from dfutils import hub, predict
 from dfutils.files import read_json
-
-CLIPS = Path(__file__).resolve().parents[2] / "shared" / "clips"
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="needs ../shared/clips, which is not here")
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +40,8 @@ def test_its_folder_says_what_it_is(detector):
     assert predict.is_calibrated(detector)
 
 
-@needs_clips
-def test_it_is_used_where_no_other_is_named():
-    command = [sys.executable, "-m", "dfutils", "predict", str(CLIPS / "d0.mp4"), "--json"]
+def test_it_is_used_where_no_other_is_named(clips_dir):
+    command = [sys.executable, "-m", "dfutils", "predict", str(clips_dir / "d0.mp4"), "--json"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     verdict = json.loads(ended.stdout)
@@ -56,9 +51,8 @@ def test_it_is_used_where_no_other_is_named():
     assert predict.OF_PHOTOGRAPHS in ended.stderr
 
 
-@needs_clips
-def test_real_videos_are_called_real(detector):
-    verdicts = [predict.predict_video(path, detector) for path in sorted(CLIPS.glob("*.mp4"))]
+def test_real_videos_are_called_real(detector, clips_dir):
+    verdicts = [predict.predict_video(path, detector) for path in sorted(clips_dir.glob("*.mp4"))]
     assert len(verdicts) == 12
     assert all(verdict.status == "ok" for verdict in verdicts)
     assert sum(verdict.label == "fake" for verdict in verdicts) <= 1
