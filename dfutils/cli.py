@@ -17,6 +17,9 @@ app = typer.Typer(
 )
 
 _STOPPED = 130  # exit status after Ctrl-C
+_Model = Annotated[
+    str, typer.Option(help="A detector's folder, published weights, or hf://owner/name; else the suite's own.")
+]
 
 
 @app.callback()
@@ -85,9 +88,7 @@ def _seeds(text: str) -> list[int]:
 @app.command()
 def predict(
     videos: Annotated[list[str], typer.Argument(help="Videos, folders of videos, patterns such as 'clips/*.mp4'.")],
-    model: Annotated[
-        str, typer.Option(help="A detector's folder, published weights, or hf://owner/name; else the suite's own.")
-    ] = "",
+    model: _Model = "",
     as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON a video.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write a table, a row a video.", metavar="FILE")] = None,
     explain: Annotated[
@@ -103,9 +104,7 @@ def predict(
 
 @app.command()
 def serve(
-    model: Annotated[
-        str, typer.Option(help="A detector's folder, published weights, or hf://owner/name; else the suite's own.")
-    ] = "",
+    model: _Model = "",
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets others in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
     allow_origin: Annotated[
