@@ -41,30 +41,22 @@ def obtain(place: Place, params: Params) -> Place:
     """
     if place.layout == "sample" and not place.root.is_relative_to(place.folder):
         return place
+    clips = {
+        "frames": params.sample_frames,
+        "size": params.sample_size,
+        "seed": params.sample_seed,
+        "workers": params.workers,
+    }
     if place.layout == "stills":
         from dfutils import photographs
 
         out = place.folder / "videos"
-        photographs.build(
-            place.root,
-            out,
-            frames=params.sample_frames,
-            size=params.sample_size,
-            seed=params.sample_seed,
-            workers=params.workers,
-        )
+        photographs.build(place.root, out, **clips)
         return place._replace(root=out)
     if place.layout == "sample":
         from dfutils import sample
 
-        sample.build(
-            place.root,
-            variants=params.sample_variants,
-            frames=params.sample_frames,
-            size=params.sample_size,
-            seed=params.sample_seed,
-            workers=params.workers,
-        )
+        sample.build(place.root, variants=params.sample_variants, **clips)
         return place
     sources = (params.kaggle_dataset, params.kaggle_competition, params.archive)
     if any(sources) and len(params.places) > 1:
