@@ -13,7 +13,8 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from dfutils import metrics
 from dfutils.canvas import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, in_percent, new_figure
-from dfutils.intervals import value_and_interval
+from dfutils.intervals import in_words, value_and_interval
+from dfutils.slices import in_words as property_in_words
 
 _NAMES = metrics.CLASSES
 
@@ -54,18 +55,6 @@ def confusion(matrix: Sequence[Sequence[int]], title: str | None = None, unit: s
     return figure
 
 
-_WORDS = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "eer": "equal error rate",
-    "tpr_at_fpr_1": "fakes caught at 1% false alarms",
-    "tpr_at_fpr_5": "fakes caught at 5% false alarms",
-    "log_loss": "log loss",
-    "brier": "Brier score",
-    "ece": "calibration error (ECE)",
-    "f1_real": "F1 of reals",
-    "f1_fake": "F1 of fakes",
-}
 _LOWER_IS_BETTER = ("eer", "log_loss", "brier", "ece")
 
 
@@ -97,14 +86,6 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figur
                 tick.set(fontweight="bold", color=QUIET)
         axes.grid(axis="y", visible=False)
     return figure
-
-
-def in_words(name: str) -> str:
-    """Return what a figure of `metrics.summary` is called in figures."""
-    kind, _, label = name.partition("_")
-    if kind in ("precision", "recall") and label in _NAMES:
-        return f"{kind} of {label}s"
-    return _WORDS.get(name, name.replace("_", " "))
 
 
 def roc_pr(
@@ -252,20 +233,6 @@ def reliability(
     return figure
 
 
-_PROPERTIES = {
-    "face_px": "face size in pixels",
-    "turn": "turn of the head in degrees",
-    "nod": "nod of the head in degrees",
-    "bits": "compression: bits a pixel",
-    "people": "faces seen in the video",
-    "yaw": "yaw in degrees",
-    "pitch": "pitch in degrees",
-    "roll": "roll in degrees",
-    "bitrate": "bitrate in bit/s",
-    "duration_s": "length in seconds",
-}
-
-
 def slices(table: pd.DataFrame, title: str | None = None) -> Figure:
     """Draw the error rate of each slice with its interval, as `slices.by_slice` gives them.
 
@@ -276,7 +243,7 @@ def slices(table: pd.DataFrame, title: str | None = None) -> Figure:
     named = table["property"] if "property" in table else pd.Series("", index=table.index)
     rows: list[Any] = []
     for name, part in table.groupby(named, sort=False):
-        rows += [*([_PROPERTIES.get(name, str(name).replace("_", " "))] if name else []), *part.itertuples()]
+        rows += [*([property_in_words(name)] if name else []), *part.itertuples()]
     if title is None:
         title = _outstanding(table)
     with new_figure(WIDTH, 0.75 + 0.3 * len(rows), title) as figure:
@@ -318,5 +285,5 @@ def _outstanding(table: pd.DataFrame) -> str:
     worst = sure.iloc[int(sure["error_rate"].to_numpy(dtype=float).argmax())]
     name = worst["slice"]
     if "property" in worst:
-        name = f"{_PROPERTIES.get(worst['property'], worst['property'].replace('_', ' '))} {name}"
+        name = f"{property_in_words(worst['property'])} {name}"
     return f"Mistakes gather in {name}: {worst['errors']:,} of {worst['n']:,} videos"

@@ -11,7 +11,6 @@ from dfutils.canvas import GOOD, INK, QUIET, WIDTH, in_percent, new_figure, pane
 from dfutils.intervals import value_and_interval
 
 _LOST = "#A0468C"  # faces lost: neither real nor fake
-_PLAIN = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy", "eer": "equal error rate"}
 
 
 def forest(

@@ -35,6 +35,8 @@ from dfutils.records import provenance
 SCHEMA = 2
 FEW = 30
 """Videos of a class under which a figure is hardly more than an anecdote."""
+MISCALIBRATED = 0.1
+"""Calibration error from which a score is not to be read as a probability."""
 
 
 def document(
@@ -164,4 +166,10 @@ def _caveats(preprocessed: dict[str, Any], measured: dict[str, Any]) -> list[str
         )
     if min(measured["counts"]["real"], measured["counts"]["fake"]) < FEW:
         caveats.append("The test split is small: read the intervals, not the values.")
+    error = measured["video"]["ece"]
+    if error["low"] is not None and error["low"] > MISCALIBRATED:
+        caveats.append(
+            f"Scores are no probabilities here: they miss the share of fakes by {error['value']:.2f} on average (95%: "
+            f"{_span(error)}). Hold a score against the threshold only."
+        )
     return caveats

@@ -13,7 +13,7 @@ import pandas as pd
 from dfutils import metrics
 from dfutils.errors import InputError
 from dfutils.files import read_json, write_json
-from dfutils.intervals import value_and_interval
+from dfutils.intervals import in_words, value_and_interval
 from dfutils.slices import by_slice, holm
 
 PREDICTION_COLUMNS = [
@@ -118,13 +118,16 @@ def measure(
 
 
 def rounded(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """Return a table for the reader: numbers rounded, and "–" where there is none."""
-    return table.round(digits).astype(object).where(table.notna(), "–")
+    """Return a table for the reader: numbered rows headed by their first column, names in words, "–" where is none."""
+    numbered = pd.api.types.is_integer_dtype(table.index)
+    headed = table.set_index(table.columns[0]).rename_axis(None) if numbered else table
+    texts = {name: headed[name].map(f"{{:.{digits}f}}".format) for name in headed.select_dtypes("float")}
+    return headed.assign(**texts).astype(object).where(headed.notna(), "–").rename(columns=in_words)
 
 
 def shown(summary: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return a summary as a table for the reader: value and 95% interval, or `undefined`."""
-    rows = {name: value_and_interval(figure) for name, figure in summary.items()}
+    rows = {in_words(name): value_and_interval(figure) for name, figure in summary.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "95% interval"])
 
 
@@ -151,7 +154,7 @@ def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 def compared(summaries: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
     """Return a few figures of several summaries side by side, with intervals, a row each."""
-    names = ["roc_auc", "eer", "balanced_accuracy", "recall_fake", "recall_real"]
+    names = [in_words(name) for name in ("roc_auc", "eer", "balanced_accuracy", "recall_fake", "recall_real")]
     tables = {name: shown(summary).loc[names].agg("  ".join, axis=1) for name, summary in summaries.items()}
     return pd.DataFrame(tables).T
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dfutils.errors import InputError
 from dfutils.files import atomic, read_json
-from dfutils.intervals import value_and_interval, with_interval
+from dfutils.intervals import in_words, value_and_interval, with_interval
 
 PREFIX = "hf://"
 
@@ -23,17 +23,6 @@ SHIPPED = Path(__file__).parent / "weights"
 
 _DETECTOR = ("config.json", "model.safetensors")  # the files of a detector's folder
 _WEIGHTS = (".safetensors", ".pt", ".pth")  # how files of published weights end
-_FIGURES = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "eer": "equal error rate",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "recall_fake": "recall of fakes",
-    "recall_real": "recall of reals",
-    "brier": "Brier score",
-    "ece": "expected calibration error",
-}
 
 
 def load(name: str | Path) -> Any:
@@ -232,7 +221,7 @@ def _header(metrics: dict[str, Any], repo: str) -> str:
     """Return the card's YAML, with the figures that the hub shows."""
     found = {name: metrics["test"]["video"].get(name, {}).get("value") for name in ("roc_auc", "balanced_accuracy")}
     rows = [
-        f"    - type: {name}\n      value: {value:.4f}\n      name: {_FIGURES[name]} (test videos)"
+        f"    - type: {name}\n      value: {value:.4f}\n      name: {in_words(name)} (test videos)"
         for name, value in found.items()
         if value is not None
     ]
@@ -259,7 +248,7 @@ def _table(figures: dict[str, Any]) -> str:
         if not isinstance(figure, dict) or "value" not in figure:
             continue
         value, interval = value_and_interval(figure)
-        rows.append(f"| {_FIGURES.get(name, name.replace('_', ' '))} | {value} | {interval} |")
+        rows.append(f"| {in_words(name)} | {value} | {interval} |")
     return "\n".join(rows)
 
 

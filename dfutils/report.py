@@ -24,7 +24,7 @@ from dfutils.records import STAGES
 _TEMPLATES = Path(__file__).parent / "templates"
 _BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
 _NUMBER = r"\s*(?:[-+−]?[\d.,]+(?:e[-+]?\d+)?%?|-?inf|NaN|nan|None|&lt;NA&gt;|True|False)?\s*"  # what a cell may hold
-_LONG = 16  # characters; a longer cell may be broken anywhere
+_LONG = 16  # characters; a longer word may be broken anywhere
 HEADLINE = {
     "roc_auc": "ROC AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -92,7 +92,7 @@ def _texts_left(table: re.Match[str]) -> str:
     width = max(map(len, rows), default=0)
     columns = list(zip(*(cells for cells in rows if cells and len(cells) == width), strict=True))
     words = {
-        k: "words long" if max(map(len, texts)) > _LONG else "words"
+        k: "words long" if max(len(word) for text in texts for word in text.split() or [""]) > _LONG else "words"
         for k, texts in enumerate(columns)
         if any(not re.fullmatch(_NUMBER, text) for text in texts)
     }

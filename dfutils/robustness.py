@@ -16,6 +16,7 @@ from joblib import Parallel, delayed
 from dfutils import metrics, perturb
 from dfutils.document import fingerprint
 from dfutils.files import digest, make_folder, plain_rows, read_json, read_table, write_table
+from dfutils.intervals import in_words, with_interval
 from dfutils.model import Detector, predict
 from dfutils.progress import bar
 
@@ -130,6 +131,26 @@ def measure(
         now = clean.drop(columns="probability_fake").merge(part[["video_id", "probability_fake"]], on="video_id")
         rows.append(_row(perturb.WORDS[name], level, clean, now, threshold, drawn))
     return pd.DataFrame(rows)
+
+
+def shown(measured: pd.DataFrame) -> pd.DataFrame:
+    """Return what `measure` returned as texts for the reader, a row a disturbance and level."""
+    rows = [
+        {
+            "scored": row["scored"],
+            "lost": f"{row['lost']:.0%}",
+            "ROC AUC": with_interval(_figure(row["roc_auc"], row["low"], row["high"])),
+            "its change": with_interval(_figure(row["change"], row["change_low"], row["change_high"])),
+            **{in_words(name): with_interval(_figure(row[name])) for name in FIGURES[1:]},
+        }
+        for row in measured.to_dict("records")
+    ]
+    return pd.DataFrame(rows, index=[measured["perturbation"], measured["level"]]).rename_axis([None, None])
+
+
+def _figure(*numbers: float) -> dict[str, float | None]:
+    known = [None if pd.isna(number) else number for number in numbers]
+    return dict(zip(("value", "low", "high"), known, strict=False))
 
 
 def document(measured: pd.DataFrame, detector: Detector) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from dfutils import runs
 from dfutils.errors import InputError
 from dfutils.files import atomic, plain_rows, write_json
-from dfutils.intervals import value_and_interval
+from dfutils.intervals import in_words, value_and_interval
 from dfutils.report import _TEMPLATES, HEADLINE
 
 
@@ -33,7 +33,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     Raises:
         InputError: if one of the runs was not evaluated.
     """
-    from dfutils import charts, plots  # only this page draws, and drawing takes long to import
+    from dfutils import plots  # only this page draws, and drawing takes long to import
 
     names = [f"{experiment}-seed{seed}" for seed in seeds]
     known = {run.name: run for run in runs.found(reports)}
@@ -72,7 +72,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
         ],
         "rows": [
             [
-                charts.in_words(row.figure),
+                in_words(row.figure),
                 *(_number(value) for value in (row.mean, row.sd, row.least, row.greatest, row.interval)),
             ]
             for row in table.itertuples()

@@ -13,6 +13,19 @@ from scipy.stats import hypergeom
 from dfutils.errors import InputError
 from dfutils.intervals import wilson
 
+_PROPERTIES = {
+    "face_px": "face size in pixels",
+    "turn": "turn of the head in degrees",
+    "nod": "nod of the head in degrees",
+    "bits": "compression: bits a pixel",
+    "people": "faces seen in the video",
+    "yaw": "yaw in degrees",
+    "pitch": "pitch in degrees",
+    "roll": "roll in degrees",
+    "bitrate": "bitrate in bit/s",
+    "duration_s": "length in seconds",
+}
+
 
 def by_slice(
     table: pd.DataFrame, column: str, threshold: float, *, bins: int = 4, confidence: float = 0.95
@@ -60,6 +73,35 @@ def by_slice(
     columns = ["slice", "n", "real", "fake", "errors", "error_rate", "low", "high", "recall_real", "recall_fake", "p"]
     result = pd.DataFrame(found, columns=columns)
     return result.assign(p_holm=holm(result["p"].to_numpy(dtype=float)))
+
+
+def in_words(name: str) -> str:
+    """Return what a reader is told that a property of videos is called, with its unit."""
+    return _PROPERTIES.get(name, name.replace("_", " "))
+
+
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return slices as a table for the reader, shares in percent, below their `property` where the table has one."""
+
+    def percent(share: float) -> str:
+        return "–" if pd.isna(share) else f"{share:.0%}"
+
+    rows = [
+        {
+            "real": row.real,
+            "fake": row.fake,
+            "mistaken": row.errors,
+            "share, 95% interval": f"{percent(row.error_rate)} ({percent(row.low)} – {percent(row.high)})",
+            "reals kept": percent(row.recall_real),
+            "fakes caught": percent(row.recall_fake),
+            "corrected p": "–" if pd.isna(row.p_holm) else "< .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
+        }
+        for row in table.itertuples()
+    ]
+    heads = pd.Index(table["slice"], name=None)
+    if "property" in table:
+        heads = pd.MultiIndex.from_arrays([table["property"].map(in_words), heads], names=[None, None])
+    return pd.DataFrame(rows, index=heads)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

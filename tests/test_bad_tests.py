@@ -52,7 +52,7 @@ def test_report_04_ends_well(case):
         assert "nan" not in figure.alt.lower()
         assert "base64" in plots.show(figure).data
     assert "base64" in live.threshold(counted.labels, counted.scores, 0.5).data
-    for shown in (evaluate.shown(measured["frame"]), baselines.shown(beside), evaluate.rounded(by_part)):
+    for shown in (evaluate.shown(measured["frame"]), baselines.shown(beside), slices.shown(by_part)):
         assert "nan" not in shown.to_html().lower()
     calibration = document.calibration(counted.labels, counted.scores, counted.scores, 1.0)
     written = document.document(
@@ -76,7 +76,8 @@ def test_report_05_ends_well(case):
     facts = evaluate.properties(table, frames, videos)
     sliced = evaluate.by_properties(table, facts, 0.5)
     for shown in (sliced, evaluate.by_sureness(table, 0.5), slices.by_slice(table, "identity", 0.5)):
-        evaluate.rounded(shown).to_html()
+        assert "nan" not in slices.shown(shown).to_html().lower()
+    assert "nan" not in evaluate.rounded(mistakes).to_html().lower()
     plots.show(plots.slices(sliced))
     none: tuple[list[str], np.ndarray] = ([], np.zeros((0, 4), dtype=np.float32))
     indexed = videos.set_index("video_id", drop=False).rename_axis(None)

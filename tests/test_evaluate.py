@@ -100,6 +100,24 @@ def test_the_document_is_json_and_names_every_caveat(measured):
     assert "let 1 of 3 fakes pass and called 1 of 3 real videos fake" in written["verdict"]
 
 
+def test_scores_that_are_no_probabilities_are_marked(measured):
+    _, found = measured
+    assert not any("no probabilities" in caveat for caveat in document._caveats(PREPROCESSED, found))
+    found["video"]["ece"] = {"value": 0.264, "low": 0.157, "high": 0.291}
+    assert "by 0.26 on average (95%: 0.157 to 0.291)" in document._caveats(PREPROCESSED, found)[-1]
+
+
+def test_a_table_for_the_reader_has_heads_words_and_no_nan():
+    numbered = pd.DataFrame({"kind": ["miss", "miss"], "recall_fake": [0.5, np.nan], "videos": [3, 4]}, index=[4, 2])
+    found = evaluate.rounded(numbered)
+    assert found.to_dict("split") == {
+        "index": ["miss", "miss"],
+        "columns": ["recall of fakes", "videos"],
+        "data": [["0.500", 3], ["–", 4]],
+    }
+    assert evaluate.rounded(numbered.set_axis(["a", "b"]))["kind"].tolist() == ["miss", "miss"]
+
+
 def test_random_splits_are_marked_as_leaking(measured):
     _, found = measured
     caveats = document._caveats({**PREPROCESSED, "policy": "random"}, found)
@@ -113,7 +131,7 @@ def test_one_class_alone_is_said_in_words_and_null_in_numbers():
     found = evaluate.measure(table, frames, 0.5, resamples=100)
     assert found["video"]["roc_auc"]["value"] is None
     assert "one class is missing" in document.verdict(found)
-    assert evaluate.shown(found["video"]).loc["roc_auc", "value"] == "undefined"
+    assert evaluate.shown(found["video"]).loc["ROC AUC", "value"] == "undefined"
 
 
 def test_a_detector_of_other_splits_is_refused():

@@ -72,6 +72,10 @@ def test_what_is_lost_and_what_is_worse_are_told_apart():
     assert table.loc[1, "change"] < 0
     assert table.loc[1, "change_low"] < table.loc[1, "change"] < table.loc[1, "change_high"]
     assert np.isnan(table.loc[2, "roc_auc"])
+    texts = robustness.shown(table)
+    assert texts.loc[("noise", 4)].tolist() == [0, "100%", *["undefined"] * 5]
+    low, high = (f"{table.loc[1, name]:.3f}" for name in ("change_low", "change_high"))
+    assert texts.loc[("blur", 2), "its change"] == f"{table.loc[1, 'change']:.3f} ({low} – {high})"
 
 
 def test_both_classes_are_chosen_and_more_videos_include_the_fewer():
