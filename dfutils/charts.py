@@ -184,7 +184,7 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, un
             axes.text(s=words, color=COLORS[label], fontweight="bold", transform=axes.transAxes, **place)
             figure.alt += f" Of {total} {_NAMES[label]}s {bad} are called {_NAMES[1 - label]}."
         axes.axhline(0, color=INK, linewidth=1)
-        axes.axvline(threshold, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)
+        axes.axvline(threshold, 0.1, 0.9, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)  # clear of the words
         most = max(map(abs, axes.get_ylim()), default=1)
         axes.set(xlim=(0, 1), ylim=(-1.25 * most, 1.25 * most), xlabel="probability of fake", ylabel=unit)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
