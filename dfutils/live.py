@@ -41,8 +41,8 @@ def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
 
     def draw(_change: Any = None) -> None:
         matrix = metrics.confusion(labels, (np.asarray(scores) >= slider.value).astype(int))
-        table = metrics.rates_from_confusion(matrix).round(3).to_html(na_rep="undefined")
-        picture.value = show(plots.confusion(matrix)).data + table
+        table = metrics.rates_from_confusion(matrix).to_html(na_rep="–", float_format="{:.3f}".format, border=0)
+        picture.value = f'{show(plots.confusion(matrix)).data}<div class="jp-RenderedHTMLCommon">{table}</div>'
 
     back = widgets.Button(description=f"Back to {chosen:.3f}", tooltip="The threshold that validation chose")
     back.on_click(lambda _button: setattr(slider, "value", chosen))
@@ -71,6 +71,7 @@ def browse(mistakes: pd.DataFrame, draw: Callable[[Any], Figure], most: int) -> 
 
     def update(_change: Any = None) -> None:
         if chosen.value not in known:
+            picture.value = "<p>Drawing …</p>"  # the last one's picture under this one's name would mislead
             known[chosen.value] = show(draw(rows[chosen.value])).data
         picture.value = known[chosen.value]
 
