@@ -106,7 +106,8 @@ def _texts_left(table: re.Match[str]) -> str:
                 parts[place] = f'<{kind} class="{name}">'
         return "".join(parts)
 
-    return re.sub(r"<tr.*?</tr>", marked, table[0], flags=re.DOTALL)
+    whole = table[0].replace(" – ", "&nbsp;–&#8288;&nbsp;")  # an interval is not broken over two lines
+    return re.sub(r"<tr.*?</tr>", marked, whole, flags=re.DOTALL)
 
 
 def _headings(document: nbformat.NotebookNode) -> list[dict[str, Any]]:

@@ -88,17 +88,16 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
     rows = [
         {
-            "real": row.real,
-            "fake": row.fake,
-            "mistaken": row.errors,
-            "share, 95% interval": f"{percent(row.error_rate)} ({percent(row.low)} – {percent(row.high)})",
+            "mistaken": f"{row.errors:,} of {row.n:,}",
+            "share": percent(row.error_rate),
+            "95% interval": f"{percent(row.low)} – {percent(row.high)}",
             "reals kept": percent(row.recall_real),
             "fakes caught": percent(row.recall_fake),
             "corrected p": "–" if pd.isna(row.p_holm) else "< .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
         }
         for row in table.itertuples()
     ]
-    heads = pd.Index(table["slice"], name=None)
+    heads = pd.Index(table["slice"].to_numpy())
     if "property" in table:
         heads = pd.MultiIndex.from_arrays([table["property"].map(in_words), heads], names=[None, None])
     return pd.DataFrame(rows, index=heads)

@@ -440,7 +440,7 @@ def test_slices_by_method_are_compared_with_the_other_fakes():
 def test_slices_for_the_reader_are_in_percent_below_their_property():
     table = slices.by_slice(sliced(method=np.repeat(["", "easy", "hard"], [40, 40, 20])), "method", 0.5)
     found = slices.shown(table)
-    assert found.loc["hard"].tolist() == [0, 20, 15, "75% (53% – 89%)", "–", "25%", "< .001"]
+    assert found.loc["hard"].tolist() == ["15 of 20", "75%", "53% – 89%", "–", "25%", "< .001"]
     assert found.loc["real", ["reals kept", "fakes caught", "corrected p"]].tolist() == ["95%", "–", "–"]
     named = slices.shown(table.assign(property=["method", "method", "face_px"]))
     assert list(named.index) == [("method", "real"), ("method", "easy"), ("face size in pixels", "hard")]
