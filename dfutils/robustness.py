@@ -140,7 +140,9 @@ def shown(measured: pd.DataFrame) -> pd.DataFrame:
             "scored": row["scored"],
             "lost": f"{row['lost']:.0%}",
             "ROC AUC": with_interval(_figure(row["roc_auc"], row["low"], row["high"])),
-            "its change": with_interval(_figure(row["change"], row["change_low"], row["change_high"])),
+            "its change": with_interval(_figure(row["change"], row["change_low"], row["change_high"]))
+            if row["level"]
+            else "",
             **{in_words(name): with_interval(_figure(row[name])) for name in FIGURES[1:]},
         }
         for row in measured.to_dict("records")
