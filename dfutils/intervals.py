@@ -82,6 +82,8 @@ def entry(value: float | None, low: float | None, high: float | None, method: st
 
 
 _WORDS = {
+    "video_id": "video",
+    "probability_fake": "score",
     "roc_auc": "ROC AUC",
     "eer": "equal error rate",
     "tpr_at_fpr_1": "fakes caught at 1% false alarms",
@@ -98,7 +100,7 @@ _WORDS = {
 
 
 def in_words(name: str) -> str:
-    """Return what a reader is told that a figure of `metrics.summary` is called."""
+    """Return what a reader is told that a figure of `metrics.summary`, or a table's column, is called."""
     return _WORDS.get(name, name.replace("_", " "))
 
 

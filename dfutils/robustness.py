@@ -139,20 +139,14 @@ def shown(measured: pd.DataFrame) -> pd.DataFrame:
         {
             "scored": row["scored"],
             "lost": f"{row['lost']:.0%}",
-            "ROC AUC": with_interval(_figure(row["roc_auc"], row["low"], row["high"])),
-            "its change": with_interval(_figure(row["change"], row["change_low"], row["change_high"]))
-            if row["level"]
-            else "",
-            **{in_words(name): with_interval(_figure(row[name])) for name in FIGURES[1:]},
+            "ROC AUC": with_interval({"value": row["roc_auc"], "low": row["low"], "high": row["high"]}),
+            "its change": with_interval({"value": row["change"], "low": row["change_low"], "high": row["change_high"]}),
+            **{in_words(name): with_interval({"value": row[name]}) for name in FIGURES[1:]},
         }
-        for row in measured.to_dict("records")
+        for row in plain_rows(measured)
     ]
+    rows[0]["its change"] = ""  # the undisturbed videos have none
     return pd.DataFrame(rows, index=[measured["perturbation"], measured["level"]]).rename_axis([None, None])
-
-
-def _figure(*numbers: float) -> dict[str, float | None]:
-    known = [None if pd.isna(number) else number for number in numbers]
-    return dict(zip(("value", "low", "high"), known, strict=False))
 
 
 def document(measured: pd.DataFrame, detector: Detector) -> dict[str, Any]:
