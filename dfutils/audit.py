@@ -20,11 +20,11 @@ from joblib import Parallel, delayed
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist
 
-from dfutils.faces import embedding
 from dfutils.groups import content_keys, person_keys
-from dfutils.preprocess import read_strip
+from dfutils.portrait import embedding
 from dfutils.progress import bar
 from dfutils.shortcuts import Shortcuts, in_words, shortcuts
+from dfutils.strips import read_strip
 
 HASHED_CROPS = 10  # crops of a strip that its hash is made of, evenly spread
 NEAR = 0.12  # share of differing bits up to which two strips count as the same content

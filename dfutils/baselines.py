@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dfutils import metrics, shortcuts
+from dfutils import calibration, coverage, metrics, shortcuts
 from dfutils.errors import InputError
-from dfutils.intervals import with_interval
 
 FIGURES = ("roc_auc", "balanced_accuracy", "recall_fake", "recall_real")
 """The figures of the table."""
@@ -62,7 +61,7 @@ def measure(
         is, with its paired interval (absent for the detector itself).
     """
     scored = predictions[predictions["probability_fake"].notna()]
-    test = metrics.with_policy(scored[scored["split"] == "test"])
+    test = coverage.with_policy(scored[scored["split"] == "test"])
     val = scored[scored["split"] == "val"]
     drawn = {"groups": test.groups, "resamples": resamples, "seed": seed}
     result = {}
@@ -85,20 +84,9 @@ def _threshold(labels: pd.Series, scores: np.ndarray, rule: str, target_recall: 
     if len(np.unique(scores)) < 2:
         return 0.5  # a constant answer
     try:
-        return metrics.choose_threshold(labels, scores, rule, target_recall)
+        return calibration.choose_threshold(labels, scores, rule, target_recall)
     except InputError:
         return 0.5
-
-
-def shown(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Return the figures as texts for the reader, a row each: value and 95% interval."""
-    columns = dict.fromkeys([*FIGURES, "gain"])
-    rows = {
-        name: {column: with_interval(figures[column], digits=2) if column in figures else "" for column in columns}
-        for name, figures in measured.items()
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename(columns={"gain": "detector's gain in ROC AUC"})
-    return table.rename(columns=lambda name: name.replace("roc_auc", "ROC AUC").replace("_", " "))
 
 
 def finding(measured: dict[str, dict[str, Any]]) -> str:

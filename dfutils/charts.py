@@ -11,10 +11,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from dfutils import metrics
+from dfutils import calibration, metrics
 from dfutils.canvas import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, in_percent, new_figure
-from dfutils.intervals import in_words, value_and_interval
-from dfutils.slices import in_words as property_in_words
+from dfutils.intervals import value_and_interval
+from dfutils.wording import figure_name
+from dfutils.wording import property_name as property_in_words
 
 _NAMES = metrics.CLASSES
 
@@ -78,9 +79,9 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figur
             if value is not None and low is not None:
                 axes.plot([low, min(high, 1.0)], [place, place], color=QUIET, linewidth=5, alpha=0.45, zorder=1)
             axes.text(1.05, place, text, va="center", fontsize=10)
-            figure.alt += f" {in_words(name)} {text.replace('   ', ', from ').replace(' – ', ' to ')}."
+            figure.alt += f" {figure_name(name)} {text.replace('   ', ', from ').replace(' – ', ' to ')}."
         axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="value, and 95% interval")
-        axes.set_yticks(range(len(rows)), [in_words(name) for name in rows])
+        axes.set_yticks(range(len(rows)), [figure_name(name) for name in rows])
         for tick, name in zip(axes.get_yticklabels(), rows, strict=True):
             if name not in summary:
                 tick.set(fontweight="bold", color=QUIET)
@@ -203,7 +204,7 @@ def reliability(
     series = [("scores", scores, INK, "o")]
     if calibrated is not None:
         series = [("before temperature", scores, QUIET, "o"), ("after temperature", calibrated, GOOD, "s")]
-    tables = [metrics.reliability(labels, values) for _, values, _, _ in series]
+    tables = [calibration.reliability(labels, values) for _, values, _, _ in series]
     errors = [
         (table["n"] * (table["mean_score"] - table["share_fake"]).abs()).sum() / max(len(labels), 1) for table in tables
     ]

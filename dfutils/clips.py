@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dfutils import blends
 from dfutils.augment import augment
 from dfutils.errors import InputError
-from dfutils.preprocess import load_strip, strip_names
+from dfutils.strips import load_strip, strip_names
 
 
 class Batch(NamedTuple):

@@ -10,77 +10,17 @@ import json
 import os
 import struct
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dfutils import preprocess, video
-from dfutils.faces import FaceClip, detect, embedding, landmarks, unreadable
+from dfutils.faces import FaceClip, Found, look
+from dfutils.portrait import detect, embedding, landmarks
 from dfutils.video import VideoFacts
 
 _TYPES = {"frames": "|u1", "indices": "<i8", "landmarks": "<f4"}  # all other arrays are <f8
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What was found in a video: the facts of its container (None if it cannot be read), and its faces."""
-
-    facts: VideoFacts | None
-    clips: tuple[FaceClip, ...]
-    """A clip a person, the main one first; one, which says why, if there is no face."""
-    cut: bool
-    """Whether the file ends before its container says so."""
-
-    @property
-    def clip(self) -> FaceClip:
-        """The person who is seen longest and largest."""
-        return self.clips[0]
-
-
-def look(path: Path, settings: dict[str, Any], max_duration: float = float("inf")) -> Found:
-    """Return what is found in a video.
-
-    Args:
-        path: a video.
-        settings: how faces are found, as `preprocess.settings` gives it.
-        max_duration: seconds; a longer video is not looked at.
-    """
-    try:
-        facts = video.probe(path)
-        if facts.duration_s > max_duration:
-            text = f"{Path(path).name} is {facts.duration_s:,.0f} s long; at most {max_duration:,.0f} s are taken."
-            raise video.VideoError(text)
-    except video.VideoError as error:
-        return Found(None, (unreadable(str(error), settings["face_size"]),), False)
-    return Found(facts, tuple(preprocess.extract(path, settings)), cut_short(path))
-
-
-def cut_short(path: Path) -> bool:
-    """Whether the last box of an MP4 or MOV, or the only chunk of an AVI, is longer than what is left of the file."""
-    size = Path(path).stat().st_size
-    with Path(path).open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF":
-            return struct.unpack("<I", head[4:8])[0] + 8 > size
-        if head[4:8] != b"ftyp":
-            return False
-        place = 0
-        for _ in range(10_000):
-            file.seek(place)
-            head = file.read(16)
-            if len(head) < 8:
-                return len(head) > 0
-            length = struct.unpack(">I", head[:4])[0]
-            if length == 1 and len(head) == 16:
-                length = struct.unpack(">Q", head[8:16])[0]
-            if length < 8:  # 0: to the end of the file; anything else is broken, and the decoder's business
-                return False
-            place += length
-            if place >= size:
-                return place > size
-    return False
 
 
 def _arrays() -> list[str]:

@@ -7,14 +7,12 @@ an interval. What cannot be scored costs its own video only, and is counted. `do
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from dfutils import metrics
+from dfutils import calibration, coverage, metrics
 from dfutils.errors import InputError
 from dfutils.files import read_json, write_json
-from dfutils.intervals import in_words, value_and_interval
-from dfutils.slices import by_slice, holm
+from dfutils.slices import by_slice, corrected_together
 
 PREDICTION_COLUMNS = [
     "video_id", "dataset", "label", "method", "identity", "split", "status", "probability_fake", "predicted",
@@ -64,9 +62,9 @@ def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tupl
     Raises:
         InputError: for a rule that is not known.
     """
-    metrics.choose_threshold([0, 1], [0.25, 0.75], rule, target_recall)  # a rule that does not exist is a mistake
+    calibration.choose_threshold([0, 1], [0.25, 0.75], rule, target_recall)  # a rule that does not exist is a mistake
     try:
-        return metrics.choose_threshold(val["label"], val["probability_fake"], rule, target_recall), ""
+        return calibration.choose_threshold(val["label"], val["probability_fake"], rule, target_recall), ""
     except InputError as error:
         return 0.5, f"The threshold is 0.5, as it could not be chosen: {error}"
 
@@ -96,14 +94,14 @@ def measure(
         resamples: bootstrap resamples behind an interval.
         seed: of the bootstrap.
     """
-    counted = metrics.with_policy(table, no_face, threshold)
+    counted = coverage.with_policy(table, no_face, threshold)
     by_frame = frames.merge(table[["video_id", "label"]], on="video_id")
     drawn = {"resamples": resamples, "seed": seed}
     return {
         "counts": {
             "real": int((counted.labels == 0).sum()),
             "fake": int((counted.labels == 1).sum()),
-            "coverage": metrics.coverage(table),
+            "coverage": coverage.coverage(table),
         },
         "confusion": metrics.confusion(counted.labels, counted.predicted).tolist(),
         "video": metrics.summary(counted.labels, counted.scores, threshold, groups=counted.groups, **drawn),
@@ -115,20 +113,6 @@ def measure(
             **drawn,
         ),
     }
-
-
-def rounded(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
-    """Return a table for the reader: numbered rows headed by their first column, names in words, "–" where is none."""
-    numbered = pd.api.types.is_integer_dtype(table.index)
-    headed = table.set_index(table.columns[0]).rename_axis(None) if numbered else table
-    texts = {name: headed[name].map(f"{{:.{digits}f}}".format) for name in headed.select_dtypes("float")}
-    return headed.assign(**texts).astype(object).where(headed.notna(), "–").rename(columns=in_words)
-
-
-def shown(summary: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Return a summary as a table for the reader: value and 95% interval, or `undefined`."""
-    rows = {in_words(name): value_and_interval(figure) for name, figure in summary.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "95% interval"])
 
 
 def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.DataFrame:
@@ -143,20 +127,7 @@ def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.
     quality = "quality" if pd.notna(named).any() else "bitrate in kbit/s"
     merged = table.assign(**{quality: named if quality == "quality" else kbits})
     names = [*(["dataset"] if table["dataset"].nunique() > 1 else []), "method", quality]
-    return _joined([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in names])
-
-
-def _joined(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    joined = pd.concat(parts, ignore_index=True)
-    columns = ["property", *(name for name in joined if name != "property")]
-    return joined.assign(p_holm=holm(joined["p"].to_numpy(dtype=float)))[columns]
-
-
-def compared(summaries: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
-    """Return a few figures of several summaries side by side, with intervals, a row each."""
-    names = [in_words(name) for name in ("roc_auc", "eer", "balanced_accuracy", "recall_fake", "recall_real")]
-    tables = {name: shown(summary).loc[names].agg("  ".join, axis=1) for name, summary in summaries.items()}
-    return pd.DataFrame(tables).T
+    return corrected_together([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in names])
 
 
 def check_trained_on(detector: Any, split_fingerprint: str) -> None:
@@ -183,61 +154,3 @@ def check_predictions(table: pd.DataFrame, videos: pd.DataFrame) -> None:
     if lacking or strangers:
         what = f"lacks the column {lacking[0]}" if lacking else f"holds {strangers[0]}, which is no video of it"
         raise InputError(f"predictions.parquet is not of this experiment (it {what}): run notebook 04 again.")
-
-
-def mistakes(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the scored videos on the wrong side of the threshold, the surest mistakes first.
-
-    Columns `kind` (`miss` or `false alarm`), `video_id`, `dataset`, `method`, `identity`, `probability_fake`, and
-    `margin`: how far the score lies on the wrong side, as a share of all the room there is on that side, 0 to 1.
-    """
-    scored = table[table["probability_fake"].notna()]
-    wrong = scored[scored["predicted"] != scored["label"]]
-    score, fake = wrong["probability_fake"], wrong["label"] == 1
-    room = np.where(fake, threshold, 1 - threshold)
-    margin = np.abs(score - threshold) / np.maximum(room, 1e-12)
-    found = wrong.assign(kind=np.where(fake, "miss", "false alarm"), margin=margin.clip(upper=1.0))
-    columns = ["kind", "video_id", "dataset", "method", "identity", "probability_fake", "margin"]
-    return found.sort_values(["margin", "video_id"], ascending=[False, True])[columns].reset_index(drop=True)
-
-
-def properties(table: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
-    """Return what may matter to a video's score, a row a video of `table`, by `video_id`.
-
-    Columns: means over the scored frames of `face_px`, `sharpness`, `brightness`, `turn` (of the head to either side)
-    and `nod` (up or down) in degrees; `bits`, the bits a pixel that the file spends (its compression), and `people`,
-    how many were seen. NaN where it is not known.
-
-    Args:
-        table: predictions.
-        frames: frame scores joined with the frames table.
-        videos: videos table with `video_id`.
-    """
-    looks = frames.assign(turn=frames["yaw"].abs(), nod=frames["pitch"].abs()).groupby("video_id")
-    found = looks[["face_px", "sharpness", "brightness", "turn", "nod"]].mean().reindex(table["video_id"])
-    facts = videos.set_index("video_id", drop=False).reindex(table["video_id"])
-    pixels = (facts["width"] * facts["height"] * facts["fps"]).astype(float)
-    people = facts["people"].astype(float) if "people" in facts else np.nan
-    return found.assign(bits=(facts["bitrate"].astype(float) / pixels).round(4), people=people)
-
-
-def by_sureness(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return how often the detector errs where it is sure and where not, as `slices.by_slice` lays it out.
-
-    Sure is a score that lies beyond half of the room on its side of the threshold.
-    """
-    score = table["probability_fake"].astype(float)
-    room = np.where(score >= threshold, 1 - threshold, threshold)
-    sure = np.abs(score - threshold) >= 0.5 * room
-    side = np.where(score >= threshold, "calls fake", "calls real")
-    words = pd.Series(np.where(sure, "sure, ", "unsure, "), index=table.index) + side
-    return by_slice(table.assign(sureness=words), "sureness", threshold)
-
-
-def by_properties(table: pd.DataFrame, properties: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return `slices.by_slice` for each property of the videos, in thirds, corrected over all of them together.
-
-    `properties` is a table of numbers by `video_id`; the column `property` says which one a row is of.
-    """
-    merged = table.merge(properties, left_on="video_id", right_index=True, how="left")
-    return _joined([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in properties])

@@ -19,10 +19,10 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from dfutils import faces
+from dfutils import portrait
 from dfutils.errors import InputError
 from dfutils.made import load_masks
-from dfutils.model import Detector, clip_tensor, score
+from dfutils.model import Detector, clip_tensor
 
 LEAST_CELLS = 4
 """Cells that a map must have to a side: below, it cannot tell a mouth from an eye."""
@@ -119,11 +119,6 @@ def leave_one_out(detector: Detector, frames: np.ndarray) -> np.ndarray:
     return values[0] - values[1:]
 
 
-def frame_scores(detector: Detector, frames: np.ndarray) -> np.ndarray:
-    """Return the logits of fake less real of a clip's frames `(T,)`, as scoring gives them."""
-    return score(detector, clip_tensor(detector, frames))[1][0]
-
-
 def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: dict[str, Any]) -> np.ndarray | None:
     """Return what was forged in the crops of a fake that the suite made: float32 `(T, S, S)`, 0 to 1.
 
@@ -145,7 +140,7 @@ def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: dic
     for row in rows.itertuples():
         whole = cv2.resize(masks[min(row.frame, len(masks) - 1)], size, interpolation=cv2.INTER_LINEAR)
         box = (row.x, row.y, row.w, row.h)
-        part, _ = faces.crop(whole, box, np.zeros((68, 2)), settings["face_size"], settings["face_margin"], False)
+        part, _ = portrait.crop(whole, box, np.zeros((68, 2)), settings["face_size"], settings["face_margin"], False)
         crops.append(part.astype(np.float32) / 255)
     return np.stack(crops)
 

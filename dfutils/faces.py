@@ -5,6 +5,7 @@ frames are searched (`dfutils.watch`). The person who is seen longest and larges
 frames in which their face is good enough, some are taken that lie evenly over the clip.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,25 +15,10 @@ from typing import Any
 import numpy as np
 
 from dfutils import tracks, video
-from dfutils.portrait import Box, Face, crop, detect, embedding, head_pose, landmarks
+from dfutils.portrait import Box, landmarks
 from dfutils.tracks import Sighting
+from dfutils.video import VideoFacts
 from dfutils.watch import Watch, Wish, look_for_people, sight, valid_ones, whole_frame
-
-__all__ = [
-    "Box",
-    "Face",
-    "FaceClip",
-    "crop",
-    "detect",
-    "embedding",
-    "extract",
-    "extract_all",
-    "extract_box",
-    "extract_cropped",
-    "head_pose",
-    "landmarks",
-    "unreadable",
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,3 +217,78 @@ def _fixed(path: Path | str, wish: Wish, take: Callable[[int, float, np.ndarray]
         return unreadable(str(error), wish.face_size)
     person = sorted(watch.sightings, key=lambda sighting: sighting.index)
     return _clip(watch, person, [person])
+
+
+def extract_clips(path: Path, settings: dict[str, Any], box: Box | None = None) -> list[FaceClip]:
+    """Return a clip a person, found as `settings` say; whoever scores a video finds its faces by this.
+
+    Without a face there is one clip, which says why. With `faces: one` and `cropped` there is always one. A `box`
+    (x, y, w, h in source pixels) is where somebody said that the face is.
+    """
+    arguments = {name: value for name, value in settings.items() if name != "faces"}
+    if box is not None:
+        return [extract_box(path, box, **arguments)]
+    if settings["faces"] == "all":
+        return extract_all(path, **arguments)
+    one = extract_cropped if settings["faces"] == "cropped" else extract
+    return [one(path, **arguments)]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in a video: the facts of its container (None if it cannot be read), and its faces."""
+
+    facts: VideoFacts | None
+    clips: tuple[FaceClip, ...]
+    """A clip a person, the main one first; one, which says why, if there is no face."""
+    cut: bool
+    """Whether the file ends before its container says so."""
+
+    @property
+    def clip(self) -> FaceClip:
+        """The person who is seen longest and largest."""
+        return self.clips[0]
+
+
+def look(path: Path, settings: dict[str, Any], max_duration: float = float("inf")) -> Found:
+    """Return what is found in a video.
+
+    Args:
+        path: a video.
+        settings: how faces are found, as `preprocess.settings` gives it.
+        max_duration: seconds; a longer video is not looked at.
+    """
+    try:
+        facts = video.probe(path)
+        if facts.duration_s > max_duration:
+            text = f"{Path(path).name} is {facts.duration_s:,.0f} s long; at most {max_duration:,.0f} s are taken."
+            raise video.VideoError(text)
+    except video.VideoError as error:
+        return Found(None, (unreadable(str(error), settings["face_size"]),), False)
+    return Found(facts, tuple(extract_clips(path, settings)), cut_short(path))
+
+
+def cut_short(path: Path) -> bool:
+    """Whether the last box of an MP4 or MOV, or the only chunk of an AVI, is longer than what is left of the file."""
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF":
+            return struct.unpack("<I", head[4:8])[0] + 8 > size
+        if head[4:8] != b"ftyp":
+            return False
+        place = 0
+        for _ in range(10_000):
+            file.seek(place)
+            head = file.read(16)
+            if len(head) < 8:
+                return len(head) > 0
+            length = struct.unpack(">I", head[:4])[0]
+            if length == 1 and len(head) == 16:
+                length = struct.unpack(">Q", head[8:16])[0]
+            if length < 8:  # 0: to the end of the file; anything else is broken, and the decoder's business
+                return False
+            place += length
+            if place >= size:
+                return place > size
+    return False

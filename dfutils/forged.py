@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dfutils import faces, forge, made, stills, video
-from dfutils.datasets import EXTENSIONS
+from dfutils import faces, forge, made, portrait, stills, video
 from dfutils.errors import InputError
 from dfutils.files import atomic
+from dfutils.paths import EXTENSIONS
 from dfutils.tracks import overlap
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def _encode_real(path: Path, out: Path, name: str, seed: int, max_frames: int) -
     def pictures() -> Iterator[np.ndarray]:
         for index, (frame, scale) in enumerate(_read(path, max_frames)):
             box = boxes.get(index)
-            points.append(np.full((68, 2), np.nan) if box is None else faces.landmarks(frame, scale * box))
+            points.append(np.full((68, 2), np.nan) if box is None else portrait.landmarks(frame, scale * box))
             yield frame
 
     try:

@@ -81,29 +81,6 @@ def entry(value: float | None, low: float | None, high: float | None, method: st
     return {"value": value, "low": float(min(low, value)), "high": float(max(high, value)), "method": method}
 
 
-_WORDS = {
-    "video_id": "video",
-    "probability_fake": "score",
-    "roc_auc": "ROC AUC",
-    "eer": "equal error rate",
-    "tpr_at_fpr_1": "fakes caught at 1% false alarms",
-    "tpr_at_fpr_5": "fakes caught at 5% false alarms",
-    "brier": "Brier score",
-    "ece": "calibration error (ECE)",
-    "precision_real": "precision of reals",
-    "precision_fake": "precision of fakes",
-    "recall_real": "recall of reals",
-    "recall_fake": "recall of fakes",
-    "f1_real": "F1 of reals",
-    "f1_fake": "F1 of fakes",
-}
-
-
-def in_words(name: str) -> str:
-    """Return what a reader is told that a figure of `metrics.summary`, or a table's column, is called."""
-    return _WORDS.get(name, name.replace("_", " "))
-
-
 def value_and_interval(figure: dict[str, Any], digits: int = 3) -> tuple[str, str]:
     """Return a figure and its interval as texts for the reader: `undefined`, and "", where there is none."""
     if figure["value"] is None:

@@ -13,7 +13,8 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from dfutils import metrics, plots
+from dfutils import charts, metrics
+from dfutils import pictures as pictures_module
 from dfutils.canvas import show
 from dfutils.progress import watched
 
@@ -30,7 +31,7 @@ def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
     """Return a slider that moves the threshold, with the confusion matrix and rates there; in a batch run the rates
     against the threshold, as a figure."""
     if not is_live():
-        return show(plots.rates(labels, scores, chosen))
+        return show(charts.rates(labels, scores, chosen))
     import ipywidgets as widgets
 
     slider = widgets.FloatSlider(
@@ -42,7 +43,7 @@ def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
     def draw(_change: Any = None) -> None:
         matrix = metrics.confusion(labels, (np.asarray(scores) >= slider.value).astype(int))
         table = metrics.rates_from_confusion(matrix).to_html(na_rep="–", float_format="{:.3f}".format, border=0)
-        picture.value = f'{show(plots.confusion(matrix)).data}<div class="jp-RenderedHTMLCommon">{table}</div>'
+        picture.value = f'{show(charts.confusion(matrix)).data}<div class="jp-RenderedHTMLCommon">{table}</div>'
 
     back = widgets.Button(description=f"Back to {chosen:.3f}", tooltip="The threshold that validation chose")
     back.on_click(lambda _button: setattr(slider, "value", chosen))
@@ -92,12 +93,14 @@ def player(frames: np.ndarray, scores: Sequence[float], limit: float, title: str
     `frames` `(T, S, S, 3)` RGB, `scores` and `times` `(T,)`, `limit` the threshold.
     """
     if not is_live():
-        return show(plots.strip(frames, scores, limit, title=title, times=times))
+        return show(pictures_module.strip(frames, scores, limit, title=title, times=times))
     import ipywidgets as widgets
 
     pictures = [
         show(
-            plots.strip(frames[[k]], [scores[k]], limit, title=f"frame {k + 1} of {len(frames)}", times=[times[k]])
+            pictures_module.strip(
+                frames[[k]], [scores[k]], limit, title=f"frame {k + 1} of {len(frames)}", times=[times[k]]
+            )
         ).data
         for k in range(len(frames))
     ]

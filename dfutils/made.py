@@ -23,9 +23,9 @@ from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from dfutils import forge, stills, video
-from dfutils.datasets import files_below, video_id
 from dfutils.errors import InputError
 from dfutils.files import atomic, make_folder, read_json, write_json
+from dfutils.paths import files_below, video_id
 from dfutils.progress import bar
 
 CRF = (18, 28)

@@ -6,13 +6,10 @@ is not defined, because a class is missing or nothing was called fake, is None. 
 `bootstrap`, the intervals in `intervals`; the parts of a test are compared in `slices`.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.special import expit, logit
 
 from dfutils import bootstrap, intervals
 from dfutils.errors import InputError
@@ -30,11 +27,6 @@ def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     if len(labels) != len(predicted):
         raise InputError(f"{len(labels)} labels but {len(predicted)} predictions: give one prediction a label.")
     return np.bincount(2 * labels + predicted, minlength=4).reshape(2, 2)
-
-
-def report(labels: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
-    """Return the classification report of `rates_from_confusion` for labels and predictions of 0 and 1."""
-    return rates_from_confusion(confusion(labels, predicted))
 
 
 def rates_from_confusion(matrix: np.ndarray) -> pd.DataFrame:
@@ -209,169 +201,4 @@ def bands(
 # --- thresholds and calibration, from the validation split ---
 
 
-def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str | float, target_recall: float = 0.9) -> float:
-    """Return the probability of fake at and above which a video is called fake. Give it the validation split only.
-
-    Candidates lie midway between neighbouring scores, and beyond both ends. Rules:
-
-    * a number, also as text: itself;
-    * `balanced`: best balanced accuracy; among equals the candidate nearest to 0.5, then the lower;
-    * `recall`: the highest candidate whose recall of fakes is at least `target_recall`, which has the fewest false
-      alarms of all that reach it.
-
-    Raises:
-        InputError: for another rule, a number outside 0 to 1, scores that are NaN, or a class that the rule needs and
-            that is missing.
-    """
-    if rule not in ("balanced", "recall"):
-        try:
-            value = float(rule)
-        except (TypeError, ValueError):
-            value = np.nan
-        if not 0 <= value <= 1:
-            raise InputError(
-                f"The threshold rule {rule!r} is not known: use balanced, recall, or a number from 0 to 1."
-            )
-        return value
-    labels, (scores,), _ = bootstrap.checked(labels, [scores], None)
-    fakes, reals = int(labels.sum()), int((labels == 0).sum())
-    if fakes == 0 or (reals == 0 and rule == "balanced"):
-        missing = CLASSES[int(fakes == 0)]
-        raise InputError(
-            f"The threshold rule {rule!r} needs {missing} videos and the validation split has none: "
-            "give it some, or set the threshold to a number."
-        )
-    distinct, place = np.unique(scores, return_inverse=True)
-    middles = distinct[:-1] + np.diff(distinct) / 2
-    middles = np.where(middles > distinct[:-1], middles, distinct[1:])  # neighbours with no number between them
-    top = (distinct[-1] + 1) / 2 if distinct[-1] < 1 else np.nextafter(1.0, 2.0)
-    candidates = np.concatenate([[0.0], middles, [max(top, np.nextafter(distinct[-1], 2.0))]])
-    below = [np.concatenate([[0], np.cumsum(np.bincount(place[labels == c], minlength=len(distinct)))]) for c in (0, 1)]
-    caught = fakes - below[1]
-    if rule == "recall":
-        return float(candidates[np.flatnonzero(caught >= target_recall * fakes - 1e-9)[-1]])
-    balance = caught * reals + below[0] * fakes  # whole numbers, so that ties are ties
-    best = np.flatnonzero(balance == balance.max())
-    return float(candidates[best[np.argmin(np.abs(candidates[best] - 0.5))]])
-
-
-def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the temperature, 0.05 to 20, that gives the least log loss when it divides the log-odds.
-
-    After Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The loss is convex in the inverse
-    temperature, so the result is the one zero of its slope. 1.0 where the scores cannot tell: a class is missing, or
-    every video is on the right side of 0.5 and the loss would fall without end. Never so low that log-odds of these
-    scores would exceed 30: beyond, probabilities near 1 become equal and their order is lost. Give it the validation
-    split only.
-
-    Raises:
-        InputError: as `summary`.
-    """
-    labels, (scores,), _ = bootstrap.checked(labels, [scores], None)
-    odds = _log_odds(scores)
-    if len(np.unique(labels)) < 2 or ((2 * labels - 1) * odds >= 0).all():
-        return 1.0
-
-    def slope(inverse: float) -> float:
-        return float(odds @ (expit(inverse * odds) - labels))
-
-    least = 1 / 20
-    most = max(min(1 / 0.05, 30 / np.abs(odds).max()), least) if odds.any() else 1 / 0.05
-    if slope(least) >= 0:
-        return 1 / least
-    return float(1 / brentq(slope, least, most, xtol=1e-12)) if slope(most) > 0 else 1 / most
-
-
-def apply_temperature(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Return probabilities of fake with their log-odds divided by `temperature`; the order of scores stays."""
-    return expit(_log_odds(np.asarray(scores, dtype=float)) / temperature)
-
-
-def reliability(labels: np.ndarray, scores: np.ndarray, *, confidence: float = 0.95) -> pd.DataFrame:
-    """Return the reliability diagram, a row a bin of `ece` that holds scores.
-
-    Columns: `left`, `right` (the bin), `n`, `mean_score`, `share_fake` with its Wilson interval `low`, `high`.
-    """
-    labels, (scores,), _ = bootstrap.checked(labels, [scores], None)
-    place = bootstrap.bin_of(scores)
-    rows = []
-    for k in np.unique(place):
-        inside = place == k
-        n, fakes = int(inside.sum()), int(labels[inside].sum())
-        low, high = intervals.wilson(fakes, n, confidence)
-        rows.append([k / bootstrap.BINS, (k + 1) / bootstrap.BINS, n, scores[inside].mean(), fakes / n, low, high])
-    columns = ["left", "right", "n", "mean_score", "share_fake", "low", "high"]
-    return pd.DataFrame(rows, columns=columns, dtype=float).astype({"n": int})
-
-
 # --- the predictions table: which videos count, and where the errors are ---
-
-
-@dataclass(frozen=True)
-class Counted:
-    """The videos of a predictions table that count under a policy.
-
-    `labels`, `scores`, `predicted` and `groups` are arrays `(n,)`: labels 0 and 1, probability of fake, 0 or 1, and the
-    person (`<dataset>: <identity>`, "" if unknown). `table` holds their rows. `coverage` is the share of all videos
-    that have a score of the detector's own.
-    """
-
-    labels: np.ndarray
-    scores: np.ndarray
-    predicted: np.ndarray
-    groups: np.ndarray
-    table: pd.DataFrame
-    coverage: float | None
-
-
-def coverage(predictions: pd.DataFrame) -> dict[str, float | int | None]:
-    """Return `videos`, `scored`, their ratio `share`, and the ratio among the `real` and the `fake` videos.
-
-    Excluded videos are not counted. A ratio without videos is None. A class that is scored less often than the other
-    makes every figure on scored videos doubtful.
-    """
-    rows = predictions[predictions["status"] != "excluded"]
-    scored = rows["probability_fake"].notna().to_numpy()
-    label = rows["label"].to_numpy()
-
-    def share(part: np.ndarray) -> float | None:
-        return float(scored[part].mean()) if part.any() else None
-
-    everything = np.ones(len(rows), dtype=bool)
-    shares = {"share": share(everything), "real": share(label == 0), "fake": share(label == 1)}
-    return {"videos": len(rows), "scored": int(scored.sum()), **shares}
-
-
-def with_policy(predictions: pd.DataFrame, no_face: str = "abstain", threshold: float = 0.5) -> Counted:
-    """Return the videos that count where those without a usable face are left out, called real, or called fake.
-
-    `no_face` is `abstain`, `real` or `fake`. A video that is called by policy gets probability 0 or 1, which its log
-    loss and calibration show. The policy is for videos without (enough) faces; unreadable and excluded ones never
-    count.
-
-    Raises:
-        InputError: for another policy, or a video with status ok that has no score.
-    """
-    if no_face not in ("abstain", *CLASSES):
-        raise InputError(f"The policy no_face {no_face!r} is not known: use abstain, real or fake.")
-    scored = predictions["probability_fake"].notna() & (predictions["status"] != "excluded")
-    lost = int(((predictions["status"] == "ok") & ~scored).sum())
-    if lost:
-        raise InputError(f"{lost} of {len(predictions)} videos have faces but no score (NaN): score them again.")
-    faceless = predictions["status"].isin(["no_face", "few_faces"]) & ~scored
-    table = predictions[scored | (faceless & (no_face != "abstain"))]
-    scores = table["probability_fake"].astype(float).fillna(float(no_face == "fake")).to_numpy()
-    known = table["identity"] != ""
-    return Counted(
-        labels=table["label"].to_numpy(dtype=int),
-        scores=scores,
-        predicted=(scores >= threshold).astype(int),
-        groups=(table["dataset"] + ": " + table["identity"]).where(known, "").to_numpy(dtype=object),
-        table=table,
-        coverage=coverage(predictions)["share"],
-    )
-
-
-def _log_odds(scores: np.ndarray) -> np.ndarray:
-    """Return log-odds of probabilities that are kept off 0 and 1, so that they stay finite."""
-    return logit(np.clip(scores, 1e-12, 1 - 1e-12))

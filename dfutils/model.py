@@ -22,23 +22,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dfutils.backbones import fill, first_line, load_backbone, read_weights
-from dfutils.clips import Batches, ClipDataset, loader
 from dfutils.errors import InputError
 from dfutils.files import atomic, write_json
 from dfutils.foreign import translate
-from dfutils.progress import bar
-
-__all__ = [
-    "FORMAT",
-    "LABELS",
-    "Detector",
-    "clip_tensor",
-    "load_backbone",
-    "predict",
-    "probability",
-    "read_weights",
-    "score",
-]
 
 FORMAT = 1
 """Of a detector's folder; raised when an older `load` could no longer read it."""
@@ -273,79 +259,15 @@ class Detector(nn.Module):
         return detector.eval()
 
 
-def predict(
-    detector: Detector,
-    table: pd.DataFrame,
-    strips_folder: Path,
-    *,
-    batch_size: int = 8,
-    loader_workers: int = 0,
-    device: str = "auto",
-    progress: bool = True,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Score videos by their strips, in float32, each alike whatever else is in its batch (to about 1e-6).
-
-    Args:
-        detector: its `facts` say how large the crops are and how many of a clip it takes.
-        table: videos that have strips, with `video_id` and, as in `ClipDataset`, `strip`.
-        strips_folder: the folder of the strips.
-        batch_size: clips at a time.
-        loader_workers: processes that read clips ahead.
-        device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
-        progress: show a bar.
-
-    Returns:
-        A row a video in the order of `table`: `video_id`, `probability_fake`, `logit`; and a row a frame: `video_id`,
-        `person`, `position` (in its strip), `probability_fake`, `logit`. `logit` is that of fake less that of real, and
-        `probability_fake` its sigmoid after division by the detector's temperature. With several people in a video, its
-        score is that of the most suspicious one.
-
-    Raises:
-        InputError: if a strip is missing, broken or of another size.
-    """
-    dataset = ClipDataset(
-        table,
-        strips_folder,
-        face_size=detector.facts["face_size"],
-        frames_per_video=detector.facts["frames_per_video"],
-    )
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    was_training, home = detector.training, next(detector.parameters()).device
-    batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False), workers=loader_workers)
-    clips, frames = [], []
-    moving = bar(total=len(dataset), desc="score", unit="clip") if progress else None
-    try:
-        detector.eval().to(place)
-        for batch in batches:
-            clip_logits, frame_logits = score(detector, batch.frames.to(place), batch.mask)
-            for index, logit, row, positions in zip(
-                batch.index.tolist(), clip_logits, frame_logits, batch.positions.tolist(), strict=True
-            ):
-                clip = (dataset.video_ids[index], dataset.persons[index])
-                clips.append((*clip, logit))
-                frames += [(*clip, position, value) for position, value in zip(positions, row, strict=True)]
-            if moving is not None:
-                moving.update(len(batch.index))
-    finally:
-        if moving is not None:
-            moving.close()
-        detector.train(was_training).to(home)
-    videos = pd.DataFrame(clips, columns=["video_id", "person", "logit"])
-    videos = videos.groupby("video_id", sort=False, as_index=False)["logit"].max()
-    by_frame = pd.DataFrame(frames, columns=["video_id", "person", "position", "logit"])
-    by_frame = by_frame[by_frame["position"] >= 0].reset_index(drop=True)
-    for scores in (videos, by_frame):
-        scores["probability_fake"] = probability(scores["logit"], detector.facts["temperature"])
-    return videos, by_frame
-
-
 def clip_tensor(detector: Detector, frames: np.ndarray) -> torch.Tensor:
     """Return the crops of one clip, uint8 RGB `(T, S, S, 3)`, as `score` takes them: `(1, T, 3, S, S)`."""
     device = next(detector.parameters()).device
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).unsqueeze(0).to(device)
 
 
-def score(detector: Detector, frames: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+def logits_of(
+    detector: Detector, frames: torch.Tensor, mask: torch.Tensor | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits of fake less those of real, in float32 arithmetic: float64 `(B,)` of clips, `(B, T)` of frames.
 
     Args:

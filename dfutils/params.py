@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
@@ -330,3 +331,12 @@ def lasting(params: Params, names: list[str] | None = None) -> dict[str, Any]:
 def _changes_results(field: FieldInfo) -> bool:
     extra = field.json_schema_extra
     return not (isinstance(extra, dict) and extra.get("changes_results") is False)
+
+
+class Indexed(NamedTuple):
+    """A dataset that notebook 01 has indexed: its videos table, and the folder that the table's paths begin in."""
+
+    name: str
+    root: Path
+    folder: Path
+    videos: pd.DataFrame

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dfutils import preprocess, video
+from dfutils import faces, strips, video
 from dfutils.errors import InputError
 from dfutils.files import write_json
 from dfutils.params import split_list
@@ -175,13 +175,13 @@ def make_strip(
     disturbed = folder / f".{video_id}.{os.getpid()}.mp4"
     try:
         write(path, disturbed, name, level, settings["max_frames"], seed)
-        (clip,) = preprocess.extract(disturbed, settings)
+        (clip,) = faces.extract_clips(disturbed, settings)
     except video.VideoError:
         status = "unreadable"
     else:
         status = clip.status
         if status == "ok":
-            preprocess.write_strip(clip.frames, folder / f"{video_id}.png")
+            strips.write_strip(clip.frames, folder / f"{video_id}.png")
     finally:
         disturbed.unlink(missing_ok=True)
     write_json({"status": status}, folder / f"{video_id}.json")

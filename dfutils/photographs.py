@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from dfutils import faces, forge, made, stills
+from dfutils import forge, made, portrait, stills
 from dfutils.errors import InputError
 from dfutils.files import atomic, file_digest
 
@@ -114,7 +114,7 @@ def _look(photograph: Path, out: Path, name: str, size: int) -> int:
     picture = cv2.imread(str(photograph), cv2.IMREAD_COLOR)
     still, points, status = np.empty((0, 0, 3), np.uint8), np.empty((0, 2)), "unreadable"
     if picture is not None:
-        found = sorted(faces.detect(np.ascontiguousarray(picture[..., ::-1])), key=lambda face: -face.box[2])
+        found = sorted(portrait.detect(np.ascontiguousarray(picture[..., ::-1])), key=lambda face: -face.box[2])
         if not found:
             status = "no_face"
         elif found[0].box[2] < _SMALLEST:
@@ -129,7 +129,7 @@ def _look(photograph: Path, out: Path, name: str, size: int) -> int:
     return 1
 
 
-def _cut(photograph: np.ndarray, face: faces.Face, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _cut(photograph: np.ndarray, face: portrait.Face, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a square around a face, a tenth larger than the clip will be, and the landmarks in it."""
     x, y, w, h = face.box
     side = min(_SURROUNDINGS * w, max(photograph.shape[:2]))

@@ -14,28 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from sklearn.metrics import roc_auc_score
 
 from dfutils import metrics
-from dfutils.canvas import (
-    COLORS,
-    GOOD,
-    INK,
-    QUIET,
-    WIDTH,
-    in_percent,
-    new_figure,
-    panels,
-    save,
-    show,
-    style,
-)
-from dfutils.charts import confusion, intervals, rates, reliability, roc_pr, score_histogram, slices
-from dfutils.comparisons import degradation, forest
-from dfutils.pictures import explained, frame_grid, review, sheet, strip
-
-__all__ = [
-    "class_counts", "confusion", "curves", "degradation", "explained", "face_facts", "faces_found", "facts", "forest",
-    "frame_grid", "intervals", "learning_rate", "rates", "reliability", "review", "roc_pr", "save", "score_histogram",
-    "sheet", "show", "slices", "strip", "style",
-]  # fmt: skip
+from dfutils.canvas import COLORS, GOOD, INK, QUIET, WIDTH, in_percent, new_figure, panels
 
 _NAMES = metrics.CLASSES
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dfutils.decoder import Found, unpack
+from dfutils.decoder import unpack
+from dfutils.faces import Found
 
 MEMORY = 3 * 2**30
 """Bytes of address space that a decoder may take; an 8K frame needs a quarter of it."""

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from dfutils import decoder, model
-from dfutils.datasets import files_below
-from dfutils.decoder import Found
+from dfutils import faces, model
 from dfutils.errors import InputError
-from dfutils.faces import FaceClip, extract
+from dfutils.faces import FaceClip, Found, extract
 from dfutils.model import Detector
+from dfutils.paths import files_below
 from dfutils.video import VideoFacts
+from dfutils.wording import certainty
 
 OF_THE_SAMPLE = (
     "This detector was trained on forgeries that the suite made itself (the built-in sample): it knows nothing of real "
@@ -136,7 +136,7 @@ def predict_video(path: str | Path, detector: Detector) -> Verdict:
     Its probability is the one that the notebooks write into `predictions.parquet` for it (to 1e-6). A video that cannot
     be read or has too few faces gives a verdict without a probability, and no error.
     """
-    return judge(decoder.look(Path(path), settings(detector)), detector, Path(path).name)
+    return judge(faces.look(Path(path), settings(detector)), detector, Path(path).name)
 
 
 def settings(detector: Detector) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def judge(found: Found, detector: Detector, file: str) -> Verdict:
         probability_fake=probability,
         label=None if fake is None else ("real", "fake")[fake],
         threshold=float(facts["threshold"]),
-        sure=in_words(probability, facts["threshold"], frames),
+        sure=certainty(probability, facts["threshold"], frames),
         frame_scores=frames,
         indices=clip.indices,
         times=clip.times,
@@ -181,22 +181,9 @@ def judge(found: Found, detector: Detector, file: str) -> Verdict:
 
 def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
     """Return the probability of fake of a clip, and of each of its frames, as `model.predict` does for its strip."""
-    clip_logit, frame_logits = model.score(detector, model.clip_tensor(detector, clip.frames))
+    clip_logit, frame_logits = model.logits_of(detector, model.clip_tensor(detector, clip.frames))
     temperature = detector.facts["temperature"]
     return float(model.probability(clip_logit, temperature)[0]), model.probability(frame_logits[0], temperature)
-
-
-def in_words(probability: float | None, threshold: float, frames: np.ndarray) -> str:
-    """Return how sure a detector is, by how much of the way from its threshold to the end the score has gone."""
-    if probability is None:
-        return "No verdict: the detector has too little to judge by."
-    fake = probability >= threshold
-    way = (probability - threshold) / max(1 - threshold, 1e-9) if fake else (threshold - probability) / threshold
-    words = ("cannot tell: the score is next to its threshold", "leans to", "is fairly sure of", "is very sure of")
-    level = int(np.searchsorted([0.1, 0.5, 0.85], way, side="right"))
-    agree = int(((frames >= threshold) == fake).sum())
-    said = f"The detector {words[level]}" + (f" {('real', 'fake')[fake]}" if level else "")
-    return f"{said}; {agree} of {len(frames)} frames are on that side."
 
 
 def name_of(detector: Detector) -> str:

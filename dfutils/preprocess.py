@@ -20,12 +20,13 @@ from filelock import FileLock, Timeout
 from joblib import cpu_count
 
 from dfutils import faces, isolate, review
-from dfutils.catalog import Indexed
 from dfutils.errors import InputError
-from dfutils.files import atomic, digest, make_folder, read_json, remove_leftovers, write_json, write_table
-from dfutils.params import Params
+from dfutils.faces import extract_clips
+from dfutils.files import digest, make_folder, read_json, remove_leftovers, write_json, write_table
+from dfutils.params import Indexed, Params
 from dfutils.portrait import Box
 from dfutils.progress import bar
+from dfutils.strips import strip_names, write_strip
 
 FRAME_COLUMNS = [
     "video_id", "person", "position", "frame", "time_s", "x", "y", "w", "h", "score", "sharpness", "brightness",
@@ -72,29 +73,6 @@ def settings(params: Params) -> dict[str, Any]:
 def signature(settings: dict[str, Any]) -> str:
     """Return the short name of everything that changes a strip: the settings and the version of this code."""
     return digest({"version": _VERSION, **settings})[:10]
-
-
-def strip_names(strip: str, count: int) -> list[str]:
-    """Return the paths of a video's strips, one a person, the main one first, from the path of that one.
-
-    `~` separates the number of a further person: it is in no video's id, and allowed in file names everywhere.
-    """
-    return [strip, *(f"{strip.removesuffix('.png')}~{person}.png" for person in range(1, count))][:count]
-
-
-def extract(path: Path, settings: dict[str, Any], box: Box | None = None) -> list[faces.FaceClip]:
-    """Return a clip a person, found as `settings` say; whoever scores a video finds its faces by this.
-
-    Without a face there is one clip, which says why. With `faces: one` and `cropped` there is always one. A `box`
-    (x, y, w, h in source pixels) is where somebody said that the face is.
-    """
-    arguments = {name: value for name, value in settings.items() if name != "faces"}
-    if box is not None:
-        return [faces.extract_box(path, box, **arguments)]
-    if settings["faces"] == "all":
-        return faces.extract_all(path, **arguments)
-    one = faces.extract_cropped if settings["faces"] == "cropped" else faces.extract
-    return [one(path, **arguments)]
 
 
 def run(
@@ -197,7 +175,7 @@ def _one(job: _Job) -> None:
         return
     cv2.setNumThreads(1)
     try:
-        clips = extract(job.path, job.settings, job.box)
+        clips = extract_clips(job.path, job.settings, job.box)
     except (cv2.error, MemoryError) as error:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         _write_row(job, "unreadable", f"{job.path.name} cannot be used: {text}.")
@@ -316,35 +294,3 @@ def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
     prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
     parts = [part.frames.assign(video_id=prefix[name] + part.frames["video_id"]) for name, part in made.items()]
     return pd.concat(parts, ignore_index=True)
-
-
-def write_strip(frames: np.ndarray, path: Path) -> None:
-    """Write crops, uint8 RGB `(T, S, S, 3)` with T > 0, side by side as a PNG."""
-    strip = cv2.cvtColor(np.concatenate(list(frames), axis=1), cv2.COLOR_RGB2BGR)
-    with atomic(path) as temporary:
-        # imwrite and imread cannot open every path on Windows; their in-memory twins need none
-        temporary.write_bytes(cv2.imencode(".png", strip)[1].tobytes())
-
-
-def read_strip(path: Path, grey: bool = False) -> np.ndarray | None:
-    """Return a strip as it lies on disk, crops side by side, uint8 `(S, T * S, 3)` RGB or `(S, T * S)` grey.
-
-    None if it is missing or broken.
-    """
-    data = np.fromfile(path, dtype=np.uint8) if Path(path).is_file() else np.empty(0, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if len(data) else None
-    return image if image is None or grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def load_strip(path: Path, face_size: int) -> np.ndarray:
-    """Return the crops of a strip, uint8 RGB `(T, face_size, face_size, 3)`.
-
-    Raises:
-        InputError: if it is missing, broken, or of another crop size.
-    """
-    image = read_strip(path)
-    if image is None:
-        raise InputError(f"The strip {path} is missing or broken: run notebook 02 again.")
-    if image.shape[0] != face_size or image.shape[1] % face_size:
-        raise InputError(f"The strip {path} holds crops of {image.shape[0]} pixels, not {face_size}.")
-    return image.reshape(face_size, -1, face_size, 3).transpose(1, 0, 2, 3)

@@ -5,7 +5,6 @@ is better.
 """
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 _ROWS = [
     (
@@ -55,9 +54,3 @@ def figures(datasets: list[str]) -> pd.DataFrame:
     same = table["of this dataset"].isin(datasets)
     table["of this dataset"] = same.map({True: "yes", False: "no"})
     return pd.concat([table[same], table[~same]], ignore_index=True)
-
-
-def shown(datasets: list[str]) -> Styler:
-    """Return `figures` for the last line of a cell, with its texts to the left."""
-    left = [{"selector": "th, td", "props": "text-align: left"}]
-    return figures(datasets).style.hide(axis="index").set_table_styles(left)

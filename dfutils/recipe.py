@@ -22,7 +22,8 @@ import yaml
 
 from dfutils import catalog, datasets, preprocess, records, schedule
 from dfutils import train as training
-from dfutils.clips import ClipDataset, augment
+from dfutils.augment import augment
+from dfutils.clips import ClipDataset
 from dfutils.errors import InputError
 from dfutils.files import atomic, digest, read_table
 from dfutils.model import Detector

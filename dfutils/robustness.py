@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 from joblib import Parallel, delayed
 
-from dfutils import metrics, perturb
+from dfutils import coverage, metrics, perturb
 from dfutils.document import fingerprint
 from dfutils.files import digest, make_folder, plain_rows, read_json, read_table, write_table
-from dfutils.intervals import in_words, with_interval
-from dfutils.model import Detector, predict
+from dfutils.model import Detector
 from dfutils.progress import bar
+from dfutils.scoring import score
 
 _VERSION = 1  # part of the folder's name: raise it when a change of the code changes disturbed videos
 FIGURES = ("roc_auc", "balanced_accuracy", "recall_fake", "recall_real")
@@ -103,7 +103,7 @@ def _score(
     good = table[table["status"] == "ok"].assign(strip=lambda rows: rows["video_id"] + ".png")
     table["probability_fake"] = float("nan")
     if len(good):
-        scores, _ = predict(detector, good, part, batch_size=batch_size, progress=progress)
+        scores, _ = score(detector, good, part, batch_size=batch_size, progress=progress)
         table["probability_fake"] = table["video_id"].map(scores.set_index("video_id")["probability_fake"])
     write_table(table, kept)
     return table
@@ -133,22 +133,6 @@ def measure(
     return pd.DataFrame(rows)
 
 
-def shown(measured: pd.DataFrame) -> pd.DataFrame:
-    """Return what `measure` returned as texts for the reader, a row a disturbance and level."""
-    rows = [
-        {
-            "scored": row["scored"],
-            "lost": f"{row['lost']:.0%}",
-            "ROC AUC": with_interval({"value": row["roc_auc"], "low": row["low"], "high": row["high"]}),
-            "its change": with_interval({"value": row["change"], "low": row["change_low"], "high": row["change_high"]}),
-            **{in_words(name): with_interval({"value": row[name]}) for name in FIGURES[1:]},
-        }
-        for row in plain_rows(measured)
-    ]
-    rows[0]["its change"] = ""  # the undisturbed videos have none
-    return pd.DataFrame(rows, index=[measured["perturbation"], measured["level"]]).rename_axis([None, None])
-
-
 def document(measured: pd.DataFrame, detector: Detector) -> dict[str, Any]:
     """Return robustness.json: the rows of `measure`, undefined figures as None, and the fingerprint of the detector.
 
@@ -162,7 +146,7 @@ def _row(
 ) -> dict[str, Any]:
     lost = now["probability_fake"].isna()
     status = now["status"].where(~lost, "no_face")
-    counted = metrics.with_policy(now.assign(status=status), threshold=threshold)
+    counted = coverage.with_policy(now.assign(status=status), threshold=threshold)
     figures = metrics.summary(counted.labels, counted.scores, threshold, groups=counted.groups, **drawn)
     row: dict[str, Any] = {"perturbation": name, "level": level, "scored": int((~lost).sum()), "lost": lost.mean()}
     row |= {

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dfutils import metrics
+from dfutils import coverage, metrics
 from dfutils.errors import InputError
 from dfutils.files import read_json, read_table
 from dfutils.intervals import with_interval
@@ -120,21 +120,7 @@ def paired(
     return pd.DataFrame(table, columns=["run", "videos", "mine", "theirs", *pairs]), apart
 
 
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Return what `paired` returned as texts for the reader, differences with their intervals."""
-    rows = []
-    for row in table.to_dict("records"):
-        texts = {"run": row["run"], "common videos": row["videos"]}
-        texts |= {"AUC here": f"{row['mine']:.3f}", "AUC there": f"{row['theirs']:.3f}"}
-        for name, words in (("roc_auc", "AUC"), ("balanced_accuracy", "balanced accuracy")):
-            low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
-            interval = "" if pd.isna(low) else f" ({low:+.3f} to {high:+.3f})"
-            texts[f"{words}, here less there"] = f"{row[name]:+.3f}{interval}"
-        rows.append(texts)
-    return pd.DataFrame(rows)
-
-
-def _common(mine: pd.DataFrame, run: Run) -> metrics.Counted | None:
+def _common(mine: pd.DataFrame, run: Run) -> coverage.Counted | None:
     """Return the videos that both runs tested and scored, with the other's scores in the column `theirs`."""
     try:
         theirs = read_table(run.folder / "predictions.parquet")
@@ -146,7 +132,7 @@ def _common(mine: pd.DataFrame, run: Run) -> metrics.Counted | None:
     both = own.merge(theirs, on=["dataset", "video_id", "label"])
     if len(both) < LEAST_COMMON or both["label"].nunique() < 2:
         return None
-    return metrics.with_policy(both)
+    return coverage.with_policy(both)
 
 
 def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metric: str = "roc_auc") -> pd.DataFrame:

@@ -28,8 +28,8 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from dfutils import __version__, intake
-from dfutils.decoder import Found
 from dfutils.errors import InputError
+from dfutils.faces import Found
 from dfutils.intake import Received, Refusal
 from dfutils.pool import DecoderError, Pool
 

@@ -10,8 +10,9 @@ from markupsafe import Markup
 from dfutils import runs
 from dfutils.errors import InputError
 from dfutils.files import atomic, plain_rows, write_json
-from dfutils.intervals import in_words, value_and_interval
+from dfutils.intervals import value_and_interval
 from dfutils.report import _TEMPLATES, HEADLINE
+from dfutils.wording import figure_name
 
 
 def write_overview(reports: Path) -> Path:
@@ -33,7 +34,10 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     Raises:
         InputError: if one of the runs was not evaluated.
     """
-    from dfutils import plots  # only this page draws, and drawing takes long to import
+    from dfutils import (
+        canvas,
+        comparisons,  # only this page draws, and drawing takes long to import
+    )
 
     names = [f"{experiment}-seed{seed}" for seed in seeds]
     known = {run.name: run for run in runs.found(reports)}
@@ -49,8 +53,8 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
         found = (
             f"ROC AUC {auc['mean']:.3f} on average, {auc['least']:.3f} to {auc['greatest']:.3f} over {len(seeds)} seeds"
         )
-    figure = plots.forest({run.name: run.metrics["test"]["video"]["roc_auc"] for run in chosen}, found)
-    plots.save(figure, folder / "figures" / "seeds.png")
+    figure = comparisons.forest({run.name: run.metrics["test"]["video"]["roc_auc"] for run in chosen}, found)
+    canvas.save(figure, folder / "figures" / "seeds.png")
     intro = (
         f"{experiment}, trained and judged {len(seeds)} times: same videos, same splits, other initial weights and "
         f"other draws. {found}."
@@ -72,7 +76,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
         ],
         "rows": [
             [
-                in_words(row.figure),
+                figure_name(row.figure),
                 *(_number(value) for value in (row.mean, row.sd, row.least, row.greatest, row.interval)),
             ]
             for row in table.itertuples()
@@ -80,7 +84,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     }
     written = {"schema": 1, "experiment": experiment, "runs": names, "figures": plain_rows(table)}
     write_json(written, folder / "seeds.json")
-    picture = Markup(plots.show(figure).data)  # made here, and its description is escaped there
+    picture = Markup(canvas.show(figure).data)  # made here, and its description is escaped there
     page = folder / "index.html"
     return _write(page, f"{experiment}: {len(seeds)} seeds", intro, chosen, notes, shown, picture, up="../")
 

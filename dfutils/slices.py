@@ -13,19 +13,6 @@ from scipy.stats import hypergeom
 from dfutils.errors import InputError
 from dfutils.intervals import wilson
 
-_PROPERTIES = {
-    "face_px": "face size in pixels",
-    "turn": "turn of the head in degrees",
-    "nod": "nod of the head in degrees",
-    "bits": "compression: bits a pixel",
-    "people": "faces seen in the video",
-    "yaw": "yaw in degrees",
-    "pitch": "pitch in degrees",
-    "roll": "roll in degrees",
-    "bitrate": "bitrate in bit/s",
-    "duration_s": "length in seconds",
-}
-
 
 def by_slice(
     table: pd.DataFrame, column: str, threshold: float, *, bins: int = 4, confidence: float = 0.95
@@ -75,34 +62,6 @@ def by_slice(
     return result.assign(p_holm=holm(result["p"].to_numpy(dtype=float)))
 
 
-def in_words(name: str) -> str:
-    """Return what a reader is told that a property of videos is called, with its unit."""
-    return _PROPERTIES.get(name, name.replace("_", " "))
-
-
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Return slices as a table for the reader, shares in percent, below their `property` where the table has one."""
-
-    def percent(share: float) -> str:
-        return "–" if pd.isna(share) else f"{share:.0%}"
-
-    rows = [
-        {
-            "mistaken": f"{row.errors:,} of {row.n:,}",
-            "share": percent(row.error_rate),
-            "95% interval": f"{percent(row.low)} – {percent(row.high)}",
-            "reals kept": percent(row.recall_real),
-            "fakes caught": percent(row.recall_fake),
-            "corrected p": "–" if pd.isna(row.p_holm) else "< .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",
-        }
-        for row in table.itertuples()
-    ]
-    heads = pd.Index(table["slice"].to_numpy())
-    if "property" in table:
-        heads = pd.MultiIndex.from_arrays([table["property"].map(in_words), heads], names=[None, None])
-    return pd.DataFrame(rows, index=heads)
-
-
 def holm(p: np.ndarray) -> np.ndarray:
     """Return p-values corrected for looking at all of them (Holm, 1979); NaN stays NaN and does not count."""
     p = np.asarray(p, dtype=float)
@@ -146,3 +105,9 @@ def _exact_p(labels: np.ndarray, wrong: np.ndarray, inside: np.ndarray) -> float
         compared |= 0 < size < total
     observed = chances[int((wrong & inside).sum()) - least]
     return float(min(chances[chances <= observed * (1 + 1e-7)].sum(), 1.0)) if compared else np.nan
+
+
+def corrected_together(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    joined = pd.concat(parts, ignore_index=True)
+    columns = ["property", *(name for name in joined if name != "property")]
+    return joined.assign(p_holm=holm(joined["p"].to_numpy(dtype=float)))[columns]

@@ -11,7 +11,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-from dfutils import faces, forge
+from dfutils import forge
+from dfutils import portrait as portrait_module
 
 FPS = 25.0
 """Frames a second that the motions are timed for."""
@@ -32,7 +33,7 @@ def vary(portrait: str, size: int, rng: np.random.Generator) -> tuple[np.ndarray
     for _ in range(20):
         picture, moved = _draw(photograph, points, width, size, rng)
         edge = (len(picture) - size) // 2
-        if faces.detect(np.ascontiguousarray(picture[edge:-edge, edge:-edge])):
+        if portrait_module.detect(np.ascontiguousarray(picture[edge:-edge, edge:-edge])):
             return picture, moved
     raise RuntimeError(f"no face is found in variants of {portrait} at {size} pixels")
 
@@ -49,7 +50,7 @@ def _portrait(name: str) -> tuple[np.ndarray, np.ndarray, float]:
 
         with get_sample_data("grace_hopper.jpg") as file:
             photograph = cv2.cvtColor(cv2.imdecode(np.frombuffer(file.read(), np.uint8), 1), cv2.COLOR_BGR2RGB)
-    face = faces.detect(photograph)[0]
+    face = portrait_module.detect(photograph)[0]
     return photograph, np.asarray(face.landmarks, np.float64), float(face.box[2])
 
 

@@ -21,11 +21,12 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dfutils import clips, hardware
+from dfutils.backbones import read_weights
 from dfutils.clips import ClipDataset
 from dfutils.errors import InputError
 from dfutils.files import make_folder
 from dfutils.fitting import Fitting, Progress
-from dfutils.model import Detector, read_weights
+from dfutils.model import Detector
 from dfutils.schedule import HISTORY_COLUMNS, finished, gap, plateau_falls, rate_factor, rates, table
 
 __all__ = ["HISTORY_COLUMNS", "fit", "gap", "history_of", "plateau_falls", "rate_factor", "rates"]

@@ -7,7 +7,23 @@ import pandas as pd
 import pytest
 from test_evaluate import PREPROCESSED, Judge, split_table
 
-from dfutils import baselines, document, evaluate, explain, live, metrics, params, plots, represent, slices
+from dfutils import (
+    baselines,
+    canvas,
+    charts,
+    comparisons,
+    coverage,
+    document,
+    error_analysis,
+    evaluate,
+    explain,
+    live,
+    metrics,
+    params,
+    represent,
+    slices,
+    tables,
+)
 
 CASES = {
     "no fakes": ([0] * 6, [0.1, 0.7, 0.3, 0.4, 0.2]),
@@ -35,24 +51,24 @@ def case(request):
 def test_report_04_ends_well(case):
     videos, table, frames = case
     measured = evaluate.measure(table, frames.dropna(), 0.5, resamples=100)
-    counted = metrics.with_policy(table, "abstain", 0.5)
+    counted = coverage.with_policy(table, "abstain", 0.5)
     beside = baselines.measure(table, {"majority class": baselines.majority(videos)}, 0.5, resamples=100)
     by_method, by_part = slices.by_slice(table, "method", 0.5), evaluate.by_parts(table, videos, 0.5)
     curve = metrics.bands(counted.labels, counted.scores, groups=counted.groups, resamples=20)
     figures = [
-        plots.confusion(measured["confusion"]),
-        plots.intervals(measured["video"]),
-        plots.forest({name: found["roc_auc"] for name, found in beside.items()}, baselines.finding(beside)),
-        plots.roc_pr(counted.labels, counted.scores, 0.5, curve),
-        plots.score_histogram(counted.labels, counted.scores, 0.5),
-        plots.reliability(counted.labels, counted.scores, counted.scores),
-        plots.slices(by_part),
+        charts.confusion(measured["confusion"]),
+        charts.intervals(measured["video"]),
+        comparisons.forest({name: found["roc_auc"] for name, found in beside.items()}, baselines.finding(beside)),
+        charts.roc_pr(counted.labels, counted.scores, 0.5, curve),
+        charts.score_histogram(counted.labels, counted.scores, 0.5),
+        charts.reliability(counted.labels, counted.scores, counted.scores),
+        charts.slices(by_part),
     ]
     for figure in figures:
         assert "nan" not in figure.alt.lower()
-        assert "base64" in plots.show(figure).data
+        assert "base64" in canvas.show(figure).data
     assert "base64" in live.threshold(counted.labels, counted.scores, 0.5).data
-    for shown in (evaluate.shown(measured["frame"]), baselines.shown(beside), slices.shown(by_part)):
+    for shown in (tables.summary(measured["frame"]), tables.reference_scores(beside), tables.slices(by_part)):
         assert "nan" not in shown.to_html().lower()
     calibration = document.calibration(counted.labels, counted.scores, counted.scores, 1.0)
     written = document.document(
@@ -72,13 +88,13 @@ def test_report_04_ends_well(case):
 
 def test_report_05_ends_well(case):
     videos, table, frames = case
-    mistakes = evaluate.mistakes(table, 0.5)
-    facts = evaluate.properties(table, frames, videos)
-    sliced = evaluate.by_properties(table, facts, 0.5)
-    for shown in (sliced, evaluate.by_sureness(table, 0.5), slices.by_slice(table, "identity", 0.5)):
-        assert "nan" not in slices.shown(shown).to_html().lower()
-    assert "nan" not in evaluate.rounded(mistakes).to_html().lower()
-    plots.show(plots.slices(sliced))
+    mistakes = error_analysis.mistakes(table, 0.5)
+    facts = error_analysis.properties(table, frames, videos)
+    sliced = error_analysis.by_properties(table, facts, 0.5)
+    for shown in (sliced, error_analysis.by_sureness(table, 0.5), slices.by_slice(table, "identity", 0.5)):
+        assert "nan" not in tables.slices(shown).to_html().lower()
+    assert "nan" not in tables.rounded(mistakes).to_html().lower()
+    canvas.show(charts.slices(sliced))
     none: tuple[list[str], np.ndarray] = ([], np.zeros((0, 4), dtype=np.float32))
     indexed = videos.set_index("video_id", drop=False).rename_axis(None)
     near = represent.nearest(mistakes["video_id"], none, none, indexed)

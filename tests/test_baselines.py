@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils import baselines
+from dfutils import baselines, tables
 
 
 def table(n: int = 120) -> pd.DataFrame:
@@ -63,7 +63,7 @@ def test_the_same_order_of_scores_gains_nothing_whatever_their_scale(measured):
 
 
 def test_what_is_not_there_is_not_in_the_table(measured):
-    shown = baselines.shown(measured)
+    shown = tables.reference_scores(measured)
     assert list(shown.index) == ["detector", "majority class", "container facts", "single frames"]
     assert shown.loc["detector", "detector's gain in ROC AUC"] == ""
     assert "(" in shown.loc["container facts", "ROC AUC"]

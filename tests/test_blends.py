@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dfutils import blends, faces, forge, stills
+from dfutils import blends, forge, stills
+from dfutils import portrait as portrait_module
 
 
 @pytest.fixture(scope="module")
@@ -12,8 +13,11 @@ def clips():
     found = []
     for portrait in ("collins", "hopper"):
         frames, points = stills.animate(*stills.vary(portrait, 256, rng), 3, 256, rng)
-        box = faces.detect(frames[0])[0].box
-        crops = [faces.crop(frame, box, marks, 128, 0.3, False) for frame, marks in zip(frames, points, strict=True)]
+        box = portrait_module.detect(frames[0])[0].box
+        crops = [
+            portrait_module.crop(frame, box, marks, 128, 0.3, False)
+            for frame, marks in zip(frames, points, strict=True)
+        ]
         found.append((np.stack([picture for picture, _ in crops]), np.stack([marks for _, marks in crops])))
     return found
 

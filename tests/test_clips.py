@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfutils.clips import Batches, ClipDataset, Key, augment, class_weights, collate, loader
+from dfutils.augment import augment
+from dfutils.clips import Batches, ClipDataset, Key, class_weights, collate, loader
 from dfutils.errors import InputError
 
 SIZE = 32

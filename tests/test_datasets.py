@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfutils import video
-from dfutils.datasets import COLUMNS, LAYOUTS, check, fingerprint, open_facts, pool, scan, video_id
+from dfutils.datasets import COLUMNS, check, fingerprint, open_facts, pool, scan
 from dfutils.errors import InputError
+from dfutils.layouts import LAYOUTS
+from dfutils.paths import video_id
 
 REAL, FAKE = 0, 1
 Row = tuple[int, str, str, str, str, str]  # label, method, identity, donor, path of the source, official split

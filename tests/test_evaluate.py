@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils import document, evaluate, params
+from dfutils import document, error_analysis, evaluate, params, tables
 from dfutils.errors import InputError
 
 AUDIT = {"alarms": ["Something leaked."], "shortcut_auc": {"value": 0.5, "low": 0.4, "high": 0.6}}
@@ -79,7 +79,7 @@ def test_a_policy_counts_faceless_videos():
 
 def test_mistakes_are_sorted_by_how_sure_they_were(measured):
     table, _ = measured
-    found = evaluate.mistakes(table, 0.5)
+    found = error_analysis.mistakes(table, 0.5)
     assert found["kind"].tolist() == ["false alarm", "miss"]
     assert found["video_id"].tolist() == ["v2", "v3"]
     assert found["margin"].tolist() == pytest.approx([0.5, 0.4])
@@ -109,13 +109,13 @@ def test_scores_that_are_no_probabilities_are_marked(measured):
 
 def test_a_table_for_the_reader_has_heads_words_and_no_nan():
     numbered = pd.DataFrame({"kind": ["miss", "miss"], "recall_fake": [0.5, np.nan], "videos": [3, 4]}, index=[4, 2])
-    found = evaluate.rounded(numbered)
+    found = tables.rounded(numbered)
     assert found.to_dict("split") == {
         "index": ["miss", "miss"],
         "columns": ["recall of fakes", "videos"],
         "data": [["0.500", 3], ["–", 4]],
     }
-    assert evaluate.rounded(numbered.set_axis(["a", "b"]))["kind"].tolist() == ["miss", "miss"]
+    assert tables.rounded(numbered.set_axis(["a", "b"]))["kind"].tolist() == ["miss", "miss"]
 
 
 def test_random_splits_are_marked_as_leaking(measured):
@@ -131,7 +131,7 @@ def test_one_class_alone_is_said_in_words_and_null_in_numbers():
     found = evaluate.measure(table, frames, 0.5, resamples=100)
     assert found["video"]["roc_auc"]["value"] is None
     assert "one class is missing" in document.verdict(found)
-    assert evaluate.shown(found["video"]).loc["ROC AUC", "value"] == "undefined"
+    assert tables.summary(found["video"]).loc["ROC AUC", "value"] == "undefined"
 
 
 def test_a_detector_of_other_splits_is_refused():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dfutils import explain
-from dfutils.model import Detector, clip_tensor, score
+from dfutils.model import Detector, clip_tensor, logits_of
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,9 @@ def test_gradcam_points_at_what_the_score_rests_on():
 
 
 def test_gradcam_is_the_same_twice_and_leaves_the_detector_as_it_was(detector, clip):
-    before = score(detector, clip_tensor(detector, clip))[0]
+    before = logits_of(detector, clip_tensor(detector, clip))[0]
     assert np.array_equal(explain.gradcam(detector, clip), explain.gradcam(detector, clip))
-    assert np.array_equal(score(detector, clip_tensor(detector, clip))[0], before)
+    assert np.array_equal(logits_of(detector, clip_tensor(detector, clip))[0], before)
     assert not detector.backbone.layer3._forward_hooks
 
 

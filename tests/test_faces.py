@@ -14,7 +14,7 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfutils import faces, video
+from dfutils import faces, portrait, video
 from dfutils.errors import InputError
 from dfutils.tracks import overlap
 
@@ -76,14 +76,14 @@ def strip(films) -> Callable[[str], faces.FaceClip]:
 
 
 def describe(clip: faces.FaceClip) -> np.ndarray:
-    return faces.embedding(clip.frames[0], clip.landmarks[0])
+    return portrait.embedding(clip.frames[0], clip.landmarks[0])
 
 
 # One picture
 
 
 def test_detect_finds_face_and_landmarks(eileen):
-    (face,) = faces.detect(eileen)
+    (face,) = portrait.detect(eileen)
     x, y, w, h = face.box
     assert w == pytest.approx(h, abs=2) and 80 < w < 140 and face.score > 0
     assert face.landmarks.shape == (68, 2)
@@ -95,23 +95,23 @@ def test_detect_finds_face_and_landmarks(eileen):
 
 def test_detect_upsamples_and_keeps_coordinates(eileen):
     small = cv2.resize(eileen, None, fx=0.5, fy=0.5, interpolation=AREA)
-    assert faces.detect(small) == []
-    (face,) = faces.detect(small, upsample=1)
-    (large,) = faces.detect(eileen)
+    assert portrait.detect(small) == []
+    (face,) = portrait.detect(small, upsample=1)
+    (large,) = portrait.detect(eileen)
     assert overlap([2 * value for value in face.box], large.box) > 0.6
     assert np.abs(2 * face.landmarks - large.landmarks).mean() < 6
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (3, 200, 3), (64, 64, 3)])
 def test_detect_in_nothing(shape):
-    assert faces.detect(np.zeros(shape, np.uint8)) == []
+    assert portrait.detect(np.zeros(shape, np.uint8)) == []
 
 
 def test_embedding_knows_people(eileen, grace):
     found = {}
     for name, image in (("eileen", eileen), ("grace", grace), ("smaller", cv2.resize(eileen, None, fx=0.8, fy=0.8))):
-        face = faces.detect(image)[0]
-        found[name] = faces.embedding(*faces.crop(image, face.box, face.landmarks, 112, 0.3, False))
+        face = portrait.detect(image)[0]
+        found[name] = portrait.embedding(*portrait.crop(image, face.box, face.landmarks, 112, 0.3, False))
     assert found["eileen"].shape == (128,)
     assert np.linalg.norm(found["eileen"] - found["smaller"]) < 0.4
     assert np.linalg.norm(found["eileen"] - found["grace"]) > 0.6
@@ -119,17 +119,17 @@ def test_embedding_knows_people(eileen, grace):
 
 def test_crop_cuts_what_it_says():
     image = np.random.default_rng(0).integers(0, 255, (100, 120, 3), np.uint8)
-    picture, points = faces.crop(image, (40, 30, 20, 20), np.full((68, 2), 50.0), 40, 0.5, False)
+    picture, points = portrait.crop(image, (40, 30, 20, 20), np.full((68, 2), 50.0), 40, 0.5, False)
     assert np.array_equal(picture, image[20:60, 30:70])
     assert np.allclose(points, [20, 30])
 
 
 def test_crop_repeats_the_border():
     image = np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)
-    picture, _ = faces.crop(image, (-10, -10, 20, 20), np.zeros((68, 2)), 40, 0.5, False)
+    picture, _ = portrait.crop(image, (-10, -10, 20, 20), np.zeros((68, 2)), 40, 0.5, False)
     assert np.array_equal(picture[20:, 20:], image[:20, :20])
     assert (picture[:20, :20] == image[0, 0]).all()
-    far, _ = faces.crop(image, (500, 500, 20, 20), np.zeros((68, 2)), 16, 0.5, False)
+    far, _ = portrait.crop(image, (500, 500, 20, 20), np.zeros((68, 2)), 16, 0.5, False)
     assert (far == image[-1, -1]).all()
 
 
@@ -137,7 +137,7 @@ def test_crop_repeats_the_border():
 def test_crop_has_its_size_and_moves_landmarks_rigidly(x, y, side, margin, face_size, align):
     image = np.zeros((90, 110, 3), np.uint8)
     points = np.array([(x + side * (k % 9) / 8, y + side * (k % 7) / 6) for k in range(68)])
-    picture, moved = faces.crop(image, (x, y, side, side), points, face_size, margin, align)
+    picture, moved = portrait.crop(image, (x, y, side, side), points, face_size, margin, align)
     assert picture.shape == (face_size, face_size, 3) and picture.dtype == np.uint8 and moved.shape == (68, 2)
     before = np.linalg.norm(points - points.mean(0), axis=1)
     after = np.linalg.norm(moved - moved.mean(0), axis=1)
@@ -147,14 +147,14 @@ def test_crop_has_its_size_and_moves_landmarks_rigidly(x, y, side, margin, face_
 
 @pytest.mark.parametrize("align", [False, True])
 def test_landmarks_stay_on_what_they_mark(eileen, align):
-    (face,) = faces.detect(eileen)
+    (face,) = portrait.detect(eileen)
     turn = cv2.getRotationMatrix2D((180, 130), 15, 1.0)
     leaning = cv2.warpAffine(eileen, turn, eileen.shape[1::-1])
     points = face.landmarks @ turn[:, :2].T + turn[:, 2]
     marked = np.zeros_like(leaning)
     for x, y in points[[36, 45, 8]].round().astype(int):
         marked[y - 2 : y + 3, x - 2 : x + 3] = 255
-    picture, moved = faces.crop(marked, face.box, points, 112, 0.3, align)
+    picture, moved = portrait.crop(marked, face.box, points, 112, 0.3, align)
     for x, y in moved[[36, 45, 8]].round().astype(int):
         assert picture[y, x].min() > 100
     eyes = moved[42:48].mean(0) - moved[36:42].mean(0)
@@ -163,26 +163,26 @@ def test_landmarks_stay_on_what_they_mark(eileen, align):
 
 
 def test_head_pose_of_turned_landmarks(eileen):
-    points = faces.detect(eileen)[0].landmarks
-    yaw, pitch, roll = faces.head_pose(points)
+    points = portrait.detect(eileen)[0].landmarks
+    yaw, pitch, roll = portrait.head_pose(points)
     assert abs(yaw) < 30 and abs(pitch) < 30 and abs(roll) < 15
     radians = np.radians(25)
     turn = np.array([[np.cos(radians), -np.sin(radians)], [np.sin(radians), np.cos(radians)]])
-    assert faces.head_pose(points @ turn.T) == pytest.approx((yaw, pitch, roll + 25), abs=12)
-    assert faces.head_pose(3 * points + 50) == pytest.approx((yaw, pitch, roll))
+    assert portrait.head_pose(points @ turn.T) == pytest.approx((yaw, pitch, roll + 25), abs=12)
+    assert portrait.head_pose(3 * points + 50) == pytest.approx((yaw, pitch, roll))
 
 
 def test_head_pose_knows_right_from_left_and_up_from_down():
     points = np.zeros((68, 2))
     points[[36, 45, 48, 54, 8]] = [(-45, -34), (45, -34), (-30, 30), (30, 30), (0, 66)]
-    assert faces.head_pose(points) == pytest.approx((0, 0, 0), abs=12)
+    assert portrait.head_pose(points) == pytest.approx((0, 0, 0), abs=12)
     right, up = points.copy(), points.copy()
     right[30], up[30] = (15, 0), (0, -15)
-    assert faces.head_pose(right)[0] > 15 and faces.head_pose(up)[1] > 10
+    assert portrait.head_pose(right)[0] > 15 and portrait.head_pose(up)[1] > 10
     mirrored = right * [-1, 1]
     mirrored[[36, 45, 48, 54]] = mirrored[[45, 36, 54, 48]]
-    assert faces.head_pose(mirrored)[0] == pytest.approx(-faces.head_pose(right)[0])
-    assert np.isnan(faces.head_pose(np.full((68, 2), np.nan))).all()
+    assert portrait.head_pose(mirrored)[0] == pytest.approx(-portrait.head_pose(right)[0])
+    assert np.isnan(portrait.head_pose(np.full((68, 2), np.nan))).all()
 
 
 # One video
@@ -339,7 +339,7 @@ def test_no_torch_is_loaded():
 def test_an_edited_real_video_keeps_to_the_singer(clips_dir):
     clip = faces.extract(clips_dir / "short_hamilton_clip.mp4")
     assert clip.status == "ok" and len(clip.frames) == 10 and clip.indices.min() >= 82
-    best, *others = [faces.embedding(clip.frames[k], clip.landmarks[k]) for k in np.argsort(-clip.scores)[:5]]
+    best, *others = [portrait.embedding(clip.frames[k], clip.landmarks[k]) for k in np.argsort(-clip.scores)[:5]]
     assert np.median([np.linalg.norm(best - other) for other in others]) < 0.6
 
 
@@ -350,4 +350,4 @@ def test_real_videos_agree_with_full_size_detection(clips_dir, name):
     some = set(clip.indices[::4].tolist())
     for index, _, frame in video.frames(clips_dir / f"{name}.mp4", wanted=some):
         box = clip.boxes[list(clip.indices).index(index)]
-        assert max(overlap(face.box, box) for face in faces.detect(frame)) > 0.55
+        assert max(overlap(face.box, box) for face in portrait.detect(frame)) > 0.55

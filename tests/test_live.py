@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils import live, plots
+from dfutils import live, pictures
 
 LABELS, SCORES = np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9])
 MISTAKES = pd.DataFrame({"video_id": ["a", "b", "c"], "probability_fake": [0.1, 0.2, 0.3]})
@@ -13,7 +13,7 @@ CROPS = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8
 
 
 def draw(row):
-    return plots.strip(CROPS, [row.probability_fake] * 3, 0.5, title=f"video {row.video_id}")
+    return pictures.strip(CROPS, [row.probability_fake] * 3, 0.5, title=f"video {row.video_id}")
 
 
 def test_outside_a_notebook_everything_is_a_plain_figure():

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 from scipy.stats import fisher_exact
 from sklearn import metrics as sk
 
-from dfutils import bootstrap, intervals, metrics, slices
+from dfutils import bootstrap, calibration, coverage, intervals, metrics, slices, tables
 from dfutils.errors import InputError
 
 FAST = {"resamples": 50}
@@ -203,7 +204,7 @@ def test_bad_scores_are_told_in_a_sentence(labels, scores, message):
 def test_report_is_scikit_learns_and_undefined_where_that_says_zero():
     for labels, scores, threshold in random_sets(40):
         predicted = (scores >= threshold).astype(int)
-        table = metrics.report(labels, predicted)
+        table = metrics.rates_from_confusion(metrics.confusion(labels, predicted))
         theirs = sk.classification_report(
             labels, predicted, labels=[0, 1], target_names=metrics.CLASSES, output_dict=True, zero_division=np.nan
         )
@@ -297,16 +298,16 @@ def test_bands_hold_the_curves():
 
 def test_threshold_rules_on_known_scores():
     labels, scores = np.array([0, 0, 1, 0, 1, 1]), np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.8])
-    assert metrics.choose_threshold(labels, scores, "0.5") == 0.5
-    assert metrics.choose_threshold(labels, scores, 0.25) == 0.25
+    assert calibration.choose_threshold(labels, scores, "0.5") == 0.5
+    assert calibration.choose_threshold(labels, scores, 0.25) == 0.25
     # 0.25 and 0.5 are equally good (5 of 6): the nearer to 0.5
-    assert metrics.choose_threshold(labels, scores, "balanced") == 0.5
-    assert metrics.choose_threshold(labels, scores, "recall", 1.0) == pytest.approx(0.25)
-    assert metrics.choose_threshold(labels, scores, "recall", 0.6) == 0.5
-    assert metrics.choose_threshold(labels, np.ones(6), "recall") == 0.0
+    assert calibration.choose_threshold(labels, scores, "balanced") == 0.5
+    assert calibration.choose_threshold(labels, scores, "recall", 1.0) == pytest.approx(0.25)
+    assert calibration.choose_threshold(labels, scores, "recall", 0.6) == 0.5
+    assert calibration.choose_threshold(labels, np.ones(6), "recall") == 0.0
     for rule, labels in (("best", [0, 1]), ("1.5", [0, 1]), ("nan", [0, 1]), ("balanced", [1, 1]), ("recall", [0, 0])):
         with pytest.raises(InputError, match="threshold"):
-            metrics.choose_threshold(np.array(labels), np.array([0.2, 0.4]), rule)
+            calibration.choose_threshold(np.array(labels), np.array([0.2, 0.4]), rule)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, max_size=40), st.integers(1, 10))
@@ -321,11 +322,16 @@ def test_thresholds_are_the_best_there_are(rows, tenths):
         return called[labels == 1].mean(), (~called[labels == 0]).mean()
 
     everywhere = np.concatenate([scores, scores + 1e-6])
-    best = metrics.choose_threshold(labels, scores, "balanced")
+    best = calibration.choose_threshold(labels, scores, "balanced")
     assert sum(rates(best)) >= max(sum(rates(t)) for t in everywhere) - 1e-12
-    least = metrics.choose_threshold(labels, scores, "recall", tenths / 10)
+    least = calibration.choose_threshold(labels, scores, "recall", tenths / 10)
     assert rates(least)[0] >= tenths / 10 - 1e-9
     assert all(rates(t)[1] <= rates(least)[1] for t in everywhere if rates(t)[0] >= tenths / 10)
+
+
+def divided(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """Return scores whose log-odds are divided by a temperature, as scoring divides logits."""
+    return expit(logit(np.clip(scores, 1e-12, 1 - 1e-12)) / temperature)
 
 
 def test_temperature_is_found_again():
@@ -334,18 +340,18 @@ def test_temperature_is_found_again():
     labels = (rng.random(20_000) < 1 / (1 + np.exp(-odds))).astype(int)
     for made in (0.5, 1.0, 3.0):
         scores = 1 / (1 + np.exp(-odds * made))
-        assert metrics.fit_temperature(labels, scores) == pytest.approx(made, rel=0.05)
-        cooled = metrics.apply_temperature(scores, made)
+        assert calibration.fit_temperature(labels, scores) == pytest.approx(made, rel=0.05)
+        cooled = divided(scores, made)
         assert cooled == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-6)
-    assert metrics.apply_temperature(scores, 1.0) == pytest.approx(scores, abs=1e-9)
+    assert divided(scores, 1.0) == pytest.approx(scores, abs=1e-9)
 
 
 def test_temperature_stays_finite():
-    assert metrics.fit_temperature(np.ones(5), np.linspace(0.1, 0.9, 5)) == 1.0
-    assert metrics.fit_temperature([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == 1.0
-    assert metrics.fit_temperature([1, 1, 0, 0], [0.1, 0.2, 0.8, 0.9]) == 20.0
-    assert metrics.fit_temperature([0, 1], [0.0, 1.0]) == 1.0
-    assert 0.05 <= metrics.fit_temperature([0, 1, 1, 0, 1], [0.49, 0.51, 0.52, 0.51, 0.5]) <= 20
+    assert calibration.fit_temperature(np.ones(5), np.linspace(0.1, 0.9, 5)) == 1.0
+    assert calibration.fit_temperature([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == 1.0
+    assert calibration.fit_temperature([1, 1, 0, 0], [0.1, 0.2, 0.8, 0.9]) == 20.0
+    assert calibration.fit_temperature([0, 1], [0.0, 1.0]) == 1.0
+    assert 0.05 <= calibration.fit_temperature([0, 1, 1, 0, 1], [0.49, 0.51, 0.52, 0.51, 0.5]) <= 20
 
 
 def test_temperature_keeps_the_order_of_scores():
@@ -354,16 +360,16 @@ def test_temperature_keeps_the_order_of_scores():
     labels = (odds > 0).astype(int)
     labels[0] = 0
     scores = 1 / (1 + np.exp(-odds))
-    temperature = metrics.fit_temperature(labels, scores)
+    temperature = calibration.fit_temperature(labels, scores)
     assert temperature < 1
-    cooled = metrics.apply_temperature(scores, temperature)
+    cooled = divided(scores, temperature)
     assert (np.argsort(cooled, kind="stable") == np.argsort(scores, kind="stable")).all()
     assert len(np.unique(cooled)) == len(np.unique(scores))
 
 
 def test_reliability_bins_add_up_to_the_calibration_error():
     labels, scores = simulated(200)
-    table = metrics.reliability(labels, scores)
+    table = calibration.reliability(labels, scores)
     assert table["n"].sum() == 200
     error = (table["n"] * (table["mean_score"] - table["share_fake"]).abs()).sum() / 200
     assert error == pytest.approx(metrics.summary(labels, scores, resamples=2)["ece"]["value"], abs=1e-12)
@@ -390,31 +396,31 @@ def predictions() -> pd.DataFrame:
 
 def test_policies_count_the_videos_without_a_face_as_they_say():
     table = predictions()
-    left_out = metrics.with_policy(table)
+    left_out = coverage.with_policy(table)
     assert list(left_out.table["video_id"]) == ["r1", "r2", "f1", "f2"]
     assert left_out.predicted.tolist() == [0, 1, 1, 0]
     assert left_out.groups.tolist() == ["own: id0", "own: id1", "own: id0", "own: id1"]
     assert left_out.coverage == pytest.approx(4 / 7)
-    called = metrics.with_policy(table, "fake")
+    called = coverage.with_policy(table, "fake")
     assert list(called.table["video_id"]) == ["r1", "r2", "r3", "f1", "f2", "f3"]
     assert called.scores.tolist() == [0.1, 0.7, 1.0, 0.9, 0.3, 1.0] and called.groups[2] == ""
     assert metrics.confusion(called.labels, called.predicted).tolist() == [[1, 2], [1, 2]]
-    assert metrics.with_policy(table, "real").scores[2] == 0.0
-    assert metrics.with_policy(table, threshold=0.2).predicted.tolist() == [0, 1, 1, 1]
-    assert metrics.coverage(table) == {
+    assert coverage.with_policy(table, "real").scores[2] == 0.0
+    assert coverage.with_policy(table, threshold=0.2).predicted.tolist() == [0, 1, 1, 1]
+    assert coverage.coverage(table) == {
         "videos": 7, "scored": 4, "share": pytest.approx(4 / 7), "real": 0.5, "fake": pytest.approx(2 / 3),
     }  # fmt: skip
-    assert metrics.coverage(table.head(0)) == {"videos": 0, "scored": 0, "share": None, "real": None, "fake": None}
-    assert len(metrics.with_policy(table.head(0)).labels) == 0
+    assert coverage.coverage(table.head(0)) == {"videos": 0, "scored": 0, "share": None, "real": None, "fake": None}
+    assert len(coverage.with_policy(table.head(0)).labels) == 0
 
 
 def test_policies_refuse_unknown_ones_and_scores_that_are_missing():
     with pytest.raises(InputError, match="abstain, real or fake"):
-        metrics.with_policy(predictions(), "guess")
+        coverage.with_policy(predictions(), "guess")
     broken = predictions()
     broken.loc[0, "probability_fake"] = np.nan
     with pytest.raises(InputError, match="1 of 8 videos have faces but no score"):
-        metrics.with_policy(broken)
+        coverage.with_policy(broken)
 
 
 def sliced(**columns) -> pd.DataFrame:
@@ -439,10 +445,10 @@ def test_slices_by_method_are_compared_with_the_other_fakes():
 
 def test_slices_for_the_reader_are_in_percent_below_their_property():
     table = slices.by_slice(sliced(method=np.repeat(["", "easy", "hard"], [40, 40, 20])), "method", 0.5)
-    found = slices.shown(table)
+    found = tables.slices(table)
     assert found.loc["hard"].tolist() == ["15 of 20", "75%", "53% – 89%", "–", "25%", "< .001"]
     assert found.loc["real", ["reals kept", "fakes caught", "corrected p"]].tolist() == ["95%", "–", "–"]
-    named = slices.shown(table.assign(property=["method", "method", "face_px"]))
+    named = tables.slices(table.assign(property=["method", "method", "face_px"]))
     assert list(named.index) == [("method", "real"), ("method", "easy"), ("face size in pixels", "hard")]
 
 

@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dfutils import layers
+from dfutils.backbones import load_backbone, read_weights
 from dfutils.errors import InputError
-from dfutils.model import Detector, load_backbone, predict, read_weights
+from dfutils.model import Detector
+from dfutils.scoring import score
 
 SMALL = {"backbone": "resnet18", "hidden_size": 16}
 """A network that the tests can afford."""
@@ -441,33 +443,33 @@ def scorer(folder) -> Detector:
 
 def test_scores_do_not_hang_on_the_batch(scorer, strips):
     table = pd.DataFrame({"video_id": [f"v{i}" for i in range(5)]})
-    videos, frames = predict(scorer, table, strips, batch_size=1, progress=False)
+    videos, frames = score(scorer, table, strips, batch_size=1, progress=False)
     assert list(videos["video_id"]) == list(table["video_id"])
     assert videos["probability_fake"].between(0, 1).all()
     assert frames.groupby("video_id").size().tolist() == [4, 4, 2, 4, 1]
     assert frames.query("video_id == 'v3'")["position"].tolist() == [0, 2, 3, 5]
     for batch_size in (2, 5):
-        other, other_frames = predict(scorer, table, strips, batch_size=batch_size, progress=False)
+        other, other_frames = score(scorer, table, strips, batch_size=batch_size, progress=False)
         assert np.abs(other["probability_fake"] - videos["probability_fake"]).max() < 1e-6
         assert np.abs(other_frames["probability_fake"] - frames["probability_fake"]).max() < 1e-6
-    reverse, _ = predict(scorer, table[::-1], strips, progress=False)
+    reverse, _ = score(scorer, table[::-1], strips, progress=False)
     assert np.abs(reverse["probability_fake"][::-1].to_numpy() - videos["probability_fake"]).max() < 1e-6
 
 
 def test_a_video_scores_as_its_most_suspicious_person(scorer, strips):
-    alone, _ = predict(scorer, pd.DataFrame({"video_id": ["v0", "v1"]}), strips, progress=False)
+    alone, _ = score(scorer, pd.DataFrame({"video_id": ["v0", "v1"]}), strips, progress=False)
     table = pd.DataFrame({"video_id": ["both"], "strip": [["v0.png", "v1.png"]]})
-    together, frames = predict(scorer, table, strips, progress=False)
+    together, frames = score(scorer, table, strips, progress=False)
     assert together["probability_fake"][0] == pytest.approx(alone["probability_fake"].max(), abs=1e-6)
     assert frames["person"].tolist() == [0] * 4 + [1] * 4
 
 
 def test_temperature_and_training_mode(scorer, strips):
     table = pd.DataFrame({"video_id": ["v0"]})
-    before, _ = predict(scorer, table, strips, progress=False)
+    before, _ = score(scorer, table, strips, progress=False)
     scorer.facts["temperature"] = 2.0
     scorer.train()
-    after, frames = predict(scorer, table, strips, progress=False)
+    after, frames = score(scorer, table, strips, progress=False)
     assert scorer.training
     assert after["logit"][0] == before["logit"][0]
     assert after["probability_fake"][0] == pytest.approx(1 / (1 + np.exp(-before["logit"][0] / 2)))
@@ -475,7 +477,7 @@ def test_temperature_and_training_mode(scorer, strips):
 
 
 def test_no_videos_give_empty_tables(scorer, strips):
-    videos, frames = predict(scorer, pd.DataFrame({"video_id": []}, dtype=str), strips, progress=False)
+    videos, frames = score(scorer, pd.DataFrame({"video_id": []}, dtype=str), strips, progress=False)
     assert list(videos) == ["video_id", "logit", "probability_fake"]
     assert list(frames) == ["video_id", "person", "position", "logit", "probability_fake"]
     assert videos.empty
@@ -484,4 +486,4 @@ def test_no_videos_give_empty_tables(scorer, strips):
 
 def test_a_missing_strip_is_named(scorer, strips):
     with pytest.raises(InputError, match=r"gone\.png"):
-        predict(scorer, pd.DataFrame({"video_id": ["gone"]}), strips, progress=False)
+        score(scorer, pd.DataFrame({"video_id": ["gone"]}), strips, progress=False)

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
+from scipy.special import expit, logit
 
-from dfutils import metrics, plots, slices
+from dfutils import canvas, charts, comparisons, metrics, plots, slices
+from dfutils import pictures as pictures_module
 from dfutils.canvas import FAKE, REAL
 
 
@@ -83,21 +85,25 @@ FIGURES = {
     "class_counts": lambda: plots.class_counts(videos()),
     "facts": lambda: plots.facts(videos()),
     "face_facts": lambda: plots.face_facts(faces()),
-    "frame_grid": lambda: plots.frame_grid(pictures(), ["real\nid0", "swap\nid1", "blend"], title="First frames"),
-    "strip": lambda: plots.strip(crops[:10], np.linspace(0, 1, 10), 0.6, "A clip", np.arange(10) / 2),
-    "review": lambda: plots.review(pictures(2), [[((5, 5, 20, 20), "too small")], []], "v1: no face"),
+    "frame_grid": lambda: pictures_module.frame_grid(
+        pictures(), ["real\nid0", "swap\nid1", "blend"], title="First frames"
+    ),
+    "strip": lambda: pictures_module.strip(crops[:10], np.linspace(0, 1, 10), 0.6, "A clip", np.arange(10) / 2),
+    "review": lambda: pictures_module.review(pictures(2), [[((5, 5, 20, 20), "too small")], []], "v1: no face"),
     "curves": lambda: plots.curves(history()),
     "learning_rate": lambda: plots.learning_rate(pd.DataFrame({"done": [0, 1, 2], "learning_rate": [0, 1e-3, 5e-4]})),
-    "confusion": lambda: plots.confusion([[86, 2], [12, 72]]),
-    "intervals": lambda: plots.intervals(metrics.summary(labels, scores, resamples=50)),
-    "roc_pr": lambda: plots.roc_pr(labels, scores, 0.4, metrics.bands(labels, scores, resamples=20)),
-    "score_histogram": lambda: plots.score_histogram(labels, scores, 0.4),
-    "reliability": lambda: plots.reliability(labels, scores, metrics.apply_temperature(scores, 2.0)),
-    "slices": lambda: plots.slices(sliced()),
-    "rates": lambda: plots.rates(labels, scores, 0.4),
-    "forest": lambda: plots.forest({"detector": found, "none": dict.fromkeys(found)}, "It beats none", mark="detector"),
-    "degradation": lambda: plots.degradation(disturbed()),
-    "explained": lambda: plots.explained(
+    "confusion": lambda: charts.confusion([[86, 2], [12, 72]]),
+    "intervals": lambda: charts.intervals(metrics.summary(labels, scores, resamples=50)),
+    "roc_pr": lambda: charts.roc_pr(labels, scores, 0.4, metrics.bands(labels, scores, resamples=20)),
+    "score_histogram": lambda: charts.score_histogram(labels, scores, 0.4),
+    "reliability": lambda: charts.reliability(labels, scores, expit(logit(scores) / 2.0)),
+    "slices": lambda: charts.slices(sliced()),
+    "rates": lambda: charts.rates(labels, scores, 0.4),
+    "forest": lambda: comparisons.forest(
+        {"detector": found, "none": dict.fromkeys(found)}, "It beats none", mark="detector"
+    ),
+    "degradation": lambda: comparisons.degradation(disturbed()),
+    "explained": lambda: pictures_module.explained(
         crops[:10], {"Grad-CAM": heat}, np.linspace(0, 1, 10), 0.5, "A mistake", np.linspace(-1, 1, 10)
     ),
 }
@@ -110,7 +116,7 @@ def figures():
 
 @pytest.fixture(scope="module")
 def shown(figures):
-    return {name: plots.show(figure) for name, figure in figures.items()}
+    return {name: canvas.show(figure) for name, figure in figures.items()}
 
 
 def words(figure) -> str:
@@ -176,46 +182,48 @@ def test_real_and_fake_have_the_same_colours_everywhere(figures):
 
 
 def test_titles_say_what_is_found():
-    assert plots.confusion([[86, 2], [12, 72]]).get_suptitle() == "72 of 84 fakes caught, 2 of 88 reals accused"
-    assert "12 real" in plots.confusion([[86, 2], [12, 72]]).alt
+    assert charts.confusion([[86, 2], [12, 72]]).get_suptitle() == "72 of 84 fakes caught, 2 of 88 reals accused"
+    assert "12 real" in charts.confusion([[86, 2], [12, 72]]).alt
     assert plots.facts(videos()).get_suptitle().startswith("Rate alone tells fake from real with AUC 1.00")
     assert plots.curves(history()).get_suptitle() == "Epoch 4 of 4 is kept: validation loss 0.30, AUC 0.89"
-    assert plots.slices(sliced()).get_suptitle() == "Mistakes gather in hard: 15 of 20 videos"
+    assert charts.slices(sliced()).get_suptitle() == "Mistakes gather in hard: 15 of 20 videos"
     even = sliced().assign(p_holm=1.0)
-    assert plots.slices(even).get_suptitle() == "No slice stands out from the others more than chance allows"
+    assert charts.slices(even).get_suptitle() == "No slice stands out from the others more than chance allows"
     assert plots.class_counts(videos()).get_suptitle().startswith("20 real and 20 fake videos")
     wrong = ((scores >= 0.4) != (labels == 1)).sum()
-    assert plots.score_histogram(labels, scores, 0.4).get_suptitle().startswith(f"{wrong} of 60 videos")
-    assert "frames" in plots.confusion([[1, 0], [0, 1]], unit="frames").alt
+    assert charts.score_histogram(labels, scores, 0.4).get_suptitle().startswith(f"{wrong} of 60 videos")
+    assert "frames" in charts.confusion([[1, 0], [0, 1]], unit="frames").alt
 
 
 def test_what_costs_most_is_said():
-    title = plots.degradation(disturbed()).get_suptitle().replace("\n", " ")
+    title = comparisons.degradation(disturbed()).get_suptitle().replace("\n", " ")
     assert title == "blur at level 4 costs most: AUC 0.90 → 0.60, 50% of the videos without a score"
-    unsure = plots.degradation(disturbed().assign(change_high=0.01)).get_suptitle()
+    unsure = comparisons.degradation(disturbed().assign(change_high=0.01)).get_suptitle()
     assert unsure.startswith("These videos show no loss: AUC 0.90 undisturbed, 0.60 at")
     calm = disturbed().assign(roc_auc=0.9)
-    assert plots.degradation(calm).get_suptitle().startswith("No disturbance costs much")
+    assert comparisons.degradation(calm).get_suptitle().startswith("No disturbance costs much")
 
 
 def test_a_heat_map_leaves_zero_as_it_was_and_long_clips_are_thinned():
-    figure = plots.explained(np.tile(crops[:1], (30, 1, 1, 1)), {"map": np.zeros((30, 32, 32))}, np.zeros(30), 0.5)
+    figure = pictures_module.explained(
+        np.tile(crops[:1], (30, 1, 1, 1)), {"map": np.zeros((30, 32, 32))}, np.zeros(30), 0.5
+    )
     (original, overlaid) = (axes.images[0].get_array() for axes in figure.axes[:2])
     assert original.shape == overlaid.shape == (32, 320, 3)
     assert np.abs(overlaid.mean(axis=2) - original.mean(axis=2)).max() <= 1
     with pytest.raises(ValueError, match="3 crops"):
-        plots.explained(crops[:3], {"map": heat[:2]}, np.zeros(3), 0.5)
+        pictures_module.explained(crops[:3], {"map": heat[:2]}, np.zeros(3), 0.5)
 
 
 def test_slices_of_several_properties_stand_under_their_names():
     one = sliced().assign(property="face_px")
-    figure = plots.slices(pd.concat([one, one.assign(property="mouth_open")]))
+    figure = charts.slices(pd.concat([one, one.assign(property="mouth_open")]))
     assert "face size in pixels" in words(figure) and "mouth open" in words(figure)
 
 
 def test_bars_of_a_strip_stand_below_their_faces_in_the_colour_of_the_call():
     given = [0.2, 0.6, 0.7, np.nan]
-    figure = plots.strip(crops[:4], given, 0.65)
+    figure = pictures_module.strip(crops[:4], given, 0.65)
     face, bars = figure.axes
     assert face.get_position().x0 == bars.get_position().x0 and face.get_position().x1 == bars.get_position().x1
     colors = [to_hex(bar.get_facecolor()) for bar in bars.containers[1]]
@@ -225,12 +233,12 @@ def test_bars_of_a_strip_stand_below_their_faces_in_the_colour_of_the_call():
 
 def test_a_strip_is_taken_as_frames_or_in_one_piece_and_breaks_after_ten():
     side_by_side = np.concatenate(list(crops[:6]), axis=1)
-    assert "6 face crops" in plots.strip(side_by_side, title="x").alt
-    assert len(plots.strip(crops, np.zeros(12)).axes) == 4
+    assert "6 face crops" in pictures_module.strip(side_by_side, title="x").alt
+    assert len(pictures_module.strip(crops, np.zeros(12)).axes) == 4
     with pytest.raises(ValueError, match="4 crops, but 3"):
-        plots.strip(crops[:4], [0.1, 0.2, 0.3])
+        pictures_module.strip(crops[:4], [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="2 pictures, but 1"):
-        plots.frame_grid(pictures(2), ["one"])
+        pictures_module.frame_grid(pictures(2), ["one"])
 
 
 def test_what_is_missing_is_said_and_breaks_nothing():
@@ -238,41 +246,41 @@ def test_what_is_missing_is_said_and_breaks_nothing():
     undefined = metrics.summary([1, 1], [0.2, 0.6], resamples=10)
     empty = videos().assign(bitrate=np.nan, fps=np.nan)
     made = [
-        plots.roc_pr([1, 1], [0.2, 0.6], 0.5),
-        plots.intervals(undefined),
-        plots.intervals(metrics.summary(nothing, nothing)),
-        plots.score_histogram([1, 1], [0.2, 0.6], 0.5),
-        plots.score_histogram(nothing, nothing, 0.5),
-        plots.reliability(nothing, nothing),
-        plots.confusion([[0, 0], [1, 2]]),
-        plots.slices(sliced().head(0)),
+        charts.roc_pr([1, 1], [0.2, 0.6], 0.5),
+        charts.intervals(undefined),
+        charts.intervals(metrics.summary(nothing, nothing)),
+        charts.score_histogram([1, 1], [0.2, 0.6], 0.5),
+        charts.score_histogram(nothing, nothing, 0.5),
+        charts.reliability(nothing, nothing),
+        charts.confusion([[0, 0], [1, 2]]),
+        charts.slices(sliced().head(0)),
         plots.class_counts(videos().head(0)),
         plots.facts(empty),
         plots.facts(videos().head(0)),
         plots.facts(videos().assign(label=1)),
         plots.curves(history(1).assign(val_auc=np.nan)),
-        plots.frame_grid([], [], title="Nothing to see"),
-        plots.review([], [], title="Cannot be read"),
-        plots.strip(crops[:1], [0.4]),
-        plots.rates([1, 1], [0.2, 0.6], 0.5),
-        plots.forest({}, "Nothing to compare"),
-        plots.degradation(disturbed().head(1)),
-        plots.explained(crops[:1], {}, [0.4], 0.5, "One frame", [np.nan]),
+        pictures_module.frame_grid([], [], title="Nothing to see"),
+        pictures_module.review([], [], title="Cannot be read"),
+        pictures_module.strip(crops[:1], [0.4]),
+        charts.rates([1, 1], [0.2, 0.6], 0.5),
+        comparisons.forest({}, "Nothing to compare"),
+        comparisons.degradation(disturbed().head(1)),
+        pictures_module.explained(crops[:1], {}, [0.4], 0.5, "One frame", [np.nan]),
     ]
     for figure in made:
-        assert "nan" not in figure.alt.lower() and data(plots.show(figure))
+        assert "nan" not in figure.alt.lower() and data(canvas.show(figure))
     assert "undefined" in made[0].alt and "undefined" in made[1].alt
     assert "accuracy 50%" in made[12].alt
 
 
 def test_descriptions_are_escaped():
-    figure = plots.frame_grid(pictures(1), ['a "b" <c>'], title="<script>")
-    assert "<script>" not in plots.show(figure).data and "&lt;script&gt;" in plots.show(figure).data
+    figure = pictures_module.frame_grid(pictures(1), ['a "b" <c>'], title="<script>")
+    assert "<script>" not in canvas.show(figure).data and "&lt;script&gt;" in canvas.show(figure).data
 
 
 def test_saved_pictures_are_the_same_every_time(tmp_path):
     for name in ("one.png", "two.png"):
-        plots.save(plots.confusion([[3, 1], [2, 4]]), tmp_path / "figures" / name)
+        canvas.save(charts.confusion([[3, 1], [2, 4]]), tmp_path / "figures" / name)
     one, two = (path.read_bytes() for path in sorted((tmp_path / "figures").iterdir()))
     assert one == two and one.startswith(b"\x89PNG")
 
@@ -280,8 +288,8 @@ def test_saved_pictures_are_the_same_every_time(tmp_path):
 def test_nothing_global_is_touched():
     code = (
         "import sys, matplotlib; before = dict(matplotlib.rcParams)\n"
-        "from dfutils import plots\n"
-        "plots.show(plots.confusion([[3, 1], [2, 4]]))\n"
+        "from dfutils import canvas, charts, comparisons, pictures, plots\n"
+        "canvas.show(charts.confusion([[3, 1], [2, 4]]))\n"
         "assert dict(matplotlib.rcParams) == before\n"
         "found = {'torch', 'dlib', 'cv2'} & set(sys.modules); assert not found, found\n"
         "from matplotlib import pyplot; assert pyplot.get_fignums() == []\n"

@@ -9,11 +9,12 @@ import pytest
 from served import small_detector
 from test_pipeline import loads
 
-from dfutils import commands, hub, model, onepage, predict, preprocess, video
-from dfutils.catalog import Indexed
-from dfutils.decoder import Found, cut_short, look, pack, unpack
+from dfutils import commands, hub, model, onepage, predict, preprocess, scoring, video, wording
+from dfutils.decoder import pack, unpack
 from dfutils.errors import InputError
+from dfutils.faces import Found, cut_short, look
 from dfutils.model import Detector
+from dfutils.params import Indexed
 
 NAMES = ["d0", "d18", "short_hamilton_clip"]
 
@@ -53,7 +54,7 @@ def test_the_score_is_that_of_the_notebooks(clips_dir, detector, blank, tmp_path
     dataset = Indexed("mine", root, tmp_path / "mine", table)
     made = preprocess.run(dataset, predict.settings(detector), workers=1, progress=False)
     usable = made.videos[made.videos["status"] == "ok"]
-    videos, frames = model.predict(detector, usable, tmp_path, progress=False)
+    videos, frames = scoring.score(detector, usable, tmp_path, progress=False)
     wanted = videos.set_index("video_id")["probability_fake"]
     assert set(wanted.index) == set(NAMES)
     for name in ids:
@@ -120,12 +121,12 @@ def test_the_name_of_the_weights_follows_them(detector):
     ],
 )
 def test_how_sure_in_words(probability, says):
-    assert says in predict.in_words(probability, 0.5, np.array([0.2, 0.9]))
+    assert says in wording.certainty(probability, 0.5, np.array([0.2, 0.9]))
 
 
 def test_threshold_zero_and_one_divide_by_nothing():
-    assert "very sure of fake" in predict.in_words(1.0, 1e-12, np.array([0.2]))
-    assert "real" in predict.in_words(0.2, 1.0, np.array([0.2]))
+    assert "very sure of fake" in wording.certainty(1.0, 1e-12, np.array([0.2]))
+    assert "real" in wording.certainty(0.2, 1.0, np.array([0.2]))
 
 
 def test_what_a_decoder_finds_survives_the_way(seen):

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 import skimage.data
 
-from dfutils import catalog, datasets, isolate, preprocess, review, video
+from dfutils import datasets, isolate, params, preprocess, review, video
+from dfutils import strips as strips_module
 from dfutils.errors import InputError
 from dfutils.params import Params
 
@@ -42,9 +43,9 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-def indexed(root: Path, out: Path) -> catalog.Indexed:
+def indexed(root: Path, out: Path) -> params.Indexed:
     table = datasets.open_facts(datasets.scan("folder", root), root, progress=False).assign(dataset="own")
-    return catalog.Indexed("own", root, out / "own", table)
+    return params.Indexed("own", root, out / "own", table)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_every_video_has_its_row_with_status_and_reason(made):
 def test_strips_hold_the_crops_that_the_frames_table_describes(made):
     dataset, result = made
     for row in result.videos[result.videos["status"] == "ok"].itertuples():
-        strip = preprocess.load_strip(dataset.folder.parent / row.strip, 64)
+        strip = strips_module.load_strip(dataset.folder.parent / row.strip, 64)
         facts = result.frames[result.frames["video_id"] == row.video_id]
         assert strip.shape == (4, 64, 64, 3)
         assert facts["position"].tolist() == [0, 1, 2, 3]
@@ -147,11 +148,11 @@ def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
         ("real__pair", 0): 4,
         ("real__pair", 1): 4,
     }
-    main, further = preprocess.strip_names(made.videos.set_index("path").loc["real/pair.mp4", "strip"], 2)
+    main, further = strips_module.strip_names(made.videos.set_index("path").loc["real/pair.mp4", "strip"], 2)
     assert (tmp_path / main).name == "real__pair.png" and (tmp_path / further).name == "real__pair~1.png"
     again = preprocess.run(dataset, {**SETTINGS, "faces": "all"}, workers=1, progress=False)
     assert again.videos.equals(made.videos)
-    from dfutils import clips, model
+    from dfutils import clips, model, scoring
 
     clip = clips.ClipDataset(made.videos, tmp_path, face_size=64)
     assert list(zip(clip.video_ids, clip.persons, strict=True)) == [
@@ -161,7 +162,7 @@ def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
     ]
     detector = model.Detector("resnet18", hidden_size=8)
     detector.facts.update(face_size=64, frames_per_video=4)
-    scores, frames = model.predict(detector, made.videos, tmp_path, device="cpu", progress=False)
+    scores, frames = scoring.score(detector, made.videos, tmp_path, device="cpu", progress=False)
     assert scores["video_id"].tolist() == ["real__a", "real__pair"]
     of_pair = frames[frames["video_id"] == "real__pair"].groupby("person")["logit"].mean()
     assert scores["logit"].iloc[1] == pytest.approx(of_pair.max(), abs=1e-5)
@@ -188,7 +189,7 @@ def test_a_missing_or_broken_strip_is_a_sentence(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match="missing or broken"):
-        preprocess.load_strip(path, 64)
+        strips_module.load_strip(path, 64)
 
 
 def test_pooled_frames_carry_pooled_ids(made):

@@ -13,7 +13,8 @@ import torch
 from dfutils import catalog, datasets, params, recipe, records
 from dfutils.errors import InputError
 from dfutils.files import make_folder, write_table
-from dfutils.model import Detector, predict
+from dfutils.model import Detector
+from dfutils.scoring import score
 
 SIZE, FRAMES = 32, 2
 TRAIN, VAL = 13, 5  # neither is a multiple of a step, so that some process's share must be filled up
@@ -101,7 +102,7 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(home, capfd):
     scores = []
     for detector in (alone, together):
         detector.facts.update(face_size=SIZE, frames_per_video=FRAMES)
-        scores.append(predict(detector, table, catalog.DATA, progress=False)[0]["logit"])
+        scores.append(score(detector, table, catalog.DATA, progress=False)[0]["logit"])
     assert np.abs(scores[0] - scores[1]).max() < 1e-4
     fresh = recipe.detector(single).state_dict()
     assert (alone.state_dict()["backbone.conv1.weight"] - fresh["backbone.conv1.weight"]).abs().max() > 1e-3

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dfutils import represent
-from dfutils.model import Detector, predict
+from dfutils.model import Detector
+from dfutils.scoring import score
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def test_frames_alone_and_features_are_those_of_the_videos(detector, strips):
     detector.facts["face_size"] = 32
     table = pd.DataFrame({"video_id": ["a", "b", "c"]})
     with represent.listening(detector) as heard:
-        _, frames = predict(detector, table, strips, batch_size=2, progress=False)
+        _, frames = score(detector, table, strips, batch_size=2, progress=False)
     assert not detector.backbone._forward_hooks
     names, vectors = heard.vectors(frames)
     assert names == ["a", "b", "c"]

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils import params, perturb, preprocess, robustness, video
+from dfutils import params, perturb, preprocess, robustness, scoring, tables, video
 from dfutils.model import Detector
 
 SETTINGS = {
@@ -43,7 +43,7 @@ def test_a_run_is_kept_and_goes_on(videos, tmp_path, monkeypatch):
         raise AssertionError("made again")
 
     monkeypatch.setattr(perturb, "make_strip", never)
-    monkeypatch.setattr(robustness, "predict", never)
+    monkeypatch.setattr(scoring, "score", never)
     pd.testing.assert_frame_equal(robustness.run(*given, workers=1, progress=False), first)
     assert not list(tmp_path.rglob("*.mp4"))
 
@@ -72,7 +72,7 @@ def test_what_is_lost_and_what_is_worse_are_told_apart():
     assert table.loc[1, "change"] < 0
     assert table.loc[1, "change_low"] < table.loc[1, "change"] < table.loc[1, "change_high"]
     assert np.isnan(table.loc[2, "roc_auc"])
-    texts = robustness.shown(table)
+    texts = tables.robustness(table)
     assert texts.loc[("noise", 4)].tolist() == [0, "100%", *["undefined"] * 5]
     low, high = (f"{table.loc[1, name]:.3f}" for name in ("change_low", "change_high"))
     assert texts.loc[("blur", 2), "its change"] == f"{table.loc[1, 'change']:.3f} ({low} – {high})"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils import metrics, runs, side_by_side
+from dfutils import coverage, metrics, runs, side_by_side
 from dfutils.errors import InputError
 
 
@@ -30,7 +30,7 @@ def predictions(shift: float, first: int = 0, n: int = 60, seed: int = 0) -> pd.
 def report(reports: Path, name: str, table: pd.DataFrame, trained="d", evaluated=(), **parameters) -> None:
     folder = reports / name
     folder.mkdir(parents=True)
-    counted = metrics.with_policy(table)
+    counted = coverage.with_policy(table)
     part = {
         "counts": {"real": 30, "fake": 30},
         "video": metrics.summary(counted.labels, counted.scores, resamples=50),

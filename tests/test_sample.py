@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfutils import datasets, faces, forge, sample, stills, video
+from dfutils import datasets, forge, sample, stills, video
 from dfutils import forged as own_videos
+from dfutils import portrait as portrait_module
 from dfutils.errors import InputError
 from dfutils.files import file_digest
 from dfutils.made import load_masks
@@ -68,7 +69,7 @@ def test_no_container_fact_tells_fakes(table):
 
 
 def test_dlib_finds_the_faces(made, table):
-    found = [bool(faces.detect(frame)) for path in table["path"] for _, _, frame in video.frames(made / path)]
+    found = [bool(portrait_module.detect(frame)) for path in table["path"] for _, _, frame in video.frames(made / path)]
     assert len(found) == 16 * 6
     assert np.mean(found) >= 0.95
 
@@ -173,7 +174,7 @@ def test_landmarks_are_carried_through_the_motion(portrait):
         low, high = expected.min(axis=0), expected.max(axis=0)
         side = 0.9 * (high - low).max()
         box = (*((low + high) / 2 - (side / 2, 0.55 * side)), side, side)
-        error = np.linalg.norm(faces.landmarks(frame, box) - expected, axis=1)
+        error = np.linalg.norm(portrait_module.landmarks(frame, box) - expected, axis=1)
         assert np.median(error) < 0.04 * (high - low).max()
     assert np.abs(carried[0] - carried[-1]).max() > 0.5
 
@@ -236,7 +237,7 @@ def test_fakes_differ_from_their_source_on_the_face(forged):
         assert (masks.reshape(len(masks), -1).max(axis=1) > 100).mean() >= 0.9
         fake, source = (next(video.frames(out / path))[2] for path in (row.path, real[row.source_video]))
         assert fake.shape == source.shape
-        assert faces.detect(fake)
+        assert portrait_module.detect(fake)
 
 
 def test_forging_goes_on_where_it_was_stopped(own, forged, tmp_path):
@@ -294,7 +295,7 @@ def test_real_people_are_forged_in_place(clips_dir, tmp_path):
         masks = load_masks(out, path.relative_to(out).as_posix())
         pairs = zip(video.frames(path), video.frames(source), masks, strict=True)
         for (_, _, fake), (_, _, real), mask in list(pairs)[::5]:
-            (face,) = faces.detect(real)
+            (face,) = portrait_module.detect(real)
             x, y, w, h = face.box
             scale = 64 / real.shape[1]
             inside = np.zeros_like(mask, bool)
@@ -304,4 +305,4 @@ def test_real_people_are_forged_in_place(clips_dir, tmp_path):
             ] = True
             assert mask[inside].mean() > 40
             assert not mask[~inside].any()
-            assert len(faces.detect(fake)) == 1
+            assert len(portrait_module.detect(fake)) == 1

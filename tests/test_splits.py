@@ -364,12 +364,12 @@ def test_people_are_told_apart_by_face_whatever_their_names() -> None:
 
 
 def test_embed_knows_a_face_again(faces_dir: Path, tmp_path: Path) -> None:
-    from dfutils import faces
+    from dfutils import portrait
 
     strips, rows = {}, []
     for k, name in enumerate(["00001", "00002", "00003", "00001"]):
         image = cv2.cvtColor(cv2.imread(str(faces_dir / "portraits" / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
-        points = faces.detect(image)[0].landmarks
+        points = portrait.detect(image)[0].landmarks
         strips[f"v{k}"] = tmp_path / f"v{k}.png"
         cv2.imwrite(str(strips[f"v{k}"]), cv2.cvtColor(np.concatenate([image, image], axis=1), cv2.COLOR_RGB2BGR))
         rows += [{"video_id": f"v{k}", "person": 0, "landmarks": list(np.ravel(points))}] * 2
@@ -443,7 +443,7 @@ def test_unread_containers_take_no_part() -> None:
 
 def test_audit_says_what_it_found_in_plain_values() -> None:
     videos = splits.assign(kaggle(celeb_fakes=0), "random")
-    found = splits.audit(videos, embeddings=vectors(videos.head(60), 2))
+    found = audits.audit(videos, embeddings=vectors(videos.head(60), 2))
     plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert plain["people_shared"] > 50
     assert plain["source_videos_shared"] == 0
@@ -454,12 +454,12 @@ def test_audit_says_what_it_found_in_plain_values() -> None:
     assert len(found.alarms) == 3
     assert all(sentence.endswith(".") for sentence in found.alarms)
     assert f"facts such as {in_words(found.shortcuts.telling[0])}" in found.alarms[-1]
-    again = splits.audit(videos.sample(frac=1, random_state=1), embeddings=vectors(videos.head(60), 2))
+    again = audits.audit(videos.sample(frac=1, random_state=1), embeddings=vectors(videos.head(60), 2))
     assert again.to_dict() == found.to_dict()
 
 
 def test_a_clean_split_raises_no_alarm() -> None:
     videos = splits.assign(kaggle(celeb_fakes=150), "identity")
-    found = splits.audit(videos, strips={})
+    found = audits.audit(videos, strips={})
     assert found.alarms == ()
     assert found.to_dict()["content_pairs"] == 0

@@ -15,9 +15,11 @@ from safetensors.torch import load_file
 from dfutils import hardware, schedule
 from dfutils.clips import ClipDataset
 from dfutils.errors import InputError
-from dfutils.model import Detector, predict
+from dfutils.model import Detector
 from dfutils.progress import BATCH
-from dfutils.train import HISTORY_COLUMNS, fit, gap, history_of, plateau_falls, rate_factor, rates
+from dfutils.schedule import HISTORY_COLUMNS, gap, plateau_falls, rate_factor, rates
+from dfutils.scoring import score
+from dfutils.train import fit, history_of
 
 SIZE, FRAMES = 32, 3
 TIMES = ["seconds", "images_per_s"]
@@ -100,7 +102,7 @@ def test_it_learns_to_see_a_seam_and_keeps_the_best_epoch(strips, tmp_path, capf
     kept = load_file(tmp_path / "run" / "best.safetensors")
     assert all(torch.equal(kept[key], value) for key, value in detector.state_dict().items())
     detector.facts.update(face_size=SIZE, frames_per_video=FRAMES)
-    scores, _ = predict(detector, rows(48, 72), strips, progress=False)
+    scores, _ = score(detector, rows(48, 72), strips, progress=False)
     right = (scores["probability_fake"] >= 0.5) == rows(48, 72)["label"]
     assert right.mean() == pytest.approx(best["val_accuracy"])
     shown = capfd.readouterr()

@@ -16,8 +16,8 @@ import yaml
 from dfutils import catalog, datasets, metrics, params, recipe, records
 from dfutils.errors import InputError
 from dfutils.files import read_table, write_table
-from dfutils.model import predict
 from dfutils.params import Params
+from dfutils.scoring import score
 
 VARIANTS = {
     "lstm": {"temporal": "lstm", "self_blend": 0.0},
@@ -52,7 +52,7 @@ def measure(p: Params, videos: pd.DataFrame, frames: pd.DataFrame, made: dict[st
     history = recipe.fit(p, detector, recipe.clips(p))
     recipe.save(p, detector, history)
     test = videos[(videos["split"] == "test") & (videos["status"] == "ok")]
-    scores, _ = predict(detector, test, catalog.DATA, batch_size=p.batch_size)
+    scores, _ = score(detector, test, catalog.DATA, batch_size=p.batch_size)
     rows = test.merge(scores, on="video_id")
     found = metrics.summary(rows["label"].to_numpy(), rows["probability_fake"].to_numpy())["roc_auc"]
     return {"value": found["value"], "low": found["low"], "high": found["high"]}

@@ -29,7 +29,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from dfutils import catalog, datasets, faces, portrait, preprocess, tracks, video  # noqa: E402
+from dfutils import datasets, faces, params, portrait, preprocess, tracks, video  # noqa: E402
 from dfutils.params import Params  # noqa: E402
 
 CLIPS = ROOT.parent / "shared" / "clips"
@@ -46,7 +46,7 @@ def read(path: Path) -> int:
     return count
 
 
-def family(path: Path) -> tuple[list[np.ndarray], dict[int, list[faces.Box]]]:
+def family(path: Path) -> tuple[list[np.ndarray], dict[int, list[portrait.Box]]]:
     """Return ten crops and all boxes, by frame, of the detector at full size on every frame."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     found, crops = {}, {}
@@ -57,7 +57,7 @@ def family(path: Path) -> tuple[list[np.ndarray], dict[int, list[faces.Box]]]:
         rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         found[index] = [box for box, _ in portrait.search(rgb, (0, 0, rgb.shape[1], rgb.shape[0]), 0, 0.0)]
         if found[index]:
-            crops[index] = faces.crop(rgb, found[index][0], np.zeros((68, 2)), 112, 0.3, False)[0]
+            crops[index] = portrait.crop(rgb, found[index][0], np.zeros((68, 2)), 112, 0.3, False)[0]
     capture.release()
     indices = sorted(crops)
     return [crops[indices[k]] for k in tracks.spread(indices, CROPS)], found
@@ -164,7 +164,7 @@ def whole_run(paths: list[Path], scratch: Path, workers: int) -> tuple[float, fl
     for k, path in enumerate(paths):
         shutil.copyfile(path, root / "real" / f"{k:05d}_{path.name}")
     table = datasets.open_facts(datasets.scan("folder", root), root, progress=False).assign(dataset="bench")
-    dataset = catalog.Indexed("bench", root, out / "bench", table)
+    dataset = params.Indexed("bench", root, out / "bench", table)
     settings = preprocess.settings(Params())
     start = time.perf_counter()
     preprocess.run(dataset, settings, workers=workers, progress=False)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dfutils import datasets, forged, hub, made, metrics, video
+from dfutils import paths as paths_module
 from dfutils.predict import predict_video
 from dfutils.progress import bar
 
@@ -49,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
     detector = hub.load(options.model)
     threshold = detector.facts["threshold"]
-    originals = [options.videos / name for name in made.sources(options.videos, datasets.EXTENSIONS, "video")]
+    originals = [options.videos / name for name in made.sources(options.videos, paths_module.EXTENSIONS, "video")]
     forged.forge_folder(options.videos, options.work / "forged", max_frames=options.frames)
     table = datasets.scan("sample", options.work / "forged")
     scores = judge([options.work / "forged" / path for path in table["path"]], detector)

@@ -1,0 +1,57 @@
+"""What readers are told that figures, properties and scores are called."""
+
+import numpy as np
+
+_PROPERTIES = {
+    "face_px": "face size in pixels",
+    "turn": "turn of the head in degrees",
+    "nod": "nod of the head in degrees",
+    "bits": "compression: bits a pixel",
+    "people": "faces seen in the video",
+    "yaw": "yaw in degrees",
+    "pitch": "pitch in degrees",
+    "roll": "roll in degrees",
+    "bitrate": "bitrate in bit/s",
+    "duration_s": "length in seconds",
+}
+
+
+def property_name(name: str) -> str:
+    """Return what a reader is told that a property of videos is called, with its unit."""
+    return _PROPERTIES.get(name, name.replace("_", " "))
+
+
+_WORDS = {
+    "video_id": "video",
+    "probability_fake": "score",
+    "roc_auc": "ROC AUC",
+    "eer": "equal error rate",
+    "tpr_at_fpr_1": "fakes caught at 1% false alarms",
+    "tpr_at_fpr_5": "fakes caught at 5% false alarms",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+    "precision_real": "precision of reals",
+    "precision_fake": "precision of fakes",
+    "recall_real": "recall of reals",
+    "recall_fake": "recall of fakes",
+    "f1_real": "F1 of reals",
+    "f1_fake": "F1 of fakes",
+}
+
+
+def figure_name(name: str) -> str:
+    """Return what a reader is told that a figure of `metrics.summary`, or a table's column, is called."""
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def certainty(probability: float | None, threshold: float, frames: np.ndarray) -> str:
+    """Return how sure a detector is, by how much of the way from its threshold to the end the score has gone."""
+    if probability is None:
+        return "No verdict: the detector has too little to judge by."
+    fake = probability >= threshold
+    way = (probability - threshold) / max(1 - threshold, 1e-9) if fake else (threshold - probability) / threshold
+    words = ("cannot tell: the score is next to its threshold", "leans to", "is fairly sure of", "is very sure of")
+    level = int(np.searchsorted([0.1, 0.5, 0.85], way, side="right"))
+    agree = int(((frames >= threshold) == fake).sum())
+    said = f"The detector {words[level]}" + (f" {('real', 'fake')[fake]}" if level else "")
+    return f"{said}; {agree} of {len(frames)} frames are on that side."
