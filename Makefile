@@ -37,10 +37,10 @@ lint: env
 	$(BIN)/ruff format --check .
 
 bench: env
-	$(BIN)/python tests/benchmarks/preprocess.py
-	$(BIN)/python tests/benchmarks/datasets.py
-	$(BIN)/python -m tests.benchmarks.train
-	$(BIN)/python -m tests.benchmarks.metrics
+	$(BIN)/python -m tests.benchmarks.speed.preprocess
+	$(BIN)/python -m tests.benchmarks.speed.datasets
+	$(BIN)/python -m tests.benchmarks.speed.train
+	$(BIN)/python -m tests.benchmarks.quality.metrics
 
 lab: env
 	$(BIN)/jupyter lab notebooks/

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from dfutils.errors import InputError
+from dfutils.core.errors import InputError
 
 app = typer.Typer(
     help="Find deepfake videos, say how sure, and show where the detector fails.",
@@ -40,10 +40,10 @@ def run(
     ] = "",
 ) -> None:
     """Run the notebooks of an experiment and write its report."""
-    from dfutils import params as parameters
     from dfutils import pipeline
+    from dfutils.core import params as parameters
 
-    values = parameters.load(params, **_overrides(override or []))
+    values = parameters.load_params(params, **_overrides(override or []))
     stages = pipeline.choose(first, only)
     wanted = _seeds(seeds)
     pipeline.prepare_kernel()
@@ -59,11 +59,11 @@ def train(
     ] = None,
 ) -> None:
     """Train the detector of an experiment whose faces and splits are made. This is what torchrun starts."""
-    from dfutils import params as parameters
-    from dfutils import recipe
+    from dfutils.core import params as parameters
+    from dfutils.detector import experiment
 
-    values = parameters.load(params, **_overrides(override or []))
-    typer.echo(f"Detector: {recipe.run(values)}")
+    values = parameters.load_params(params, **_overrides(override or []))
+    typer.echo(f"Detector: {experiment.train(values)}")
 
 
 @app.command()
@@ -71,10 +71,10 @@ def compare(
     reports: Annotated[Path | None, typer.Argument(help="The folder of reports; without it, the project's.")] = None,
 ) -> None:
     """Lay all evaluated runs side by side in one page: figures, intervals, parameters that differ."""
-    from dfutils import params as parameters
-    from dfutils import side_by_side
+    from dfutils.core import params as parameters
+    from dfutils.reporting import overview
 
-    typer.echo(f"Runs side by side: {side_by_side.write_overview(reports or parameters.ROOT / 'reports')}")
+    typer.echo(f"Runs side by side: {overview.write_overview(reports or parameters.ROOT / 'reports')}")
 
 
 def _seeds(text: str) -> list[int]:
@@ -96,7 +96,7 @@ def predict(
     ] = None,
 ) -> None:
     """Judge videos: real or fake, and how sure. Exit status 3 if some could not be judged."""
-    from dfutils import commands
+    from dfutils.serving import commands
 
     scored = commands.predict(videos, model, as_json=as_json, csv=csv, explain=explain)
     raise typer.Exit(0 if scored else 3)
@@ -112,7 +112,7 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a detector: the web page at /, POST /predict, GET /health, /docs."""
-    from dfutils import commands
+    from dfutils.serving import commands
 
     commands.serve(model, host, port, allow_origin or [])
 
@@ -129,7 +129,7 @@ def publish(
     half: Annotated[bool, typer.Option(help="Weights in half precision: half the file.")] = False,
 ) -> None:
     """Publish a detector on the Hugging Face hub, with a card written from its figures."""
-    from dfutils import commands
+    from dfutils.serving import commands
 
     typer.echo(commands.publish(model, repo, metrics, private=private, dry_run=dry_run, half=half))
 
@@ -151,7 +151,7 @@ def _overrides(texts: list[str]) -> dict[str, object]:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in its sentence and exit status 2, a failed stage in 1."""
-    from dfutils.errors import InputError
+    from dfutils.core.errors import InputError
 
     try:
         status = app(standalone_mode=False)  # typer hands back what it would exit with

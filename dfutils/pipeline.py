@@ -19,12 +19,12 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from dfutils import report, side_by_side
-from dfutils.errors import InputError
-from dfutils.files import make_folder, read_json, write_json
-from dfutils.params import Params, lasting
-from dfutils.progress import BATCH
-from dfutils.records import DEFAULT_STAGES, STAGES, facts, provenance
+from dfutils.core.errors import InputError
+from dfutils.core.files import make_folder, read_json, write_json
+from dfutils.core.params import Params, lasting
+from dfutils.core.progress import BATCH
+from dfutils.core.stages import DEFAULT_STAGES, STAGES, provenance
+from dfutils.reporting import html, overview
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -71,7 +71,7 @@ def run(params: Params, stages: list[str]) -> Path:
             started = time.monotonic()
             _execute(params, stage, f"{number}/{len(stages)}")
             record["stages"][stage] = {
-                "title": report.title(folder / f"{STAGES[stage]}.ipynb"),
+                "title": html.title(folder / f"{STAGES[stage]}.ipynb"),
                 "seconds": round(time.monotonic() - started, 1),
                 "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             }
@@ -84,7 +84,7 @@ def run(params: Params, stages: list[str]) -> Path:
     finally:
         record["stages"] = {stage: record["stages"][stage] for stage in STAGES if stage in record["stages"]}
         if "train" in record["stages"]:
-            record["made_by"]["device"] = facts(params, "train").get("device", "")
+            record["made_by"]["device"] = record(params, "train").get("device", "")
         write_json(record, record_path)
         _render(params, record)
     return folder / "index.html"
@@ -108,7 +108,7 @@ def run_seeds(params: Params, stages: list[str], seeds: list[int]) -> Path:
         ):
             if part:
                 run(mine.model_copy(update={"seed": value}), part)
-    return side_by_side.write_seeds(params.report_folder.parent, params.experiment, seeds)
+    return overview.write_seeds(params.report_folder.parent, params.experiment, seeds)
 
 
 def _execute(params: Params, stage: str, position: str) -> None:
@@ -184,14 +184,14 @@ class _Tail:
 
 def _render(params: Params, record: dict[str, Any]) -> None:
     """Write every page again, so that all link to all, and the page of all runs."""
-    links = report.page_links(record["stages"])
+    links = html.page_links(record["stages"])
     for stage in record["stages"]:
         notebook = params.report_folder / f"{STAGES[stage]}.ipynb"
         if notebook.exists():
-            report.write_page(notebook, notebook.with_suffix(".html"), links)
-    report.write_index(params, record)
+            html.write_page(notebook, notebook.with_suffix(".html"), links)
+    html.write_index(params, record)
     with suppress(InputError):  # nothing was evaluated yet
-        side_by_side.write_overview(params.report_folder.parent)
+        overview.write_overview(params.report_folder.parent)
 
 
 def prepare_kernel() -> None:

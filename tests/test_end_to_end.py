@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_pipeline import loads
 
-from dfutils import document, evaluate
-from dfutils.records import DEFAULT_STAGES, STAGES
+from dfutils.core.stages import DEFAULT_STAGES, STAGES
+from dfutils.evaluation import evaluate, metrics_json
+from tests.support.pages import loads
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,7 +51,7 @@ def test_numbers_in_the_report_are_those_of_the_predictions(home):
     called = pd.crosstab(test["label"], test["predicted"].astype(int)).reindex([0, 1], fill_value=0)
     called = called.reindex([0, 1], axis=1, fill_value=0)
     assert metrics["test"]["confusion"] == called.to_numpy().tolist()
-    assert metrics["schema"] == document.SCHEMA
+    assert metrics["schema"] == metrics_json.SCHEMA
     splits = pd.read_parquet(home / "runs" / "tiny" / "videos.parquet")
     assert set(predictions["video_id"]) == set(splits.loc[splits["split"].isin(["val", "test"]), "video_id"])
 

@@ -8,8 +8,8 @@ import papermill
 import pytest
 import yaml
 
-from dfutils import params
-from dfutils.records import STAGES
+from dfutils.core import params
+from dfutils.core.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in STAGES.values()]
@@ -84,4 +84,4 @@ def test_a_parameter_file_names_all_that_its_notebooks_declare(path):
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     wanted = {name for notebook in NOTEBOOKS for name in papermill.inspect_notebook(str(notebook))} - {"experiment"}
     assert wanted - set(values) == set()
-    params.load(path)
+    params.load_params(path)

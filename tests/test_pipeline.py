@@ -6,16 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-from html.parser import HTMLParser
-from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
 
-from dfutils import cli, commands, params, pipeline, report
-from dfutils.errors import InputError
-from dfutils.records import DEFAULT_STAGES, STAGES
+from dfutils import cli, pipeline
+from dfutils.core import params
+from dfutils.core.errors import InputError
+from dfutils.core.stages import DEFAULT_STAGES, STAGES
+from dfutils.reporting import html
+from dfutils.serving import commands
+from tests.support.pages import loads
 
 PARAMETERS = "experiment: str = 'x'  # name\nepochs: int = 1  # passes"
 
@@ -40,32 +42,6 @@ def suite(tmp_path, monkeypatch):
     for name in STAGES.values():
         nbformat.write(notebook(f"print('{name}', experiment, epochs)"), tmp_path / "notebooks" / f"{name}.ipynb")
     return tmp_path
-
-
-class Loads(HTMLParser):
-    """Collects everything that a page would fetch by itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        for name in ("src", "srcset", "data", "poster", "background"):
-            if given.get(name) and not given[name].startswith("data:"):
-                self.found.append(f"{tag} {name}={given[name]}")
-        if tag == "link" and not (given.get("href") or "").startswith("data:"):
-            self.found.append(f"link {given.get('href')}")
-        if tag in ("script", "iframe", "object", "embed"):
-            self.found.append(tag)
-
-
-def loads(page: Path) -> list[str]:
-    """Return what a page fetches from anywhere, its style sheets included."""
-    text = page.read_text(encoding="utf-8")
-    reader = Loads()
-    reader.feed(text)
-    return reader.found + re.findall(r"@import[^;]*|url\(\s*['\"]?(?!data:)[^)]*\)", text)
 
 
 def test_a_run_executes_the_notebooks_with_their_parameters_and_writes_self_contained_pages(suite):
@@ -97,7 +73,7 @@ def test_columns_of_words_are_marked_to_be_read_from_the_left(tmp_path):
     document = notebook("table")
     document.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"text/html": table.to_html()})]
     nbformat.write(document, tmp_path / "a.ipynb")
-    report.write_page(tmp_path / "a.ipynb", tmp_path / "a.html", [])
+    html.write_page(tmp_path / "a.ipynb", tmp_path / "a.html", [])
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert re.findall(r'class="words">([^<]*)<', text) == ["reason", "-3 is too small", ""]
     assert "<th>auc</th>" in text and "<td>1,200</td>" in text

@@ -1,0 +1,12 @@
+"""Parameters, stage records, safe files."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "errors": ["InputError"],
+        "params": ["Params", "from_notebook", "load"],
+        "stages": ["claim", "finish"],
+    },
+)

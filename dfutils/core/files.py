@@ -1,0 +1,139 @@
+"""Files that are whole or absent.
+
+Every result of a stage is written beside its place and renamed over it, so that a killed run never leaves half a file
+that a later one takes for whole. Digests of plain values and of files say what a result was made from.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dfutils.core.errors import InputError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix) that replaces it when the block ends well.
+
+    The block may make a file or a folder there. On any failure, Ctrl-C included, the temporary is removed and `path` is
+    as it was.
+
+    Raises:
+        InputError: if the parent cannot be a folder, a folder stands where a file should go (or the reverse), or the
+            disk is full.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.stem[:80]}.{os.getpid()}.part{path.suffix}")  # as `remove_leftovers` knows it
+    _remove(temporary)
+    try:
+        yield temporary
+        if path.is_dir():
+            if not temporary.is_dir():
+                raise InputError(f"{path} is a folder where a file should be; move it away and run again.")
+            shutil.rmtree(path)
+        elif path.exists() and temporary.is_dir():
+            raise InputError(f"{path} is a file where a folder should be; move it away and run again.")
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f"{path} cannot be written: the disk is full; make room and run again, what is finished is kept."
+            ) from None
+        raise
+    finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove from a folder what `atomic` had begun there when its process was killed; nobody may be writing there."""
+    for path in Path(folder).glob(".*.part*"):
+        _remove(path)
+
+
+def make_folder(path: Path) -> Path:
+    """Make the folder and its parents, and return it.
+
+    Raises:
+        InputError: if a file is in the way, or the folder cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{path} cannot be a folder: a file is in the way; move it away and run again.") from None
+    except OSError as error:
+        raise InputError(f"The folder {path} cannot be made: {error.strerror or error}.") from None
+    return Path(path)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, whole or not at all. Equal tables give equal bytes."""
+    with atomic(path) as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that a stage wrote.
+
+    Raises:
+        InputError: if it is missing or is not Parquet.
+    """
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run the stage that writes it first (README, The notebooks).") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a table ({error}); delete it and run its stage again.") from None
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a value as readable JSON with sorted keys, whole or not at all. NaN is refused: undefined is `null`."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with atomic(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as plain values for JSON; what is undefined is None."""
+    return json.loads(table.to_json(orient="records", double_precision=15))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: if it is missing or broken.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run the stage that writes it first (README, The notebooks).") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON ({error}); delete it and run its stage again.") from None
+
+
+def digest(value: Any) -> str:
+    """Return 16 hexadecimal digits that name a plain value (numbers, texts, lists, dicts), equal on every machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,12 @@
+"""The network, its clips and its fitting."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "clips": ["ClipDataset"],
+        "network": ["Detector"],
+        "training": ["fit"],
+    },
+)

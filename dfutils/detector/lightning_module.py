@@ -1,0 +1,304 @@
+"""What Lightning runs: the steps of training and validation, and the bookkeeping at an epoch's end.
+
+Nothing here depends on how far a random generator has got: the learning rate of a step, its dropout masks and the
+clips in it are functions of the seed, the epoch and the step.
+"""
+
+import os
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic
+from dfutils.core.progress import bar
+from dfutils.detector import clips, schedule
+from dfutils.detector.clips import Batch, Batches, ClipDataset, number
+from dfutils.detector.network import Detector, probability
+from dfutils.detector.schedule import standing
+
+
+class Fitting(lightning.LightningModule):
+    """A detector, its clips, and what has happened so far."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        train: ClipDataset,
+        val: ClipDataset,
+        out: Path,
+        settings: dict[str, Any],
+        record: dict[str, Any],
+        history: list[dict[str, Any]],
+        facts: dict[str, Any],
+        workers: int,
+    ) -> None:
+        """Take what `train.fit` has checked.
+
+        Args:
+            detector: is trained in place.
+            train: training clips.
+            val: validation clips.
+            out: where `last.ckpt`, `best.safetensors` and `history.csv` go.
+            settings: of the training, as `train.fit` names them.
+            record: all that a later run must agree with to go on from here.
+            history: the epochs done, a mapping each.
+            facts: about the machine, kept in the checkpoint.
+            workers: loader processes.
+        """
+        super().__init__()
+        self.detector, self.train_clips, self.val_clips, self.out = detector, train, val, out
+        self.settings, self.record, self.history, self.facts = settings, record, history, facts
+        self.workers = workers
+        self.operations: set[str] = set()  # that cannot be repeated exactly, as far as known
+        self.unchecked: tuple[torch.Tensor, torch.Tensor, int, float] | None = None
+        weights = clips.class_weights(
+            train.labels,
+            settings["class_weights"],
+            blended=train.blended,
+            balanced_sampling=settings["balanced_sampling"],
+        )
+        self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
+
+    # Data and optimiser
+
+    def train_dataloader(self) -> Any:
+        return self._loader(self.train_clips, shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return self._loader(self.val_clips, shuffle=False)
+
+    def _loader(self, data: ClipDataset, shuffle: bool) -> Any:
+        # Lightning takes the first epoch's order before it says which epoch that is.
+        batches = Batches(
+            len(data), self.settings["batch_size"], shuffle=shuffle, seed=self.settings["seed"],
+            epoch=len(self.history), share=(self.trainer.global_rank, self.trainer.world_size),
+            labels=data.labels if shuffle and self.settings["balanced_sampling"] else None,
+            families=data.families if shuffle and self.settings["family_batches"] else None,
+        )  # fmt: skip
+        return clips.loader(data, batches, workers=self.workers, pin_memory=self.device.type == "cuda")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        rate = self.settings["learning_rate"]
+        backbone = list(self.detector.backbone.parameters())
+        inside = {id(parameter) for parameter in backbone}
+        head = [parameter for parameter in self.detector.parameters() if id(parameter) not in inside]
+        groups = [
+            {"params": head, "peak": rate},
+            {"params": backbone, "peak": self.settings["backbone_learning_rate"] or rate},
+        ]
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.settings["optimizer"]]
+        # Fused: one pass over the weights, fifteen times as fast as the default on a CPU.
+        return kind(groups, lr=rate, weight_decay=self.settings["weight_decay"], fused=True)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # Lightning's own clipping refuses fused optimisers.
+        if self.settings["clip_grad"]:
+            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings["clip_grad"])
+
+    # Training
+
+    def on_train_epoch_start(self) -> None:
+        self.started = time.perf_counter()
+        self.sums = torch.zeros(5, dtype=torch.float64, device=self.device)
+        self.falls = schedule.plateau_falls([standing(row, self.settings["monitor"]) for row in self.history])
+        self.detector.train()
+        self.detector.frozen_backbone = self.current_epoch < self.settings["freeze_epochs"]
+        if self.detector.frozen_backbone:
+            self.detector.backbone.eval()
+        if self.settings["freeze_batchnorm"]:
+            for module in self.detector.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+
+    def on_train_batch_start(self, batch: Batch, step: int) -> None:
+        self._check_loss()
+        torch.manual_seed(number(self.settings["seed"], "dropout", self.current_epoch, step, self.global_rank))
+        done = self.current_epoch + (step + 0.5) / self.trainer.num_training_batches
+        factor = schedule.rate_factor(
+            done, self.settings["schedule"], self.settings["epochs"], self.settings["warmup_epochs"], self.falls
+        )
+        for group in self.optimizers(use_pl_optimizer=False).param_groups:
+            group["lr"] = group["peak"] * factor
+        self.rate = self.settings["learning_rate"] * factor
+
+    def training_step(self, batch: Batch, step: int) -> torch.Tensor:
+        losses, weights, logits = self._losses(batch)
+        # Each process weighs its clips by the sum of all processes; averaged gradients are then those of one.
+        total = self.trainer.strategy.reduce(weights.sum(), reduce_op="sum")
+        loss = (losses * weights).sum() * self.trainer.world_size / total
+        self.unchecked = loss.detach(), batch.index, step, self.rate
+        self.sums += _sums(losses, weights, logits, batch)
+        return loss
+
+    def _check_loss(self) -> None:
+        """Stop if the loss of the step before was not finite. A step late, so that a GPU need not wait to be asked."""
+        if self.unchecked is None:
+            return
+        (loss, index, step, rate), self.unchecked = self.unchecked, None
+        if not torch.isfinite(loss):
+            videos = ", ".join(self.train_clips.video_ids[clip] for clip in index.tolist())
+            raise InputError(
+                f"The loss is {loss.item()} in step {step + 1} of epoch {self.current_epoch + 1}, at learning rate "
+                f"{rate:.3g}, on the videos {videos}: lower learning_rate, set clip_grad, or look at these strips."
+            )
+
+    def _losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return each clip's loss, its weight, and its logits."""
+        frames = self.detector.normalise(batch.frames)
+        logits, by_frame = self.detector.clip_and_frame_logits(frames, batch.mask)
+        losses = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
+        share = self.settings["frame_loss"]
+        if share:
+            labels = batch.labels[:, None].expand(by_frame.shape[:2])
+            of_frames = functional.cross_entropy(by_frame.float().transpose(1, 2), labels, reduction="none")
+            mask = torch.ones_like(of_frames) if batch.mask is None else batch.mask.float()
+            losses = (1 - share) * losses + share * (of_frames * mask).sum(1) / mask.sum(1)
+        return losses, self.class_weights[batch.labels] * batch.counts, logits.detach().float()
+
+    # Validation
+
+    def on_validation_epoch_start(self) -> None:
+        self._check_loss()
+        self.trained = time.perf_counter()
+        self.seen: list[torch.Tensor] = []
+        if not self.settings["freeze_batchnorm"] and not self.detector.frozen_backbone:
+            self._measure_batchnorm()
+
+    def _measure_batchnorm(self, count: int = 64, frames: int = 2) -> None:
+        """Measure the means and variances of batch normalisation anew, on some training clips.
+
+        The running ones lag behind the weights by some ten steps, which on small data is the better part of an epoch:
+        a network that separates its batches perfectly then validates like a coin. After "precise BN" (Wu and Johnson,
+        Rethinking "Batch" in BatchNorm, 2021, section 3). Every process measures on the same clips.
+        """
+        layers = [module for module in self.detector.backbone.modules() if isinstance(module, _BatchNorm)]
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain mean over what follows
+            layer.train()
+        few = Batches(
+            len(self.train_clips), count // 2, shuffle=True, seed=self.settings["seed"], epoch=self.current_epoch
+        )
+        for batch in islice(clips.loader(self.train_clips, few), 2):
+            spread = slice(None, None, max(batch.frames.shape[1] // frames, 1))
+            mask = None if batch.mask is None else batch.mask[:, spread].to(self.device)
+            self.detector.features(self.detector.normalise(batch.frames[:, spread].to(self.device)), mask)
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.eval()
+
+    def validation_step(self, batch: Batch, step: int) -> None:
+        with torch.autocast(self.device.type, enabled=False):  # as `predict` will score
+            losses, weights, logits = self._losses(batch)
+        columns = (losses, weights, logits[:, 1] - logits[:, 0], batch.labels, batch.counts)
+        self.seen.append(torch.stack([column.double() for column in columns], dim=1))
+
+    def on_validation_epoch_end(self) -> None:
+        seen = self.all_gather(torch.cat(self.seen)).reshape(-1, 5).cpu().numpy()
+        losses, weights, logits, labels, _ = seen[seen[:, 4] > 0].T
+        self.validated = {
+            "val_loss": float((losses * weights).sum() / weights.sum()),
+            "val_accuracy": float(((probability(logits) >= 0.5) == labels).mean()),
+            "val_auc": float("nan"),
+        }
+        if len(set(labels)) == 2 and np.isfinite(logits).all():
+            self.validated["val_auc"] = float(roc_auc_score(labels, logits))
+
+    # The end of an epoch
+
+    def on_train_epoch_end(self) -> None:
+        sums = self.trainer.strategy.reduce(self.sums, reduce_op="sum").tolist()
+        row = {
+            "epoch": self.current_epoch + 1,
+            "train_loss": sums[0] / sums[1],
+            "train_accuracy": sums[2] / sums[3],
+            **self.validated,
+            "learning_rate": self.rate,
+            "seconds": time.perf_counter() - self.started,
+            "images_per_s": sums[4] / (self.trained - self.started),
+        }
+        self.history.append(row)
+        monitor = self.settings["monitor"]
+        if monitor != "last" and not np.isfinite(row[monitor]):
+            raise InputError(
+                f"{monitor} is not finite after epoch {row['epoch']}: lower learning_rate or set clip_grad."
+            )
+        if (
+            schedule.best_epoch([standing(row, monitor) for row in self.history]) == len(self.history) - 1
+            and self.global_rank == 0
+        ):
+            with atomic(self.out / "best.safetensors") as temporary:
+                save_file({k: v.cpu().contiguous() for k, v in self.detector.state_dict().items()}, temporary)
+        self.trainer.should_stop = schedule.finished(self.history, self.settings)
+        # Beside its place, then renamed: a run killed here goes on from the epoch before.
+        part = self.out / ".last.part.ckpt"
+        self.trainer.save_checkpoint(part)
+        if self.global_rank == 0:
+            os.replace(part, self.out / "last.ckpt")
+            with atomic(self.out / "history.csv") as temporary:
+                schedule.table(self.history, monitor).to_csv(temporary, index=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.facts["undetermined"] = sorted({*self.facts["undetermined"], *self.operations})
+        checkpoint["history"], checkpoint["record"], checkpoint["facts"] = self.history, self.record, self.facts
+
+
+def _sums(losses: torch.Tensor, weights: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return what an epoch adds up: weighted loss, weights, right answers, clips, pictures."""
+    right = ((logits.argmax(1) == batch.labels) * batch.counts).sum()
+    pictures = (batch.positions >= 0).sum()
+    return torch.stack(
+        [(losses.detach() * weights).sum(), weights.sum(), right, batch.counts.sum(), pictures.float()]
+    ).double()
+
+
+class Progress(lightning.Callback):
+    """A bar over all clips of all epochs, and a line an epoch."""
+
+    def __init__(self, clips: int, epochs: int) -> None:
+        self.clips, self.epochs, self.moving = clips, epochs, None
+
+    def on_train_start(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
+        if trainer.is_global_zero:
+            left = self.epochs - len(fitting.history)
+            self.moving = bar(total=left * self.clips, desc="train", unit="clip")
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, fitting: Fitting, outputs: Any, batch: Batch, step: int
+    ) -> None:
+        if self.moving is not None:
+            self.moving.update(int(batch.counts.sum()) * trainer.world_size)
+
+    def on_validation_end(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
+        if self.moving is not None:
+            found, sums = fitting.validated, fitting.sums.tolist()
+            line = (
+                f"epoch {trainer.current_epoch + 1:>3} of {self.epochs}: training loss {sums[0] / sums[1]:.4f}, "
+                f"accuracy {sums[2] / sums[3]:.3f}; validation loss {found['val_loss']:.4f}, accuracy "
+                f"{found['val_accuracy']:.3f}, AUC {found['val_auc']:.3f}; "
+                f"{sums[4] / (fitting.trained - fitting.started):.1f} images/s"
+            )
+            self.moving.write(line, file=sys.stderr)
+
+    def on_train_end(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
+        self._close()
+
+    def on_exception(self, trainer: lightning.Trainer, fitting: Fitting, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.moving is not None:
+            self.moving.close()
+            self.moving = None

@@ -1,0 +1,322 @@
+"""The detector: a convolutional network sees each face, an LSTM reads them in the order of time.
+
+Frames → backbone → global average pool → LSTM (batch first, with biases) → its outputs averaged over time → dropout →
+linear → logits of real and fake. Because the last layer is linear, a clip's logits are the mean of its frames' logits,
+which is what reports show frame by frame. A detector is kept as a folder with its weights (safetensors) and a JSON of
+all that is needed to use it on a new video. Weights of the widely copied ResNeXt-50 + LSTM code can be read, too.
+"""
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic, write_json
+from dfutils.detector.backbones import fill, first_line, load_backbone, read_weights
+from dfutils.detector.legacy_weights import translate
+
+FORMAT = 1
+"""Of a detector's folder; raised when an older `load` could no longer read it."""
+
+LABELS = ["real", "fake"]
+
+_ARCHITECTURE = ("backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal")
+
+_CONFIG: dict[str, Any] = {
+    "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},  # ImageNet's
+    "face_size": 112,
+    "face_margin": 0.3,
+    "align": False,
+    "frames_per_video": 10,
+    "threshold": 0.5,
+    "temperature": 1.0,
+    "training": {},
+}
+"""What a detector's config.json holds besides its architecture, until `save` is told better."""
+
+
+class Detector(nn.Module):
+    """Backbone and LSTM; `config` holds everything in config.json but the architecture."""
+
+    def __init__(
+        self,
+        backbone: str = "resnext50_32x4d",
+        *,
+        hidden_size: int = 256,
+        lstm_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.4,
+        temporal: str = "lstm",
+        pretrained: str | Path = "none",
+        seed: int = 0,
+    ) -> None:
+        """Build a detector whose initial weights are a function of `seed` and `pretrained`.
+
+        Args:
+            backbone: any torchvision classification network, by name.
+            hidden_size: width of the LSTM's state, in each direction.
+            lstm_layers: LSTM layers.
+            bidirectional: read the clip in both directions.
+            dropout: before the last layer.
+            temporal: `lstm`; `mean`, the plain mean of the frames' features (the ablation that tells whether the LSTM
+                earns its place); or `lstm_by_frame`, an LSTM that sees each frame by itself (see `from_published`).
+            pretrained: `imagenet`, `none`, or a path, as in `load_backbone`.
+            seed: of the random weights.
+
+        Raises:
+            InputError: if the backbone or its weights cannot be had, or `temporal` is another word.
+        """
+        super().__init__()
+        if temporal not in ("lstm", "mean", "lstm_by_frame"):
+            raise InputError(f"temporal = {temporal!r} is not possible: choose lstm or mean.")
+        values = (backbone, hidden_size, lstm_layers, bidirectional, dropout, temporal)
+        self.architecture = dict(zip(_ARCHITECTURE, values, strict=True))
+        self.config = copy.deepcopy(_CONFIG)
+        self.frozen_backbone = False  # set by training for its first epochs
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network, width = load_backbone(backbone, pretrained)
+            self.backbone = network.to(memory_format=torch.channels_last)
+            if temporal != "mean":
+                self.lstm = nn.LSTM(
+                    width, hidden_size, num_layers=lstm_layers, batch_first=True, bidirectional=bidirectional
+                )
+                width = hidden_size * (2 if bidirectional else 1)
+            self.dropout = nn.Dropout(dropout)
+            self.linear = nn.Linear(width, len(LABELS))
+
+    def normalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return uint8 RGB `(…, 3, H, W)` as the float32 that `forward` takes."""
+        scale = self.config["normalisation"]
+        mean, std = (torch.tensor(scale[name], device=frames.device).view(3, 1, 1) for name in ("mean", "std"))
+        return (frames.float() - 255 * mean) / (255 * std)
+
+    def denormalise(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return what `normalise` was given, uint8 `(…, 3, H, W)`, so that it can be looked at."""
+        scale = self.config["normalisation"]
+        mean, std = (torch.tensor(scale[name], device=frames.device).view(3, 1, 1) for name in ("mean", "std"))
+        return (255 * (frames * std + mean)).round().clamp(0, 255).to(torch.uint8)
+
+    def features(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the pooled features of each frame, `(B, T, F)`, from normalised `(B, T, 3, H, W)`.
+
+        Frames outside `mask` (bool `(B, T)`) are not computed, so that padding never enters batch normalisation; their
+        features are 0.
+        """
+        images = frames.flatten(0, 1) if mask is None else frames[mask]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_backbone):
+            found = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        if mask is None:
+            return found.unflatten(0, frames.shape[:2])
+        padded = found.new_zeros((*mask.shape, found.shape[-1]))
+        padded[mask] = found
+        return padded
+
+    def states(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return what the last layer sees of each frame, `(B, T, S)`: the LSTM's outputs, in time order."""
+        temporal = self.architecture["temporal"]
+        if temporal == "mean":
+            return features
+        if temporal == "lstm_by_frame":
+            alone = features.flatten(0, 1).unsqueeze(1)
+            return self.lstm(alone)[0].view(*features.shape[:2], -1)
+        if mask is None:
+            return self.lstm(features)[0]
+        packed = pack_padded_sequence(features, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])[0]
+
+    def clip_and_frame_logits(
+        self, frames: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `forward` and `frame_logits` of one pass."""
+        states = self.states(self.features(frames, mask), mask)
+        clip = states.mean(1) if mask is None else (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        return self.linear(self.dropout(clip)), self.linear(self.dropout(states))
+
+    def forward(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits `(B, 2)` of real and fake.
+
+        Args:
+            frames: normalised float `(B, T, 3, H, W)`, in time order.
+            mask: bool `(B, T)`, true where there is a frame; a clip's frames come first, and it has at least one.
+        """
+        return self.clip_and_frame_logits(frames, mask)[0]
+
+    def frame_logits(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Return logits `(B, T, 2)` of each frame in its clip; in evaluation their mean over a clip is `forward`."""
+        return self.clip_and_frame_logits(frames, mask)[1]
+
+    def check_size(self, face_size: int) -> None:
+        """Try the backbone on one picture.
+
+        Raises:
+            InputError: if it cannot take pictures of this size.
+        """
+        was_training, device = self.training, next(self.parameters()).device
+        try:
+            with torch.inference_mode():
+                self.eval().features(torch.zeros(1, 1, 3, face_size, face_size, device=device))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise InputError(
+                f"{self.architecture['backbone']} cannot take crops of {face_size} pixels ({first_line(error)}); "
+                "choose another face_size or backbone."
+            ) from None
+        finally:
+            self.train(was_training)
+
+    def check_geometry(self, settings: Mapping[str, Any]) -> None:
+        """Make sure that strips were made as those were that this detector was trained on.
+
+        Args:
+            settings: of the preprocessing; of those that `config` has, too, each is compared.
+
+        Raises:
+            InputError: naming each that differs, such as the frames of a video.
+        """
+        differing = [
+            f"{name} {self.config[name]!r}, not {settings[name]!r}"
+            for name in ("frames_per_video", "face_size", "face_margin", "align")
+            if name in settings and self.config[name] != settings[name]
+        ]
+        if differing:
+            raise InputError(
+                f"This detector was trained on other faces ({'; '.join(differing)}): preprocess with its values, or "
+                "train again."
+            )
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits that name the weights, equal on every device."""
+        found = hashlib.sha256()
+        for name, weight in sorted(self.state_dict().items()):
+            found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()[:16]
+
+    def save(self, folder: str | Path, **facts: Any) -> None:
+        """Write the detector as a folder, whole or not at all: `model.safetensors` and `config.json`.
+
+        Args:
+            folder: replaced if it exists.
+            **facts: plain values, remembered in `self.config`: `face_size`, `face_margin`, `align`, `frames_per_video`,
+                `threshold`, `temperature`, `training` (how it was made), and whatever else using it needs.
+        """
+        self.config.update(_plain(facts))
+        config = {"format": FORMAT, "architecture": self.architecture, "labels": LABELS, **self.config}
+        with atomic(Path(folder)) as temporary:
+            temporary.mkdir()
+            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+            save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+            write_json(config, temporary / "config.json")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Return the detector of a folder that `save` wrote, on the CPU, in evaluation mode.
+
+        Raises:
+            InputError: if a file is missing or cut, the weights are of another architecture, the labels are in another
+                order, or a newer version of the suite wrote it.
+        """
+        folder = Path(folder)
+        config = _read_config(folder)
+        detector = cls(**config["architecture"])
+        fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
+        detector.config.update({key: config[key] for key in config if key not in ("format", "architecture", "labels")})
+        return detector.eval()
+
+    @classmethod
+    def from_published(cls, path: str | Path, recurrence: str = "served") -> Self:
+        """Return a detector with weights of the widely copied ResNeXt-50 + LSTM code, in evaluation mode.
+
+        That code runs ResNeXt-50's layers as `model.0 … model.7`, an LSTM of 2048 units without biases, the mean over
+        time, and `linear1`, whose class 0 is fake and 1 real; here the logits come in the suite's order. Its LSTM was
+        built without `batch_first`, so that in training it ran over the clips of a batch. Calibration, threshold and
+        crop geometry are not in such files: `config` keeps the suite's defaults.
+
+        Args:
+            path: a state dict (`.pt`, `.pth` or `.safetensors`). Pickled code is never run.
+            recurrence: `served`, over the frames of a clip, as the services do that use such weights; or `trained`,
+                each frame by itself, which is what the original computes for a batch of one clip.
+
+        Raises:
+            InputError: if the file cannot be read, holds code, or is of another architecture.
+        """
+        if recurrence not in ("served", "trained"):
+            raise InputError(f"recurrence = {recurrence!r} is not possible: choose served or trained.")
+        weights, hidden_size = translate(read_weights(path))
+        temporal = "lstm" if recurrence == "served" else "lstm_by_frame"
+        detector = cls(hidden_size=hidden_size, temporal=temporal)
+        fill(detector, weights, f"{path} (as published weights of ResNeXt-50 + LSTM)")
+        return detector.eval()
+
+
+def clip_tensor(detector: Detector, frames: np.ndarray) -> torch.Tensor:
+    """Return the crops of one clip, uint8 RGB `(T, S, S, 3)`, as `score` takes them: `(1, T, 3, S, S)`."""
+    device = next(detector.parameters()).device
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).unsqueeze(0).to(device)
+
+
+def logits(detector: Detector, frames: torch.Tensor, mask: torch.Tensor | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logits of fake less those of real, in float32 arithmetic: float64 `(B,)` of clips, `(B, T)` of frames.
+
+    Args:
+        detector: in evaluation mode.
+        frames: uint8 RGB `(B, T, 3, S, S)` on the detector's device.
+        mask: as in `Detector.forward`.
+    """
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.inference_mode(), torch.autocast(frames.device.type, enabled=False), exact:
+        mask = None if mask is None else mask.to(frames.device)
+        logits = detector.clip_and_frame_logits(detector.normalise(frames), mask)
+    clip, frame = (found.double().cpu().numpy() for found in logits)
+    return clip[..., 1] - clip[..., 0], frame[..., 1] - frame[..., 0]
+
+
+def probability(logit: np.ndarray | pd.Series, temperature: float = 1.0) -> np.ndarray:
+    """Return the probability of fake: the sigmoid of `logit` (fake less real) over the temperature."""
+    return 1 / (1 + np.exp(-np.asarray(logit, dtype=float) / temperature))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return a detector's config.json after checking that this version can use it."""
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} is no detector: it has no config.json; notebook 03 makes one, with its weights.")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        version, labels, found = int(config["format"]), config["labels"], set(config["architecture"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(
+            f"{folder / 'config.json'} is cut short or broken; train or fetch the detector again."
+        ) from None
+    if version > FORMAT:
+        raise InputError(
+            f"{folder} was written by a newer dfutils (format {version}; this one reads {FORMAT}): update it."
+        )
+    if labels != LABELS:
+        raise InputError(
+            f"{folder} has the labels {labels} where the suite has {LABELS}: its answers would be reversed."
+        )
+    if found != set(_ARCHITECTURE):
+        wrong = ", ".join(sorted(found ^ set(_ARCHITECTURE)))
+        raise InputError(f"{folder / 'config.json'} does not describe a known architecture (see {wrong}).")
+    return config
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's numbers into Python's and undefined ones into None, as JSON wants them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value

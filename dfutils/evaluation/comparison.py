@@ -1,0 +1,184 @@
+"""Experiments side by side: which runs there are, in what they differ, and which is better on the videos both tested.
+
+Everything is read from the reports' own files, so that reports of other machines can be laid beside one's own. Two runs
+are compared only on videos that were in the test split of both: whoever tests on what the other was trained on compares
+nothing.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import read_json, read_table
+from dfutils.evaluation import coverage
+from dfutils.metrics import figures
+from dfutils.metrics.intervals import with_interval
+
+log = logging.getLogger(__name__)
+
+LEAST_COMMON = 10
+"""Test videos that two runs must share, and both classes among them, to be compared."""
+
+SPREAD = ("roc_auc", "average_precision", "eer", "accuracy", "balanced_accuracy", "recall_fake", "recall_real", "brier")
+"""Figures whose spread over seeds is shown."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A report with figures: its name, folder, metrics.json, the parameters known of it, and when it was evaluated."""
+
+    name: str
+    folder: Path
+    metrics: dict[str, Any]
+    parameters: dict[str, Any]
+    finished: str
+
+
+def found(reports: Path) -> list[Run]:
+    """Return all runs below a folder of reports that were evaluated, by name; what cannot be read is left out."""
+    runs = []
+    for path in sorted(Path(reports).glob("*/metrics.json")):
+        try:
+            written = read_json(path)
+            record = read_json(path.parent / "run.json") if (path.parent / "run.json").exists() else {}
+            if "video" not in written.get("test", {}):
+                raise InputError(f"{path} holds no figures of a test split.")
+        except (InputError, AttributeError) as error:
+            log.warning("%s is left out: %s", path.parent.name, error)
+            continue
+        when = record.get("stages", {}).get("evaluate", {}).get("finished", "")
+        runs.append(Run(path.parent.name, path.parent, written, record.get("parameters", {}), when))
+    return runs
+
+
+def differences(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Return for each run the parameters in which it departs from what most runs have (of equals, the first run)."""
+    names = sorted({name for run in runs for name in run.parameters} - {"experiment"})
+    result: dict[str, dict[str, Any]] = {run.name: {} for run in runs}
+    for name in names:
+        values = [run.parameters[name] for run in runs if name in run.parameters]
+        usual = Counter(map(repr, values)).most_common(1)[0][0]
+        for run in runs:
+            if name in run.parameters and repr(run.parameters[name]) != usual:
+                result[run.name][name] = run.parameters[name]
+    return result
+
+
+def paired(
+    mine: pd.DataFrame,
+    threshold: float,
+    reports: Path,
+    experiment: str,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    most: int = 10,
+) -> tuple[pd.DataFrame, int]:
+    """Return how this run does against the others on the test videos of both, and how many others share too few.
+
+    Args:
+        mine: this run's predictions table.
+        threshold: this run's.
+        reports: folder of all reports.
+        experiment: this run's name, which is not compared with itself.
+        resamples: of the paired bootstrap, over people.
+        seed: of the bootstrap.
+        most: runs compared, those with the most common videos first.
+
+    Columns: `run`, `videos` (common), `mine` and `theirs` (ROC AUC there), and for `roc_auc` and `balanced_accuracy`
+    the difference mine less theirs with `_low` and `_high`.
+    """
+    rows, apart = [], 0
+    for run in found(reports):
+        if run.name == experiment:
+            continue
+        common = _common(mine, run)
+        if common is None:
+            apart += 1
+            continue
+        rows.append((len(common.table), run, common))
+    rows.sort(key=lambda row: (-row[0], row[1].name))
+    table = []
+    for count, run, common in rows[:most]:
+        theirs = common.table["theirs"].to_numpy(dtype=float)
+        pair = {"thresholds": (threshold, run.metrics["threshold"]["value"]), "groups": common.groups}
+        drawn = {"resamples": resamples, "seed": seed}
+        row: dict[str, Any] = {"run": run.name, "videos": count}
+        for name, scores in (("mine", common.scores), ("theirs", theirs)):
+            row[name] = figures.summary(common.labels, scores, resamples=2)["roc_auc"]["value"]
+        for name in ("roc_auc", "balanced_accuracy"):
+            gain = figures.paired_difference(common.labels, common.scores, theirs, name, **pair, **drawn)
+            row |= {name: gain["value"], f"{name}_low": gain["low"], f"{name}_high": gain["high"]}
+        table.append(row)
+    pairs = [f"{name}{end}" for name in ("roc_auc", "balanced_accuracy") for end in ("", "_low", "_high")]
+    return pd.DataFrame(table, columns=["run", "videos", "mine", "theirs", *pairs]), apart
+
+
+def _common(mine: pd.DataFrame, run: Run) -> coverage.Counted | None:
+    """Return the videos that both runs tested and scored, with the other's scores in the column `theirs`."""
+    try:
+        theirs = read_table(run.folder / "predictions.parquet")
+        theirs = theirs.loc[theirs["split"] == "test", ["dataset", "video_id", "label", "probability_fake"]]
+    except (InputError, KeyError):
+        return None
+    theirs = theirs.rename(columns={"probability_fake": "theirs"}).dropna(subset=["theirs"])
+    own = mine[(mine["split"] == "test") & mine["probability_fake"].notna()]
+    both = own.merge(theirs, on=["dataset", "video_id", "label"])
+    if len(both) < LEAST_COMMON or both["label"].nunique() < 2:
+        return None
+    return coverage.with_policy(both)
+
+
+def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metric: str = "roc_auc") -> pd.DataFrame:
+    """Return a figure by training datasets (rows) and test dataset (columns), as text with its interval.
+
+    Of several runs of one cell the last evaluated stands there. Runs without `eval_datasets` count for their own cell.
+
+    Args:
+        reports: folder of all reports.
+        current: metrics.json of a run that is not written yet; it wins.
+        metric: the figure.
+    """
+    documents = [run.metrics for run in sorted(found(reports), key=lambda run: run.finished)]
+    cells: dict[tuple[str, str], str] = {}
+    for written in [*documents, *([current] if current else [])]:
+        trained = ", ".join(written.get("trained_on") or [])
+        if not trained:
+            continue
+        tests = {f"{trained}": written["test"], **written.get("eval", {})}
+        for name, part in tests.items():
+            cells[trained, name] = with_interval(part["video"][metric])
+    rows = sorted({trained for trained, _ in cells})
+    columns = [*rows, *sorted({name for _, name in cells} - set(rows))]
+    table = pd.DataFrame("", index=pd.Index(rows, name="trained on"), columns=columns)
+    for (trained, name), text in cells.items():
+        table.loc[trained, name] = text
+    return table
+
+
+def spread(runs: Sequence[Run]) -> pd.DataFrame:
+    """Return mean, standard deviation, least and greatest of each figure over runs that differ in their seed alone.
+
+    Columns `figure`, `mean`, `sd` (of the runs, n - 1; NaN for one), `least`, `greatest`, `runs` (with a value), and
+    `interval`: the mean half width of the runs' own 95% intervals. Where `sd` is small beside it, other test videos
+    would move the figure more than another seed does.
+    """
+    rows = []
+    for name in SPREAD:
+        known = [figure for run in runs if (figure := run.metrics["test"]["video"][name])["value"] is not None]
+        values = np.array([figure["value"] for figure in known], dtype=float)
+        widths = [(figure["high"] - figure["low"]) / 2 for figure in known if figure["low"] is not None]
+        if len(values) == 0:
+            rows.append([name, *[np.nan] * 4, 0, np.nan])
+            continue
+        sd = values.std(ddof=1) if len(values) > 1 else np.nan
+        width = float(np.mean(widths)) if widths else np.nan
+        rows.append([name, values.mean(), sd, values.min(), values.max(), len(values), width])
+    return pd.DataFrame(rows, columns=["figure", "mean", "sd", "least", "greatest", "runs", "interval"])

@@ -1,0 +1,157 @@
+"""A split scored once, and measured so that a reviewer can check it.
+
+The threshold and the temperature come from the validation split, every number from the test split, and every number has
+an interval. What cannot be scored costs its own video only, and is counted. `document` writes it all down.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import read_json, write_json
+from dfutils.evaluation import coverage
+from dfutils.metrics import calibration, figures
+from dfutils.metrics.slices import by_slice, corrected_together
+
+PREDICTION_COLUMNS = [
+    "video_id", "dataset", "label", "method", "identity", "split", "status", "probability_fake", "predicted",
+]  # fmt: skip
+
+
+def predictions(videos: pd.DataFrame, scores: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return the predictions table: a row a video, with its score where the detector gave one.
+
+    Args:
+        videos: rows of the split table.
+        scores: `video_id` and `probability_fake` of the videos that have a strip.
+        threshold: probabilities at or above it are called fake.
+
+    `probability_fake` is NaN and `predicted` is missing (nullable Int8) where the detector abstained. A video that has
+    faces but no score, as its strip is missing or the network gave NaN, gets the status `unscored`.
+    """
+    table = videos.merge(scores[["video_id", "probability_fake"]], on="video_id", how="left", validate="one_to_one")
+    table["status"] = table["status"].where((table["status"] != "ok") | table["probability_fake"].notna(), "unscored")
+    called = (table["probability_fake"] >= threshold).astype("Int8")
+    table["predicted"] = called.where(table["probability_fake"].notna(), pd.NA)
+    return table[PREDICTION_COLUMNS]
+
+
+def with_strips(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return the videos with status ok whose strip is there and whole, as far as its first and last bytes tell.
+
+    What is missing gets no score and is reported as such; it does not stop the evaluation of all others.
+    """
+
+    def whole(strip: str) -> bool:
+        path = Path(folder) / strip
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            head = file.read(8)
+            file.seek(-min(12, path.stat().st_size), 2)
+            return head == b"\x89PNG\r\n\x1a\n" and b"IEND" in file.read()
+
+    rows = videos[videos["status"] == "ok"]
+    return rows[[whole(strip) for strip in rows["strip"]]]
+
+
+def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tuple[float, str]:
+    """Return the threshold, from scored validation videos, and "" or why the rule could not be followed (then .5).
+
+    Raises:
+        InputError: for a rule that is not known.
+    """
+    calibration.choose_threshold([0, 1], [0.25, 0.75], rule, target_recall)  # a rule that does not exist is a mistake
+    try:
+        return calibration.choose_threshold(val["label"], val["probability_fake"], rule, target_recall), ""
+    except InputError as error:
+        return 0.5, f"The threshold is 0.5, as it could not be chosen: {error}"
+
+
+def keep_calibration(folder: Path, temperature: float, threshold: float) -> None:
+    """Write temperature and threshold into a detector's config.json, for scoring new videos; weights stay."""
+    config = read_json(folder / "config.json")
+    write_json({**config, "temperature": float(temperature), "threshold": float(threshold)}, folder / "config.json")
+
+
+def measure(
+    table: pd.DataFrame,
+    frames: pd.DataFrame,
+    threshold: float,
+    *,
+    no_face: str = "abstain",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the figures of one split as in metrics.json: `counts`, `confusion`, `video`, `frame`.
+
+    Args:
+        table: predictions of the split.
+        frames: frame scores (`video_id`, `probability_fake`); those of other splits are left out.
+        threshold: from the validation split.
+        no_face: what a video without a face counts as: `abstain` (left out), `real` or `fake`.
+        resamples: bootstrap resamples behind an interval.
+        seed: of the bootstrap.
+    """
+    counted = coverage.with_policy(table, no_face, threshold)
+    by_frame = frames.merge(table[["video_id", "label"]], on="video_id")
+    drawn = {"resamples": resamples, "seed": seed}
+    return {
+        "counts": {
+            "real": int((counted.labels == 0).sum()),
+            "fake": int((counted.labels == 1).sum()),
+            "coverage": coverage.coverage(table),
+        },
+        "confusion": figures.confusion(counted.labels, counted.predicted).tolist(),
+        "video": figures.summary(counted.labels, counted.scores, threshold, groups=counted.groups, **drawn),
+        "frame": figures.summary(
+            by_frame["label"].to_numpy(),
+            by_frame["probability_fake"].to_numpy(),
+            threshold,
+            groups=by_frame["video_id"].to_numpy(dtype=object),
+            **drawn,
+        ),
+    }
+
+
+def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return `slices.by_slice` by dataset (where there are several), method and quality, corrected over all together.
+
+    Quality is what the path says (`raw`, `c23`, `c40` of FaceForensics++), else thirds of the bitrate in kbit/s. The
+    column `property` says which part a row is of.
+    """
+    facts = videos.set_index("video_id").reindex(table["video_id"])
+    named = facts["path"].str.extract(r"(?:^|/)(raw|c0|c23|c40)/", expand=False).to_numpy()
+    kbits = (facts["bitrate"] / 1000).round().to_numpy(dtype=float)
+    quality = "quality" if pd.notna(named).any() else "bitrate in kbit/s"
+    merged = table.assign(**{quality: named if quality == "quality" else kbits})
+    names = [*(["dataset"] if table["dataset"].nunique() > 1 else []), "method", quality]
+    return corrected_together([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in names])
+
+
+def check_trained_on(detector: Any, split_fingerprint: str) -> None:
+    """Make sure that the detector was trained on the splits it is about to be judged on.
+
+    Raises:
+        InputError: if the splits were made anew since.
+    """
+    if detector.config["training"].get("split_fingerprint") != split_fingerprint:
+        raise InputError(
+            "The videos or their labels have changed since this detector was trained: run notebook 03 again, "
+            "or its test videos may be among those it was trained on."
+        )
+
+
+def check_predictions(table: pd.DataFrame, videos: pd.DataFrame) -> None:
+    """Make sure that a predictions table is of the videos of this experiment.
+
+    Raises:
+        InputError: if it holds others, or is no predictions table.
+    """
+    lacking = [name for name in PREDICTION_COLUMNS if name not in table]
+    strangers = [] if lacking else sorted(set(table["video_id"]) - set(videos["video_id"]))
+    if lacking or strangers:
+        what = f"lacks the column {lacking[0]}" if lacking else f"holds {strangers[0]}, which is no video of it"
+        raise InputError(f"predictions.parquet is not of this experiment (it {what}): run notebook 04 again.")

@@ -1,0 +1,175 @@
+"""`metrics.json`, the machine's copy of report 04, and the words that sum it up.
+
+The schema:
+
+| key | what |
+| --- | --- |
+| `schema` | 2; raised when a key changes its meaning (in 1, `baselines` had no figures of the test split) |
+| `experiment`, `trained_on` | the name, and the datasets of its training videos |
+| `verdict`, `caveats` | the result in words, and what limits it |
+| `threshold` | `value`, `rule`, and the number of `validation_videos` that chose it; `note` if it could not |
+| `temperature` | `value`, and `before` and `after` it the test videos' `ece` and `log_loss` |
+| `no_face` | what a video without a face counts as |
+| `test.counts` | `real` and `fake` videos that count, and `coverage`: how many of all have a score |
+| `test.confusion` | 2 x 2 counts of videos, rows true real and fake, columns called real and fake |
+| `test.video`, `test.frame` | name → `value`, `low`, `high` (95%), `method` of the interval; `null` where undefined |
+| `by_method` | a row a forgery method, and one for the real videos, as `slices.by_slice` gives them |
+| `by_part` | the same by dataset, method and quality, corrected over all of them together |
+| `baselines` | name → `threshold`, figures, and the detector's paired `gain` over it, as `baselines.measure` says |
+| `eval` | for each dataset of `eval_datasets`, what `test` is for the test split |
+| `audit` | what splits share, and which facts give labels away, as `audit.Audit.to_dict` says |
+| `fingerprints` | 16 hexadecimal digits each for data and splits, and for the detector |
+| `made_by` | versions and commit |
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfutils import metrics
+from dfutils.core.files import digest, plain_rows
+from dfutils.core.params import Params
+from dfutils.core.stages import provenance
+
+SCHEMA = 2
+FEW = 30
+"""Videos of a class under which a figure is hardly more than an anecdote."""
+MISCALIBRATED = 0.1
+"""Calibration error from which a score is not to be read as a probability."""
+
+
+def document(
+    params: Params,
+    preprocessed: dict[str, Any],
+    detector: Any,
+    measured: dict[str, Any],
+    *,
+    threshold: dict[str, Any],
+    by_method: pd.DataFrame,
+    by_part: pd.DataFrame | None = None,
+    trained_on: list[str] | None = None,
+    temperature: dict[str, Any] | None = None,
+    baselines: dict[str, Any] | None = None,
+    elsewhere: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return metrics.json: the figures, the words that sum them up, and what made them.
+
+    Args:
+        params: the experiment's.
+        preprocessed: the record of notebook 02.
+        detector: that was judged.
+        measured: `measure` of the test split.
+        threshold: `value`, `rule`, `validation_videos`, `note`.
+        by_method: `slices.by_slice` by method.
+        by_part: as `by_parts` gives them.
+        trained_on: names of datasets.
+        temperature: `value`, `before`, `after`.
+        baselines: as `baselines.measure` gives them.
+        elsewhere: `measure` of each other dataset.
+    """
+    caveats = _caveats(preprocessed, measured)
+    if threshold.get("note"):
+        caveats.insert(0, threshold["note"])
+    return {
+        "schema": SCHEMA,
+        "experiment": params.experiment,
+        "trained_on": trained_on or [],
+        "verdict": verdict(measured, baselines),
+        "caveats": caveats,
+        "threshold": threshold,
+        "temperature": temperature,
+        "no_face": params.no_face,
+        "test": measured,
+        "by_method": plain_rows(by_method),
+        "by_part": [] if by_part is None else plain_rows(by_part),
+        "baselines": baselines or {},
+        "eval": elsewhere or {},
+        "audit": preprocessed["audit"],
+        "fingerprints": {
+            "data and splits": preprocessed["fingerprint"],
+            "detector": fingerprint(detector),
+        },
+        "made_by": provenance(),
+    }
+
+
+def fingerprint(detector: Any) -> str:
+    """Return 16 hexadecimal digits that name a detector: its weights, and how it was trained."""
+    return digest({"training": detector.config["training"], "weights": detector.digest()})
+
+
+def calibration(labels: np.ndarray, before: np.ndarray, after: np.ndarray, temperature: float) -> dict[str, Any]:
+    """Return the temperature, and calibration error and log loss of the test videos before and after it."""
+
+    def losses(scores: np.ndarray) -> dict[str, float | None]:
+        figures = metrics.summary(labels, scores, resamples=2)
+        return {name: figures[name]["value"] for name in ("ece", "log_loss")}
+
+    return {"value": float(temperature), "before": losses(before), "after": losses(after)}
+
+
+_BESIDE = {
+    "container facts": "Container facts, without any face,",
+    "single frames": "Single frames, each judged alone and averaged,",
+}
+
+
+def verdict(measured: dict[str, Any], baselines: dict[str, Any] | None = None) -> str:
+    """Return the result in words, with intervals and counts, and what it is worth beside the baselines."""
+    video, counts = measured["video"], measured["counts"]
+    (_, alarms), (misses, _) = measured["confusion"]
+    tested = f"On {counts['real']} real and {counts['fake']} fake test videos"
+    if video["roc_auc"]["value"] is None:
+        return f"{tested} one class is missing, so nothing can be said of how well the two are told apart."
+    auc, balanced = video["roc_auc"], video["balanced_accuracy"]
+    chance = " That is not distinguishable from guessing." if auc["low"] is not None and auc["low"] <= 0.5 else ""
+    return (
+        f"{tested} the detector's ROC AUC is {auc['value']:.3f} (95%: {_span(auc)}) and its balanced accuracy "
+        f"{balanced['value']:.1%} (95%: {_span(balanced)}). It let {misses} of {counts['fake']} fakes pass and called "
+        f"{alarms} of {counts['real']} real videos fake.{chance}{_beside(baselines or {})}"
+    )
+
+
+def _beside(baselines: dict[str, Any]) -> str:
+    """Return in words how the detector stands to what sees no face, and to its own frames."""
+    said = ""
+    for name, what in _BESIDE.items():
+        gain, auc = baselines.get(name, {}).get("gain"), baselines.get(name, {}).get("roc_auc")
+        if not gain or gain["value"] is None or gain["low"] is None:
+            continue
+        better = "is better" if gain["low"] > 0 else "is worse" if gain["high"] < 0 else "cannot be told from that"
+        by = f"{gain['value']:+.3f}, 95%: {gain['low']:+.3f} to {gain['high']:+.3f}"
+        said += f" {what} reach {auc['value']:.3f}; the detector {better} ({by})."
+    return said
+
+
+def _span(figure: dict[str, Any]) -> str:
+    return "unknown" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
+
+
+def _caveats(preprocessed: dict[str, Any], measured: dict[str, Any]) -> list[str]:
+    """Return what a reader must know before using the figures, the gravest first."""
+    caveats = []
+    if "sample" in preprocessed["layouts"]:
+        caveats.append(
+            "These fakes were made by this suite, out of few people: the scores say that the pipeline works, and "
+            "nothing about deepfakes in the wild."
+        )
+    if preprocessed["policy"] == "random":
+        caveats.append("The splits were drawn video by video: people leak from training into the test, and flatter it.")
+    caveats += preprocessed["audit"]["alarms"]
+    coverage = measured["counts"]["coverage"]
+    if coverage["scored"] < coverage["videos"]:
+        caveats.append(
+            f"{coverage['videos'] - coverage['scored']} test videos have no score, mostly for want of a face."
+        )
+    if min(measured["counts"]["real"], measured["counts"]["fake"]) < FEW:
+        caveats.append("The test split is small: read the intervals, not the values.")
+    error = measured["video"]["ece"]
+    if error["low"] is not None and error["low"] > MISCALIBRATED:
+        caveats.append(
+            f"Scores are no probabilities here: they miss the share of fakes by {error['value']:.2f} on average (95%: "
+            f"{_span(error)}). Hold a score against the threshold only."
+        )
+    return caveats

@@ -1,0 +1,164 @@
+"""The same detector, the same test videos, disturbed: how fast does it fail, and does it say so?
+
+Every disturbed video goes the whole way, from frames to faces to a score, with the threshold and the temperature that
+validation chose undisturbed. What is made is kept by disturbance and level, video by video: a stopped run goes on where
+it was, and a new level costs only itself.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib import Parallel, delayed
+
+from dfutils import metrics
+from dfutils.core.files import digest, make_folder, plain_rows, read_json, read_table, write_table
+from dfutils.core.progress import bar
+from dfutils.detector.network import Detector
+from dfutils.evaluation import coverage, perturbations
+from dfutils.evaluation.metrics_json import fingerprint
+from dfutils.evaluation.scoring import score
+
+_VERSION = 1  # part of the folder's name: raise it when a change of the code changes disturbed videos
+FIGURES = ("roc_auc", "balanced_accuracy", "recall_fake", "recall_real")
+
+
+def choose_videos(predictions: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return at most `most` scored test videos, both classes in equal numbers as far as there are enough.
+
+    The choice depends on the ids alone, so that more videos include the fewer.
+    """
+    rows = predictions[(predictions["split"] == "test") & predictions["probability_fake"].notna()]
+    chance = rows["video_id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    turn = chance.groupby(rows["label"]).rank()
+    order = rows.assign(turn=turn).sort_values(["turn", "label"])
+    return order.head(most).drop(columns="turn").sort_values("video_id").reset_index(drop=True)
+
+
+def score_disturbed(
+    videos: pd.DataFrame,
+    roots: dict[str, Path],
+    detector: Detector,
+    wanted: list[tuple[str, int]],
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    seed: int = 0,
+    batch_size: int = 8,
+    workers: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Disturb, find faces and score; return a row a video, disturbance and level.
+
+    Args:
+        videos: rows of the videos table.
+        roots: by dataset, the folder that `path` begins in.
+        detector: as loaded.
+        wanted: disturbances and levels, as `perturb.chosen` gives them.
+        folder: where what is made is kept.
+        settings: of preprocessing, those of the detector's training.
+        seed: of noise and blocks.
+        batch_size: clips at a time.
+        workers: processes; 0 is one a core.
+        progress: show a bar.
+
+    Columns: `video_id`, `perturbation`, `level`, `status`, `probability_fake` (NaN where no face was left).
+    """
+    place = make_folder(folder / digest({"version": _VERSION, "seed": seed, **settings})[:10])
+    jobs = []
+    for name, level in wanted:
+        part = make_folder(place / f"{name}_{level}")
+        jobs += [
+            (roots[row.dataset] / row.path, part, row.video_id, name, level, settings, seed)
+            for row in videos.itertuples()
+            if not (part / f"{row.video_id}.json").exists()
+        ]
+    count = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
+    done = Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1)(
+        delayed(perturbations.make_strip)(*job) for job in jobs
+    )
+    for _ in bar(done, total=len(jobs), desc="disturbed", unit="video") if progress and jobs else done:
+        pass
+    mark = digest({"weights": detector.digest(), "temperature": detector.config["temperature"]})[:10]
+    tables = []
+    for name, level in wanted:
+        scored = _score(place / f"{name}_{level}", videos["video_id"], detector, mark, batch_size, progress)
+        tables.append(scored.assign(perturbation=name, level=level))
+    columns = ["video_id", "perturbation", "level", "status", "probability_fake"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def _score(
+    part: Path, video_ids: pd.Series, detector: Detector, mark: str, batch_size: int, progress: bool
+) -> pd.DataFrame:
+    """Return status and score of the videos of one disturbance and level; kept under the detector's mark."""
+    kept = part / f"scores-{mark}.parquet"
+    if kept.exists():
+        known = read_table(kept)
+        if set(video_ids) <= set(known["video_id"]):
+            return known[known["video_id"].isin(set(video_ids))].reset_index(drop=True)
+    status = [read_json(part / f"{name}.json")["status"] for name in video_ids]
+    table = pd.DataFrame({"video_id": list(video_ids), "status": status})
+    good = table[table["status"] == "ok"].assign(strip=lambda rows: rows["video_id"] + ".png")
+    table["probability_fake"] = float("nan")
+    if len(good):
+        scores, _ = score(detector, good, part, batch_size=batch_size, progress=progress)
+        table["probability_fake"] = table["video_id"].map(scores.set_index("video_id")["probability_fake"])
+    write_table(table, kept)
+    return table
+
+
+def degradation(
+    clean: pd.DataFrame, disturbed: pd.DataFrame, threshold: float, *, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Return a row for the undisturbed videos (level 0) and one a disturbance and level.
+
+    Args:
+        clean: rows of the predictions table, of the videos that were disturbed.
+        disturbed: what `run` returned.
+        threshold: of the undisturbed validation videos.
+        resamples: of the bootstrap, over people.
+        seed: of the bootstrap.
+
+    Columns: `perturbation` (in words), `level`, `scored` (videos), `lost` (share without a score), `roc_auc` with `low`
+    and `high`, `balanced_accuracy`, `recall_fake`, `recall_real`, and `change` of the AUC with `change_low` and
+    `change_high`: paired, on the videos that still have a score. Undefined is NaN.
+    """
+    drawn = {"resamples": resamples, "seed": seed}
+    rows = [_row("undisturbed", 0, clean, clean, threshold, drawn)]
+    for (name, level), part in disturbed.groupby(["perturbation", "level"], sort=False):
+        now = clean.drop(columns="probability_fake").merge(part[["video_id", "probability_fake"]], on="video_id")
+        rows.append(_row(perturbations.WORDS[name], level, clean, now, threshold, drawn))
+    return pd.DataFrame(rows)
+
+
+def document(measured: pd.DataFrame, detector: Detector) -> dict[str, Any]:
+    """Return robustness.json: the rows of `measure`, undefined figures as None, and the fingerprint of the detector.
+
+    The fingerprint is that of metrics.json, so that nobody lays the figures of one detector beside those of another.
+    """
+    return {"schema": 1, "detector": fingerprint(detector), "figures": plain_rows(measured)}
+
+
+def _row(
+    name: str, level: int, clean: pd.DataFrame, now: pd.DataFrame, threshold: float, drawn: dict[str, int]
+) -> dict[str, Any]:
+    lost = now["probability_fake"].isna()
+    status = now["status"].where(~lost, "no_face")
+    counted = coverage.with_policy(now.assign(status=status), threshold=threshold)
+    figures = metrics.summary(counted.labels, counted.scores, threshold, groups=counted.groups, **drawn)
+    row: dict[str, Any] = {"perturbation": name, "level": level, "scored": int((~lost).sum()), "lost": lost.mean()}
+    row |= {
+        "roc_auc": figures["roc_auc"]["value"],
+        "low": figures["roc_auc"]["low"],
+        "high": figures["roc_auc"]["high"],
+    }
+    row |= {figure: figures[figure]["value"] for figure in FIGURES[1:]}
+    before = clean.set_index("video_id")["probability_fake"].reindex(counted.table["video_id"]).to_numpy(dtype=float)
+    change = metrics.paired_difference(
+        counted.labels, counted.scores, before, "roc_auc", groups=counted.groups, **drawn
+    )
+    row |= {"change": change["value"], "change_low": change["low"], "change_high": change["high"]}
+    return {key: float("nan") if value is None else value for key, value in row.items()}

@@ -1,0 +1,189 @@
+"""Where the evidence lies: in which parts of a face, and in which frames.
+
+Grad-CAM (Selvaraju et al., ICCV 2017) marks the parts of each crop that speak for *fake*; it is made with hooks of
+torch, as the package `grad-cam` needs the OpenCV with windows, which takes the place of the one the suite decodes with.
+A map can look convincing and say nothing of the network: Adebayo et al. (NeurIPS 2018) compare it with the map of
+random weights, and so does this module. Leaving out one frame after another tells which of them carried the verdict.
+Where it is known what was forged, as in the built-in sample, the share of a map that falls there can be counted.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from dfutils.core.errors import InputError
+from dfutils.detector.network import Detector, clip_tensor
+from dfutils.faces import detection
+from dfutils.forgery.dataset import load_masks
+
+LEAST_CELLS = 4
+"""Cells that a map must have to a side: below, it cannot tell a mouth from an eye."""
+
+
+def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
+    """Return where each frame of a clip speaks for fake: float32 `(T, S, S)`, 0 to 1, 1 the strongest of the clip.
+
+    The gradient is that of the clip's logit of fake less that of real, through the LSTM; the layer is the last stage of
+    the backbone whose map has `LEAST_CELLS` cells to a side or more (layer4 of a ResNeXt for crops of 112 pixels,
+    layer3 for 64). All zero where nothing speaks for fake.
+
+    Args:
+        detector: in evaluation mode.
+        frames: crops in time order, uint8 RGB `(T, S, S, 3)`.
+
+    Raises:
+        InputError: if the backbone has no such stage.
+    """
+    clip = clip_tensor(detector, frames)
+    stage = _stage(detector, clip)
+    kept: list[torch.Tensor] = []
+    hook = stage.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    try:
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has no gradient here
+            logits = detector(detector.normalise(clip).requires_grad_())
+            (gradient,) = torch.autograd.grad(logits[0, 1] - logits[0, 0], kept[0])
+    finally:
+        hook.remove()
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    coarse = (weights * kept[0]).sum(dim=1).relu().detach().float().cpu().numpy()
+    side = frames.shape[1]
+    maps = np.stack([cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR) for part in coarse])
+    return maps / maps.max() if maps.max() > 0 else maps
+
+
+def _stage(detector: Detector, clip: torch.Tensor) -> nn.Module:
+    """Return the last stage of the backbone with a map that is fine enough."""
+    inner = getattr(detector.backbone, "features", None)
+    stages = list((inner if isinstance(inner, nn.Module) else detector.backbone).children())
+    sides: dict[int, int] = {}
+
+    def note(place: int) -> Any:
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor) and output.ndim == 4:
+                sides[place] = min(output.shape[2:])
+
+        return hook
+
+    hooks = [stage.register_forward_hook(note(place)) for place, stage in enumerate(stages)]
+    try:
+        with torch.inference_mode():
+            detector.features(detector.normalise(clip[:, :1]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    fine = [place for place, side in sides.items() if side >= LEAST_CELLS]
+    if not fine:
+        raise InputError(
+            f"{detector.architecture['backbone']} has no map of {LEAST_CELLS} cells to a side for crops of this size, "
+            "so Grad-CAM can show nothing."
+        )
+    return stages[max(fine)]
+
+
+def randomised(detector: Detector, seed: int = 0) -> Detector:
+    """Return a detector of the same architecture with random weights, for the sanity check."""
+    other = Detector(**{**detector.architecture, "seed": seed})
+    other.facts = copy.deepcopy(detector.config)
+    return other.to(next(detector.parameters()).device).eval()
+
+
+def likeness(maps: np.ndarray, others: np.ndarray) -> float:
+    """Return Spearman's rank correlation of two clips' maps, -1 to 1; NaN where one of them is flat."""
+    if np.ptp(maps) == 0 or np.ptp(others) == 0:
+        return float("nan")
+    return float(spearmanr(maps.ravel(), others.ravel()).statistic)
+
+
+def leave_one_out(detector: Detector, frames: np.ndarray) -> np.ndarray:
+    """Return what each frame adds to the clip's logit of fake less that of real, float `(T,)`; NaN for a single frame.
+
+    It is the logit of the whole clip less that of the clip without the frame: positive speaks for fake. Frames that say
+    the same thing share the credit: none of them is missed when it is left out.
+    """
+    if len(frames) < 2:
+        return np.full(len(frames), np.nan)
+    with torch.inference_mode():
+        features = detector.features(detector.normalise(clip_tensor(detector, frames)))
+        everything = list(range(len(frames)))
+        kept = [everything, *([k for k in everything if k != left] for left in everything)]
+        logits = [detector.linear(detector.states(features[:, chosen]).mean(1))[0] for chosen in kept]
+        values = np.array([float(pair[1] - pair[0]) for pair in logits])
+    return values[0] - values[1:]
+
+
+def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: dict[str, Any]) -> np.ndarray | None:
+    """Return what was forged in the crops of a fake that the suite made: float32 `(T, S, S)`, 0 to 1.
+
+    Args:
+        rows: the clip's rows of the frames table, in order.
+        video: its row of the videos table, with `path`, `width`, `height`.
+        root: the folder that `path` begins in.
+        settings: what it was preprocessed with.
+
+    None where no masks are known: another dataset, a real video, or crops that were turned (`align`).
+    """
+    if settings["align"] or not str(video["path"]).startswith("fake/"):
+        return None
+    try:
+        masks = load_masks(root, video["path"])
+    except InputError:
+        return None
+    crops, size = [], (int(video["width"]), int(video["height"]))
+    for row in rows.itertuples():
+        whole = cv2.resize(masks[min(row.frame, len(masks) - 1)], size, interpolation=cv2.INTER_LINEAR)
+        box = (row.x, row.y, row.w, row.h)
+        part, _ = detection.crop(whole, box, np.zeros((68, 2)), settings["face_size"], settings["face_margin"], False)
+        crops.append(part.astype(np.float32) / 255)
+    return np.stack(crops)
+
+
+def inside(maps: np.ndarray, masks: np.ndarray) -> float:
+    """Return the share of a clip's map, 0 to 1, that lies in the mask; NaN where the map is empty."""
+    total = float(maps.sum())
+    return float((maps * masks).sum()) / total if total > 0 else float("nan")
+
+
+def inside_against_chance(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Return for each clip how much of its map lies in its mask, and what chance would put there.
+
+    Columns: `inside`; `area`, the share of the crops that the mask covers (a map that is the same everywhere); and
+    `others`, the mean share of the other clips' maps that would lie in it (a map that knows where faces are, not what
+    was forged in this one). Clips with an empty map or fewer frames than another are compared as far as both go.
+    """
+    rows = []
+    for k, (mine, mask) in enumerate(zip(maps, masks, strict=True)):
+        strange = []
+        for j, other in enumerate(maps):
+            count = min(len(other), len(mask))
+            if j != k and count:
+                strange.append(inside(other[:count], mask[:count]))
+        known = [value for value in strange if np.isfinite(value)]
+        rows.append([inside(mine, mask), float(mask.mean()), float(np.mean(known)) if known else float("nan")])
+    return pd.DataFrame(rows, columns=["inside", "area", "others"])
+
+
+def chance_summary(table: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Return mean and 95% interval of `inside` and of its lead over `area` and `others` (bootstrap over clips)."""
+    known = table.dropna(subset=["inside"])
+    shown = {
+        "inside the forged part": known["inside"],
+        "more than its area": known["inside"] - known["area"],
+        "more than other clips' maps": (known["inside"] - known["others"]).dropna(),
+    }
+    rng, rows = np.random.default_rng(seed), {}
+    for name, values in shown.items():
+        numbers = values.to_numpy(dtype=float)
+        if len(numbers) < 2:
+            rows[name] = [len(numbers), numbers.mean() if len(numbers) else np.nan, np.nan, np.nan]
+            continue
+        means = numbers[rng.integers(0, len(numbers), (resamples, len(numbers)))].mean(axis=1)
+        rows[name] = [len(numbers), numbers.mean(), *np.quantile(means, [0.025, 0.975])]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["clips", "mean", "low", "high"])

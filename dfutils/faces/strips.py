@@ -1,0 +1,49 @@
+"""The strip format: the face crops of one person side by side, left to right in time, as one lossless PNG."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic
+
+
+def strip_names(strip: str, count: int) -> list[str]:
+    """Return the paths of a video's strips, one a person, the main one first, from the path of that one.
+
+    `~` separates the number of a further person: it is in no video's id, and allowed in file names everywhere.
+    """
+    return [strip, *(f"{strip.removesuffix('.png')}~{person}.png" for person in range(1, count))][:count]
+
+
+def write_strip(frames: np.ndarray, path: Path) -> None:
+    """Write crops, uint8 RGB `(T, S, S, 3)` with T > 0, side by side as a PNG."""
+    strip = cv2.cvtColor(np.concatenate(list(frames), axis=1), cv2.COLOR_RGB2BGR)
+    with atomic(path) as temporary:
+        # imwrite and imread cannot open every path on Windows; their in-memory twins need none
+        temporary.write_bytes(cv2.imencode(".png", strip)[1].tobytes())
+
+
+def read_strip(path: Path, grey: bool = False) -> np.ndarray | None:
+    """Return a strip as it lies on disk, crops side by side, uint8 `(S, T * S, 3)` RGB or `(S, T * S)` grey.
+
+    None if it is missing or broken.
+    """
+    data = np.fromfile(path, dtype=np.uint8) if Path(path).is_file() else np.empty(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if len(data) else None
+    return image if image is None or grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def load_strip(path: Path, face_size: int) -> np.ndarray:
+    """Return the crops of a strip, uint8 RGB `(T, face_size, face_size, 3)`.
+
+    Raises:
+        InputError: if it is missing, broken, or of another crop size.
+    """
+    image = read_strip(path)
+    if image is None:
+        raise InputError(f"The strip {path} is missing or broken: run notebook 02 again.")
+    if image.shape[0] != face_size or image.shape[1] % face_size:
+        raise InputError(f"The strip {path} holds crops of {image.shape[0]} pixels, not {face_size}.")
+    return image.reshape(face_size, -1, face_size, 3).transpose(1, 0, 2, 3)

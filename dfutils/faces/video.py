@@ -1,0 +1,240 @@
+"""Video files in and out: what a file says about itself, its first frames, and H.264 for what the suite makes.
+
+Decoding is OpenCV's, one thread a video, and a frame that nobody asked for is decoded but never converted to colour:
+conversion costs up to half as much again as decoding. From here on a picture is RGB, upright, 8 bits a channel. A file
+that cannot be used raises `VideoError`, whose text goes into the videos table as the reason; a file that breaks off
+half-way gives the frames before the break.
+"""
+
+import math
+import os
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+# Settings of OpenCV's FFmpeg, read when a video is opened: no chatter on standard error, and a playlist or script
+# that poses as a video may open nothing but local files.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
+
+import cv2
+import numpy as np
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+MAX_PIXELS = 8192 * 4320  # a frame of 8K video; larger ones could exhaust the memory of a worker
+
+
+class VideoError(InputError):
+    """This one video cannot be used; the text is the reason, a sentence for the videos table."""
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a container says of its video stream; 0, NaN or "" where it says nothing.
+
+    `width` and `height` are in pixels as displayed, after rotation; `bitrate` is in bits per second, of the whole file.
+    """
+
+    width: int
+    height: int
+    fps: float
+    n_frames: int
+    duration_s: float
+    codec: str
+    bitrate: float
+
+
+def probe(path: Path | str) -> VideoFacts:
+    """Return the facts of a video, after its first frame proved readable.
+
+    Raises:
+        VideoError: if the file is missing, empty, no video, without a readable frame, or larger than `MAX_PIXELS`.
+    """
+    capture = _open(path)
+    try:
+        fps = _number(capture, cv2.CAP_PROP_FPS)
+        n_frames = int(_number(capture, cv2.CAP_PROP_FRAME_COUNT))
+        duration = n_frames / fps if n_frames and fps else math.nan
+        bitrate = 1000 * _number(capture, cv2.CAP_PROP_BITRATE)
+        if not bitrate:
+            bitrate = 8 * Path(path).stat().st_size / duration
+        if not capture.grab():
+            raise VideoError(_no_frame(path))
+        return VideoFacts(
+            width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+            fps=fps or math.nan,
+            n_frames=n_frames,
+            duration_s=duration,
+            codec=_fourcc(int(capture.get(cv2.CAP_PROP_FOURCC))),
+            bitrate=bitrate,
+        )
+    finally:
+        capture.release()
+
+
+def frames(
+    path: Path | str, max_frames: int = 150, wanted: Container[int] | None = None
+) -> Iterator[tuple[int, float, np.ndarray]]:
+    """Yield `(index, time_s, frame)` of the first `max_frames` frames, in order; a frame is RGB uint8 `(H, W, 3)`.
+
+    Only indices in `wanted` are converted and yielded (all if None). `wanted` is asked as each frame comes, so the
+    caller may change it between two frames. Times are the container's, index / fps where it has none. A video that
+    breaks off gives the frames before the break.
+
+    Raises:
+        VideoError: as `probe` does.
+    """
+    capture = _open(path)
+    try:
+        fps = _number(capture, cv2.CAP_PROP_FPS) or 25.0
+        for index in range(max_frames):
+            if not capture.grab():
+                if index == 0:
+                    raise VideoError(_no_frame(path))
+                return
+            if wanted is not None and index not in wanted:
+                continue
+            milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
+            time_s = milliseconds / 1000 if milliseconds > 0 else index / fps
+            readable, frame = capture.retrieve()
+            if not readable or frame is None or frame.size == 0:
+                return
+            yield index, time_s, _rgb(frame)
+    except cv2.error as error:
+        raise VideoError(f"{Path(path).name} cannot be decoded ({error.err or 'OpenCV error'}).") from None
+    finally:
+        capture.release()
+
+
+def first_frame(path: Path | str) -> np.ndarray:
+    """Return the first frame of a video, RGB uint8 `(H, W, 3)`.
+
+    Raises:
+        VideoError: as `probe` does.
+    """
+    for _, _, frame in frames(path, max_frames=1):
+        return frame
+    raise VideoError(_no_frame(path))
+
+
+def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf: int = 18) -> None:
+    """Write RGB uint8 frames `(H, W, 3)` as H.264 (yuv420p) in an MP4, whole or not at all.
+
+    Equal frames give equal bytes on one machine: one thread, no clock, no encoder names. An odd width or height is made
+    even by repeating the last column or row, as yuv420p needs. `crf` is x264's quality, 0 (best) to 51.
+
+    Raises:
+        InputError: if there is no frame, one is not such an image or has another size, or the disk refuses.
+    """
+    import av  # only writing needs it
+
+    path = Path(path)
+    with atomic(path) as temporary:
+        stream, shape = None, None
+        try:
+            with av.open(
+                str(temporary), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
+            ) as container:
+                for image in frames:
+                    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                        raise InputError(f"{path.name}: frames must be RGB images of 8 bits, height x width x 3.")
+                    if stream is None:
+                        shape = image.shape
+                        rate = Fraction(fps).limit_denominator(1001)
+                        stream = container.add_stream("libx264", rate=rate)
+                        stream.width, stream.height = shape[1] + shape[1] % 2, shape[0] + shape[0] % 2
+                        stream.pix_fmt = "yuv420p"
+                        stream.thread_count = 1
+                        stream.options = {"crf": str(crf), "threads": "1", "flags": "+bitexact"}
+                    if image.shape != shape:
+                        raise InputError(f"{path.name}: all frames of a video must have one size.")
+                    even = np.pad(image, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+                    picture = av.VideoFrame.from_ndarray(even, format="rgb24")
+                    container.mux(stream.encode(picture))
+                if stream is None:
+                    raise InputError(f"{path.name}: there is no frame to write.")
+                container.mux(stream.encode())
+        except (av.FFmpegError, OSError) as error:
+            raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+
+def compress(frames: np.ndarray, crf: int) -> np.ndarray:
+    """Return what H.264 leaves of RGB uint8 frames `(T, H, W, 3)` of even width and height, at x264's quality `crf`."""
+    import av
+
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+    encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    packets = [p for image in frames for p in encoder.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))]
+    decoded = [picture for packet in [*packets, *encoder.encode(), None] for picture in decoder.decode(packet)]
+    return np.stack([picture.to_ndarray(format="rgb24") for picture in decoded])
+
+
+def _open(path: Path | str) -> cv2.VideoCapture:
+    """Return an opened capture of a video small enough to decode."""
+    path = Path(path)
+    if path.is_dir():
+        raise VideoError(f"{path.name} is a folder, not a video.")
+    if not path.is_file():
+        raise VideoError(f"{path.name} does not exist.")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path.name} is empty (0 bytes).")
+    # An absolute path, so that no name is taken for an address ("a:b.mp4").
+    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    if not capture.isOpened():
+        capture.release()
+        raise VideoError(_why_closed(path))
+    width, height = (int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        capture.release()
+        raise VideoError(f"{path.name} has frames of {width}x{height} pixels; at most 8192x4320 are decoded.")
+    return capture
+
+
+def _why_closed(path: Path) -> str:
+    """Return why OpenCV could not open a file, as far as another reader can tell."""
+    import av  # only for the diagnosis
+
+    try:
+        with av.open(str(path.absolute())) as container:
+            if not container.streams.video:
+                return (
+                    f"{path.name} has no video stream, only {', '.join(sorted({s.type for s in container.streams}))}."
+                )
+    except (av.FFmpegError, OSError):
+        pass
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return f"{path.name} is an MP4 without an index: it was cut short or is damaged."
+    return f"{path.name} is not a video that OpenCV can open."
+
+
+def _no_frame(path: Path | str) -> str:
+    return f"{Path(path).name} has no frame that can be decoded."
+
+
+def _number(capture: cv2.VideoCapture, prop: int) -> float:
+    """Return a property as a number, 0 if it is absent or absurd (FFmpeg marks unknown lengths so)."""
+    value = capture.get(prop)
+    return float(value) if math.isfinite(value) and 0 < value < 1e12 else 0.0
+
+
+def _fourcc(code: int) -> str:
+    text = "".join(chr(code >> shift & 255) for shift in (0, 8, 16, 24))
+    return text.strip() if text.isprintable() and text.isascii() else ""
+
+
+def _rgb(frame: np.ndarray) -> np.ndarray:
+    if frame.ndim == 2 or frame.shape[2] == 1:
+        return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)

@@ -1,0 +1,204 @@
+"""How good a set of scores is, and how sure one can be of that.
+
+A detector's figures come from a few hundred videos at most, so every one of them stands beside an interval. All are
+functions of labels (0 real, 1 fake) and scores (probability of fake): pure numbers, no files, no network. A figure that
+is not defined, because a class is missing or nothing was called fake, is None. Figures and resamples are reckoned in
+`bootstrap`, the intervals in `intervals`; the parts of a test are compared in `slices`.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfutils.core.errors import InputError
+from dfutils.metrics import intervals, resampling
+
+CLASSES = ("real", "fake")
+"""Names of the labels 0 and 1."""
+
+
+# --- the table that follows from a confusion matrix ---
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return counts `(2, 2)`: rows are true real and fake, columns called real and fake."""
+    labels, predicted = resampling.binary(labels, "labels"), resampling.binary(predicted, "predictions")
+    if len(labels) != len(predicted):
+        raise InputError(f"{len(labels)} labels but {len(predicted)} predictions: give one prediction a label.")
+    return np.bincount(2 * labels + predicted, minlength=4).reshape(2, 2)
+
+
+def rates_from_confusion(matrix: np.ndarray) -> pd.DataFrame:
+    """Return precision, recall, f1 and support by class, as scikit-learn's `classification_report` lays them out.
+
+    Rows `real`, `fake`, `accuracy` (in the column `f1`), `macro avg`, `weighted avg`. What is undefined (precision of a
+    class that was never called, recall of one that is absent) is NaN, and so is a macro average over it.
+
+    Raises:
+        InputError: if `matrix` is not 2 x 2 with counts.
+    """
+    matrix = np.asarray(matrix)
+    if matrix.shape != (2, 2) or (matrix < 0).any() or (matrix != np.round(matrix)).any():
+        raise InputError("A confusion matrix here is 2 x 2 with counts: rows true real and fake, columns called so.")
+    right, support, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = np.stack([right / called, right / support, 2 * right / (called + support)], axis=1)
+        accuracy = right.sum() / matrix.sum()
+        present = support > 0
+        weighted = support[present] @ rates[present] / matrix.sum() if present.any() else np.full(3, np.nan)
+    rows = [*rates, [np.nan, np.nan, accuracy], rates.mean(axis=0), weighted]
+    table = pd.DataFrame(
+        np.array(rows),
+        columns=["precision", "recall", "f1"],
+        index=[*CLASSES, "accuracy", "macro avg", "weighted avg"],
+    )
+    return table.assign(support=[*support, *[matrix.sum()] * 3])
+
+
+# --- all figures of a set of scores, with intervals ---
+
+
+def summary(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    threshold: float = 0.5,
+    *,
+    groups: np.ndarray | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, dict[str, Any]]:
+    """Return every figure of `bootstrap.NAMES` as `{"value", "low", "high", "method"}`; undefined is None, never NaN.
+
+    Scores at or above `threshold` are called fake. `eer` is interpolated linearly on the ROC curve; `tpr_at_fpr_1` is
+    the largest recall of fakes at a threshold that calls at most 1% of the reals fake (under 100 reals: none of them);
+    `ece` has ten bins of equal width. `average_precision` is of the fakes. Probabilities are kept 2.2e-16 away from 0
+    and 1 in `log_loss`, as scikit-learn does.
+
+    Intervals: the bootstrap draws videos with replacement within each class or, where `groups` are given, whole groups
+    (cluster bootstrap; groups with reals only, fakes only, and both are strata, those of under five groups are pooled).
+    Its plain percentiles cover badly where a figure is near 1 or comes from a few videos: a perfect score on 10 videos
+    gives [1, 1]. So its standard error is put to use, by kind of figure (`method`, in words in `intervals.METHODS`):
+
+    * rates and EER: Wilson's interval with the effective number of videos `v (1 - v) / variance` (Korn and Graubard,
+      Survey Methodology 24, 1998; Dean and Pagano, JSSAM 3, 2015). Recall without groups is Wilson's plain interval.
+      Where the bootstrap sees no variance, as for a perfect score, the number of independent videos or groups.
+    * ROC AUC, average precision: an interval on the log-odds (Pepe, The Statistical Evaluation of Medical Tests,
+      2003); where they are 0 or 1, Wilson's with the harmonic mean of the two classes' numbers.
+    * TPR at a FPR: the threshold's position is drawn from the spacings of uniform order statistics (the Bayesian
+      bootstrap of a quantile, Rubin, 1981), then the recall there from its Jeffreys posterior. With few reals this
+      is wide, as it should be.
+    * log loss, Brier: an interval on the logarithm.
+    * ECE: chance makes the figure itself too large, the more so the fewer videos. The interval is for what endless
+      videos would show: down by what resampling noise alone can add (to 0, where that is all), up by the basic
+      bootstrap.
+
+    `tests/benchmarks/quality/metrics.py` measures how often each kind holds the truth.
+
+    Args:
+        labels: `(n,)`, 0 real, 1 fake.
+        scores: `(n,)`, probability of fake, 0 to 1.
+        threshold: the one in use; take it from the validation split.
+        groups: `(n,)`, what belongs together: the person of a video, the video of a frame; "" belongs to nothing.
+        resamples: how many the bootstrap draws.
+        seed: of the draws. The result does not depend on the order of the rows.
+        confidence: of the intervals.
+
+    Raises:
+        InputError: if scores are NaN (with their number) or outside 0 to 1, or labels are not 0 and 1.
+    """
+    labels, (scores,), groups = resampling.checked(labels, [scores], groups)
+    if len(labels) == 0:
+        return {name: intervals.entry(None, None, None, "none") for name in resampling.NAMES}
+    return intervals.estimates(labels, scores, threshold, groups, resamples, seed, confidence)
+
+
+def paired_difference(
+    labels: np.ndarray,
+    scores_a: np.ndarray,
+    scores_b: np.ndarray,
+    metric: str,
+    *,
+    thresholds: tuple[float, float] = (0.5, 0.5),
+    groups: np.ndarray | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, Any]:
+    """Return how much larger `metric` is for A than for B on the same videos: `value`, `low`, `high`, `method`.
+
+    Both are scored on the same resamples, so that what makes a video hard for both cancels out; the interval is the
+    percentiles of the difference. Where A and B differ but no resample sees it in the metric (both perfect, say), the
+    interval is as wide as no change in so many videos allows (Wilson). Arguments are those of `summary`.
+
+    Raises:
+        InputError: as `summary`, and for a metric that is not in `bootstrap.NAMES`.
+    """
+    if metric not in resampling.NAMES:
+        raise InputError(f"{metric!r} is not a metric: choose one of {', '.join(resampling.NAMES)}.")
+    labels, (scores_a, scores_b), groups = resampling.checked(labels, [scores_a, scores_b], groups)
+    if len(labels) == 0:
+        return intervals.entry(None, None, None, "none")
+    pair = [
+        resampling.prepare(labels, scores, threshold)
+        for scores, threshold in zip((scores_a, scores_b), thresholds, strict=True)
+    ]
+    column = resampling.NAMES.index(metric)
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        if metric == "roc_auc":
+            return resampling.roc_auc(pair[0], weights) - resampling.roc_auc(pair[1], weights)
+        a, b = (resampling.figures(sample, weights)[0][:, column] for sample in pair)
+        return a - b
+
+    value = float(difference(np.ones((1, len(labels))))[0])
+    draws = np.concatenate(list(resampling.each_resample(difference, labels, groups, resamples, seed)))
+    draws = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or len(draws) == 0:
+        return intervals.entry(None, None, None, "none")
+    same = np.array_equal(scores_a, scores_b) and thresholds[0] == thresholds[1]
+    if np.ptp(draws) > 1e-12 or same:
+        return intervals.entry(value, *np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2]), "percentile")
+    units = intervals.independent_units(labels, groups, np.zeros(2))
+    margin = intervals.wilson(0, units["harmonic"] or units["accuracy"], confidence)[1]
+    return intervals.entry(value, value - margin, value + margin, "wilson")
+
+
+def bands(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    resamples: int = 500,
+    seed: int = 0,
+    confidence: float = 0.95,
+    points: int = 201,
+) -> pd.DataFrame:
+    """Return pointwise bootstrap bands of the ROC and the precision-recall curve, to be drawn behind them.
+
+    Columns: `x` from 0 to 1; `tpr_low`, `tpr_high` where the false positive rate is `x`; `precision_low`,
+    `precision_high` where the recall of fakes is `x`. No rows where a class is missing.
+    """
+    labels, (scores,), groups = resampling.checked(labels, [scores], groups)
+    x = np.linspace(0, 1, points)
+    columns = ["tpr_low", "tpr_high", "precision_low", "precision_high"]
+    if len(np.unique(labels)) < 2:
+        return pd.DataFrame(columns=["x", *columns], dtype=float)
+    sample = resampling.prepare(labels, scores, 0.5)
+    rates, precisions = [], []
+    for weights in resampling.draw_weights(labels, groups, resamples, seed):
+        for true, false in zip(*resampling.cumulative(sample, weights), strict=True):
+            if true[-1] and false[-1]:
+                rates.append(np.interp(x, false / false[-1], true / true[-1]))
+                first = np.maximum(np.searchsorted(true / true[-1], x - 1e-12), np.argmax(true > 0))
+                precisions.append(true[first] / (true[first] + false[first]))
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    limits = np.concatenate([np.quantile(curves, ends, axis=0) for curves in (rates, precisions)])
+    return pd.DataFrame(dict(zip(["x", *columns], [x, *limits], strict=True)))
+
+
+# --- thresholds and calibration, from the validation split ---
+
+
+# --- the predictions table: which videos count, and where the errors are ---

@@ -1,0 +1,233 @@
+"""What the numbers look like: every figure of the notebooks is found here.
+
+Titles say what is found, axes carry units, and every figure describes itself in words (`figure.alt`) for those who
+cannot see it. This module draws datasets and training; colours and letters come from `canvas`, pictures out of videos
+from `pictures`, scores from `charts`, and what compares detectors from `comparisons`.
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from sklearn.metrics import roc_auc_score
+
+from dfutils.metrics import figures
+from dfutils.reporting.figure import COLORS, GOOD, INK, QUIET, WIDTH, in_percent, new_figure, panels
+
+_NAMES = figures.CLASSES
+
+
+# --- what the dataset is ---
+
+
+def class_counts(videos: pd.DataFrame) -> Figure:
+    """Draw how many videos there are of each class, method and dataset, from the videos table."""
+    names = videos["method"].where(videos["label"] == 1, "real").replace("", "fake")
+    rows = videos["dataset"] + ": " + names if videos["dataset"].nunique() > 1 else names
+    counts = pd.DataFrame({"row": rows, "label": videos["label"]}).value_counts().reset_index()
+    counts = counts.sort_values(["label", "row"], ascending=False)
+    fakes, total = int((videos["label"] == 1).sum()), len(videos)
+    larger = max(fakes, total - fakes)
+    title = f"{total - fakes:,} real and {fakes:,} fake videos"
+    if total:
+        title += f": naming the larger class is right in {larger / total:.0%}"
+    with new_figure(WIDTH, 0.7 + 0.36 * len(counts), title) as figure:
+        axes = figure.subplots()
+        bars = axes.barh(counts["row"], counts["count"], color=[COLORS[label] for label in counts["label"]], height=0.7)
+        axes.bar_label(bars, [f"{count:,}" for count in counts["count"]], padding=4)
+        axes.set(xlabel="videos", xlim=(0, 1.12 * counts["count"].max() if len(counts) else 1))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.grid(axis="y", visible=False)
+        axes.margins(y=0.02)
+        parts = [f"{row.row} {row.count}" for row in counts.iloc[::-1].itertuples(index=False)]
+        figure.alt += f" Bars, a bar a kind of video: {', '.join(parts)}."
+    return figure
+
+
+def facts(videos: pd.DataFrame) -> Figure:
+    """Draw length, size, frame rate and bitrate of real and fake videos over each other, from the videos table."""
+    shown = videos.assign(side=videos[["width", "height"]].min(axis=1), kbits=videos["bitrate"] / 1000)
+    names = {
+        "duration_s": ("Length", "seconds"),
+        "side": ("Size", "pixels of the shorter side"),
+        "fps": ("Rate", "frames a second"),
+        "kbits": ("Bitrate", "kbit a second"),
+    }
+    return _by_class(shown, names, "container fact")
+
+
+def face_facts(frames: pd.DataFrame) -> Figure:
+    """Draw size, sharpness, brightness and turn of the faces kept, real and fake over each other.
+
+    `frames`: the frames table with the videos' `label`.
+    """
+    names = {
+        "face_px": ("Face size", "source pixels"),
+        "sharpness": ("Sharpness", "variance of the Laplacian"),
+        "brightness": ("Brightness", "mean of 0 to 255"),
+        "turn": ("Turn of the head", "degrees to either side"),
+    }
+    return _by_class(frames.assign(turn=frames["yaw"].abs()), names, "fact of the face")
+
+
+def faces_found(videos: pd.DataFrame, frames: pd.DataFrame) -> Figure:
+    """Draw how many valid faces and how many people were found a video, real and fake over each other.
+
+    `videos`: the videos table with `people`; `frames`: the frames table. Unreadable and excluded videos are left out.
+    """
+    read = videos[~videos["status"].isin(["unreadable", "excluded"])]
+    counts = frames[frames["person"] == 0].groupby("video_id").size()
+    found = read.assign(found=read["video_id"].map(counts).fillna(0))
+    names = {"found": ("Faces found", "valid faces a video"), "people": ("People seen", "a video")}
+    return _by_class(found, names, "count of faces")
+
+
+def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str) -> Figure:
+    """Draw a histogram a column, both classes over each other; the title names the column that tells them apart."""
+    labels = table["label"].to_numpy()
+    values = {name: table[name].to_numpy(dtype=float, na_value=np.nan) for name in names}
+    told = {name: _told_apart(labels, column) for name, column in values.items()}
+    ids = table["video_id"] if "video_id" in table else pd.Series(range(len(table)))
+    counted = np.array([ids[labels == label].nunique() for label in (0, 1)])
+    # Twice the standard error of an AUC of one half (Hanley and McNeil 1982); frames of one video count once.
+    chance = 2 * np.sqrt((counted.sum() + 1) / (12 * max(counted.prod(), 1)))
+    known = {name: auc for name, auc in told.items() if auc is not None}
+    title = f"No {what} can be compared"
+    if known:
+        best = max(known, key=known.get)
+        title = f"No {what} alone tells fake from real: the best, {names[best][0].lower()}, has AUC {known[best]:.2f}"
+        if known[best] >= 0.6:
+            title = f"{names[best][0]} alone tells fake from real with AUC {known[best]:.2f}: "
+            title += "a possible shortcut" if known[best] >= 0.5 + chance else "chance, perhaps, with so few videos"
+    with new_figure(WIDTH, 2.5 if len(names) <= 2 else 4.6, title) as figure:
+        for axes, (name, (text, unit)) in zip(panels(figure, len(names), 2), names.items(), strict=True):
+            medians = _histograms(axes, labels, values[name], stretched=name in ("kbits", "sharpness"))
+            axes.set(title=text, xlabel=unit)
+            figure.alt += f" {text} in {unit}: {medians}."
+        axes = figure.axes
+        for left in axes[::2]:
+            left.set_ylabel("share of class")
+        handles = [Rectangle((0, 0), 1, 1, facecolor=color, alpha=0.6) for color in COLORS]
+        axes[0].legend(handles, _NAMES, handlelength=1, loc="best")
+    return figure
+
+
+def _told_apart(labels: np.ndarray, values: np.ndarray) -> float | None:
+    """Return how well a value alone tells the classes apart: AUC, .5 to 1; None without values of both."""
+    known = np.isfinite(values)
+    if len(np.unique(labels[known])) < 2:
+        return None
+    auc = float(roc_auc_score(labels[known], values[known]))
+    return max(auc, 1 - auc)
+
+
+def _histograms(axes: Axes, labels: np.ndarray, values: np.ndarray, *, stretched: bool) -> str:
+    """Draw both classes as shares of their own number, and return their medians in words.
+
+    `stretched`: on a logarithmic axis where values differ by more than ten times.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) == 0:
+        axes.text(0.5, 0.5, "unknown", ha="center", va="center", color=QUIET, transform=axes.transAxes)
+        axes.set(xticks=[], yticks=[])
+        return "unknown"
+    if len(np.unique(known)) <= 6:
+        return _few_values(axes, labels, values)
+    wide = stretched and known.min() > 0 and known.max() / known.min() > 10
+    if wide:
+        edges = np.geomspace(known.min(), known.max() * 1.0001, 25)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if known.max() / known.min() > 60 else (1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        edges = np.histogram_bin_edges(known, bins=24)
+    medians = []
+    for label in (0, 1):
+        part = known[labels[np.isfinite(values)] == label]
+        if len(part):
+            shape = {"bins": edges, "weights": np.full(len(part), 1 / len(part)), "color": COLORS[label]}
+            axes.hist(part, histtype="stepfilled", alpha=0.3, **shape)
+            axes.hist(part, histtype="step", linewidth=1.8, linestyle=("-", "--")[label], **shape)
+            medians.append(f"median {np.median(part):.4g} for {_NAMES[label]}")
+    in_percent(axes, "y")
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    if not wide:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    return " and ".join(medians)
+
+
+def _few_values(axes: Axes, labels: np.ndarray, values: np.ndarray) -> str:
+    """Draw the share of each of a few values in both classes, and return the shares in words."""
+    kinds = np.unique(values[np.isfinite(values)])
+    words = []
+    for label in (0, 1):
+        part = values[(labels == label) & np.isfinite(values)]
+        shares = [(part == kind).mean() if len(part) else 0.0 for kind in kinds]
+        axes.bar(np.arange(len(kinds)) + 0.4 * (label - 0.5), shares, width=0.36, color=COLORS[label], alpha=0.6)
+        words.append(", ".join(f"{kind:g} in {share:.0%}" for kind, share in zip(kinds, shares, strict=True) if share))
+    axes.set_xticks(range(len(kinds)), [f"{kind:.4g}" for kind in kinds])
+    axes.set_xlim(-0.7, len(kinds) - 0.3)
+    axes.grid(axis="x", visible=False)
+    in_percent(axes, "y")
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    return f"{words[0]} of the real and {words[1]} of the fake"
+
+
+# --- training ---
+
+
+def curves(history: pd.DataFrame) -> Figure:
+    """Draw loss, accuracy and validation AUC by epoch, and mark the epoch that is kept.
+
+    `history`: a row an epoch with `epoch`, `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`, `val_auc` (NaN
+    where undefined) and `best` (true for the epoch kept), as `train.fit` returns it.
+    """
+    best = history[history["best"]].iloc[0]
+    defined = np.isfinite(best["val_auc"])
+    found = f"AUC {best['val_auc']:.2f}" if defined else f"accuracy {best['val_accuracy']:.0%}"
+    title = f"Epoch {best['epoch']:.0f} of {len(history)} is kept: validation loss {best['val_loss']:.2f}, {found}"
+    lines = {
+        "train": {"color": QUIET, "linestyle": (0, (4, 2)), "marker": ".", "label": "training"},
+        "val": {"color": INK, "marker": ".", "label": "validation"},
+    }
+    with new_figure(WIDTH, 4.9, title) as figure:
+        loss, rates = figure.subplots(2, 1, sharex=True)
+        for name, look in lines.items():
+            loss.plot(history["epoch"], history[f"{name}_loss"], **look)
+            rates.plot(history["epoch"], history[f"{name}_accuracy"], **{**look, "label": f"{look['label']} accuracy"})
+        if history["val_auc"].notna().any():
+            rates.plot(history["epoch"], history["val_auc"], color="#A0468C", marker=".", label="validation AUC")
+        for axes in (loss, rates):
+            axes.axvline(best["epoch"], color=GOOD, linewidth=1.5, zorder=0)
+        loss.plot(best["epoch"], best["val_loss"], "o", color=GOOD, markersize=8, label="kept")
+        most = np.nanmax(history[["train_loss", "val_loss"]].to_numpy(dtype=float))
+        loss.set(ylabel="cross-entropy loss", ylim=(0, 1.1 * most))
+        ends = history["epoch"].min() - 0.5, history["epoch"].max() + 0.5
+        rates.set(xlabel="epoch", ylabel="accuracy, AUC", xlim=ends)
+        rates.margins(y=0.1)
+        rates.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+        in_percent(rates, "y")
+        for axes in (loss, rates):
+            axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.alt += (
+            f" Curves over the epochs. In the epoch that is kept the training loss is {best['train_loss']:.3f} and "
+            f"the training accuracy {best['train_accuracy']:.1%}, the validation accuracy {best['val_accuracy']:.1%}."
+        )
+    return figure
+
+
+def learning_rate(rates: pd.DataFrame) -> Figure:
+    """Draw the learning rate all along a run: `done` (epochs) and `learning_rate`, as `schedule.rates` gives them."""
+    top, last = rates["learning_rate"].max(), rates["learning_rate"].iloc[-1]
+    title = f"The learning rate peaks at {top:.2g} and ends at {last:.2g}"
+    with new_figure(WIDTH, 2.4, title) as figure:
+        axes = figure.subplots()
+        axes.plot(rates["done"], rates["learning_rate"], color=INK)
+        axes.set(xlabel="epochs done", ylabel="learning rate", ylim=(0, 1.1 * top), xlim=(0, rates["done"].max()))
+        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1g}" if value else "0"))
+        figure.alt += f" A curve over {rates['done'].max():.0f} epochs."
+    return figure

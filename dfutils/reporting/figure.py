@@ -1,0 +1,158 @@
+"""The ground that every figure stands on: its colours, its letters, and how it gets to the page.
+
+Real and fake have the same two colours everywhere (blue and vermilion of Okabe and Ito, which colour-blind eyes tell
+apart); nothing else has them. Each figure brings its own white card, so that it reads the same on a light page, on a
+dark one and in print. Figures belong to no window and no notebook cell: nothing appears before `show` or `save`.
+"""
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from IPython.display import HTML
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from PIL import Image
+
+from dfutils.core.files import atomic
+
+REAL, FAKE = "#0072B2", "#D55E00"
+COLORS = (REAL, FAKE)
+"""By label."""
+
+INK, QUIET, FAINT, GOOD = "#1D2430", "#5B6675", "#ECEEF1", "#00795A"
+"""The detector and all text; what stands behind it; empty room; what was chosen."""
+
+WIDTH = 6.4
+"""Inches of a usual figure. Its letters of 10 to 12 points are still read where the page has only 400 pixels for it."""
+
+TITLE = {"x": 0.012, "ha": "left", "fontsize": 12.5, "fontweight": "bold"}
+LINE = 0.25  # inches of a line of the title
+
+_DPI = 150
+_SHOWN = 100  # pixels an inch on a page that has them, so that pictures stay sharp on dense screens
+_MOST = 150_000  # bytes; a larger picture that holds photographs is sent as JPEG
+_STYLE = {
+    "figure.dpi": _DPI,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.size": 11,
+    "text.color": INK,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 11,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#9AA3AF",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E8EBEF",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 10.5,
+    "ytick.labelsize": 10.5,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 10.5,
+    "lines.linewidth": 2,
+}
+
+
+def style() -> Any:
+    """Return a context in which a figure of one's own takes the suite's style."""
+    return mpl.rc_context(_STYLE)
+
+
+def wrapped(title: str, width: float) -> str:
+    """Return a title in lines that fit a figure `width` inches wide."""
+    return "\n".join(fill(line, round(9.3 * width)) for line in title.split("\n"))
+
+
+@contextmanager
+def new_figure(width: float, height: float, title: str) -> Iterator[Figure]:
+    """Give a figure in the suite's style, `width` x `height` inches and a title above.
+
+    The title is the beginning of `figure.alt`, to which whoever draws adds what is seen, with the main numbers.
+    """
+    with style():
+        text = wrapped(title, width)
+        lines = text.count("\n") + 1 if text else 0
+        figure = Figure(figsize=(width, height + LINE * lines))
+        if text:
+            figure.suptitle(text, **TITLE)
+        figure.alt = title if title.endswith((".", "?", "!")) or not title else f"{title}."
+        yield figure
+
+
+def panels(figure: Figure, count: int, columns: int) -> list[Axes]:
+    """Return `count` axes in rows of `columns`; what is left of the last row stays empty."""
+    lines = -(-max(count, 1) // columns)
+    made = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in made[count:]:
+        axes.set_axis_off()
+    return list(made[:count])
+
+
+def in_percent(axes: Axes, which: str) -> None:
+    """Write the ticks of the axes named, `x`, `y` or `xy`, as percent of 1."""
+    for name in which:
+        getattr(axes, f"{name}axis").set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def show(figure: Figure) -> HTML:
+    """Return a figure as a picture with its description in words, for the last line of a cell or for `display`.
+
+    It is as wide as the page at most. PNG, or JPEG where photographs would make that large.
+    """
+    data, kind = _encoded(figure, "png"), "png"
+    if len(data) > _MOST and getattr(figure, "photographs", False):
+        data, kind = _encoded(figure, "jpeg"), "jpeg"
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    layout = "max-width:100%;height:auto;background:#fff;border-radius:6px"
+    width = round(figure.get_figwidth() * _SHOWN)
+    alt = escape(figure.alt, quote=True)
+    return _Picture(f'<img alt="{alt}" width="{width}" style="{layout}" src="{source}">', figure.alt)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(_encoded(figure, "png"))
+
+
+class _Picture(HTML):
+    """A picture in HTML; where only text can be shown, its description."""
+
+    def __init__(self, data: str, alt: str) -> None:
+        super().__init__(data)
+        self._alt = alt
+
+    def __repr__(self) -> str:
+        return f"[Picture: {self._alt}]"
+
+
+def _encoded(figure: Figure, kind: str) -> bytes:
+    with style():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    stream = io.BytesIO()
+    if kind == "jpeg":
+        picture.save(stream, kind, quality=85, subsampling=0, optimize=True)
+    else:
+        chart = not getattr(figure, "photographs", False)  # 256 colours are all that a chart has
+        (picture.quantize(256, dither=Image.Dither.NONE) if chart else picture).save(stream, kind, optimize=True)
+    return stream.getvalue()

@@ -1,0 +1,206 @@
+"""Executed notebooks to pages that open anywhere: one self-contained HTML file a notebook, and one that leads to them.
+
+Nothing is loaded from outside and nothing runs: no scripts, no fonts, pictures inside the file.
+"""
+
+import base64
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+
+from dfutils.core.files import atomic, read_json
+from dfutils.core.params import Params
+from dfutils.core.stages import STAGES
+from dfutils.metrics.intervals import value_and_interval
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
+_NUMBER = r"\s*(?:[-+−]?[\d.,]+(?:e[-+]?\d+)?%?|-?inf|NaN|nan|None|&lt;NA&gt;|True|False)?\s*"  # what a cell may hold
+_LONG = 16  # characters; a longer word may be broken anywhere
+HEADLINE = {
+    "roc_auc": "ROC AUC",
+    "balanced_accuracy": "Balanced accuracy",
+    "recall_fake": "Recall of fakes",
+    "recall_real": "Recall of reals",
+    "accuracy": "Accuracy",
+}
+"""The figures of the first page, by their names in metrics.json."""
+
+
+def title(notebook: Path) -> str:
+    """Return the text of a notebook's first heading, or its name."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        match = re.search(r"^# +(.+)$", cell.source, flags=re.MULTILINE) if cell.cell_type == "markdown" else None
+        if match:
+            return match[1].strip()
+    return notebook.stem
+
+
+def write_page(notebook: Path, page: Path, pages: list[dict[str, Any]]) -> None:
+    """Render an executed notebook as a self-contained page with folded code, contents and links to the other pages."""
+    document = nbformat.read(notebook, as_version=4)
+    _tidy(document)
+    exporter = HTMLExporter(
+        template_name="report",
+        extra_template_basedirs=[str(_TEMPLATES)],
+        embed_images=True,
+        mathjax_url="",
+        require_js_url="",
+        jquery_url="",
+        jupyter_widgets_base_url="",
+        mermaid_js_url="",
+        mermaid_layout_elk_js_url="",
+    )
+    report = {
+        "title": title(notebook),
+        "style": (_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8"),
+        "pages": [{**entry, "current": entry["href"] == page.name} for entry in pages],
+        "headings": _headings(document),
+    }
+    body, _ = exporter.from_notebook_node(document, resources={"report": report})
+    with atomic(page) as temporary:
+        temporary.write_text(body, encoding="utf-8")
+
+
+def _tidy(document: nbformat.NotebookNode) -> None:
+    """Leave out what only a running notebook needs: progress bars, the injected parameters' banner, empty output."""
+    document.cells = [cell for cell in document.cells if cell.cell_type != "code" or cell.source.strip()]
+    for cell in document.cells:
+        if cell.cell_type != "code":
+            continue
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\w", "", output.text))
+                output.text = "\n".join(line for line in lines if not re.search(_BAR, line)).strip("\n")
+            elif "text/html" in output.get("data", {}):
+                found = output.data["text/html"]
+                output.data["text/html"] = re.sub(r"<table.*?</table>", _texts_left, found, flags=re.DOTALL)
+        cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
+
+
+def _texts_left(table: re.Match[str]) -> str:
+    """Mark the columns of a table that hold words, which are read from the left; numbers stay under each other."""
+    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)]
+    width = max(map(len, rows), default=0)
+    columns = list(zip(*(cells for cells in rows if cells and len(cells) == width), strict=True))
+    words = {
+        k: "words long" if max(len(word) for text in texts for word in text.split() or [""]) > _LONG else "words"
+        for k, texts in enumerate(columns)
+        if any(not re.fullmatch(_NUMBER, text) for text in texts)
+    }
+
+    def marked(row: re.Match[str]) -> str:
+        kind = "td" if "<td>" in row[0] else "th"
+        parts = re.split(f"(<{kind}>)", row[0])  # the last `width` of the marks are those of the columns
+        for k, name in words.items():
+            place = len(parts) - 2 * (width - k)
+            if place > 0:
+                parts[place] = f'<{kind} class="{name}">'
+        return "".join(parts)
+
+    whole = table[0].replace(" – ", "&nbsp;–&#8288;&nbsp;")  # an interval is not broken over two lines
+    return re.sub(r"<tr.*?</tr>", marked, whole, flags=re.DOTALL)
+
+
+def _headings(document: nbformat.NotebookNode) -> list[dict[str, Any]]:
+    """Return level, text and anchor of the second- and third-level headings, with the anchors that nbconvert makes."""
+    found = []
+    for cell in document.cells:
+        if cell.cell_type != "markdown":
+            continue
+        for level, inner in re.findall(r"<h([23])[^>]*>(.*?)</h\1>", markdown2html(cell.source), flags=re.DOTALL):
+            anchor = re.search(r'href="#([^"]+)"', inner)
+            text = html.unescape(re.sub(r"<[^>]+>", "", inner)).replace("¶", "").strip()
+            if anchor:
+                found.append({"level": int(level), "text": text, "anchor": html.unescape(anchor[1])})
+    return found
+
+
+def write_index(params: Params, run: dict[str, Any]) -> Path:
+    """Write an experiment's `index.html` from its run record and, if it was evaluated, `metrics.json`; return its path.
+
+    Args:
+        params: the experiment's parameters.
+        run: `stages` (by name: title, seconds, finished), `made_by` (name to text) and `failed` (a sentence or "").
+    """
+    folder = params.report_folder
+    metrics_path = folder / "metrics.json"
+    metrics = read_json(metrics_path) if metrics_path.exists() else None
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES / "report"), autoescape=True)
+    picture = folder / "figures" / "confusion.png"
+    style = (_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8")
+    body = environment.get_template("summary.html.j2").render(
+        experiment=params.experiment,
+        style=Markup(style),
+        pages=[{**entry, "current": entry["href"] == "index.html"} for entry in page_links(run["stages"])],
+        failed=run.get("failed", ""),
+        metrics=metrics,
+        cards=_cards(metrics) if metrics else [],
+        confusion=_data_uri(picture) if metrics and picture.exists() else "",
+        confusion_alt=_confusion_alt(metrics) if metrics else "",
+        stages=[
+            {
+                "name": stage,
+                "title": entry["title"],
+                "html": f"{STAGES[stage]}.html",
+                "notebook": f"{STAGES[stage]}.ipynb",
+                "seconds": f"{entry['seconds']:.0f} s",
+                "finished": entry["finished"],
+            }
+            for stage, entry in run["stages"].items()
+        ],
+        made_by=[*(_data_rows(metrics) if metrics else []), *run["made_by"].items()],
+        parameters=[
+            {"name": name, "value": _shown(getattr(params, name)), "meaning": field.description}
+            for name, field in type(params).model_fields.items()
+        ],
+    )
+    index = folder / "index.html"
+    with atomic(index) as temporary:
+        temporary.write_text(body, encoding="utf-8")
+    return index
+
+
+def page_links(stages: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return title and file name of every page of a report, the first page first."""
+    links = [{"title": entry["title"], "href": f"{STAGES[stage]}.html"} for stage, entry in stages.items()]
+    return [{"title": "Summary", "href": "index.html"}, *links]
+
+
+def _shown(value: Any) -> str:
+    return "(empty)" if value == "" else json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def _cards(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the headline figures of the test videos as texts."""
+    video = metrics["test"]["video"]
+    cards = []
+    for name, shown in HEADLINE.items():
+        figure = video.get(name, {"value": None})
+        value, interval = value_and_interval(figure)
+        said = "not defined on this test split" if figure["value"] is None else interval and f"95%: {interval}"
+        cards.append({"name": shown, "value": value, "interval": said})
+    return cards
+
+
+def _confusion_alt(metrics: dict[str, Any]) -> str:
+    (rr, rf), (fr, ff) = metrics["test"]["confusion"]
+    return (
+        f"Confusion matrix: of {rr + rf} real videos {rf} were called fake; of {fr + ff} fakes {fr} were called real."
+    )
+
+
+def _data_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(f"fingerprint of {name}", str(value)) for name, value in metrics.get("fingerprints", {}).items()]
+
+
+def _data_uri(picture: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

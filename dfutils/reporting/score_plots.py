@@ -1,0 +1,290 @@
+"""Charts of scores: what was called what, how sure one can be of every figure, and where the errors gather."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+
+from dfutils.metrics import calibration, figures
+from dfutils.metrics.intervals import value_and_interval
+from dfutils.reporting.figure import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, in_percent, new_figure
+from dfutils.reporting.wording import figure_name
+from dfutils.reporting.wording import property_name as property_in_words
+
+_NAMES = figures.CLASSES
+
+
+def confusion(matrix: Sequence[Sequence[int]], title: str | None = None, unit: str = "videos") -> Figure:
+    """Draw a confusion matrix: counts, and their share of the row. Rows are what it is, columns what it is called."""
+    counts = np.asarray(matrix)
+    (_, alarms), (misses, _) = counts
+    reals, fakes = totals = counts.sum(axis=1)
+    if title is None:
+        parts = [f"{fakes - misses:,} of {fakes:,} fakes caught"] if fakes else ["No fakes to catch"]
+        parts += [f"{alarms:,} of {reals:,} reals accused"] if reals else ["no reals to accuse"]
+        title = ", ".join(parts)
+    with new_figure(5.4, 3.7, title) as figure:
+        axes = figure.subplots()
+        for true, called in np.ndindex(2, 2):
+            share = counts[true, called] / totals[true] if totals[true] else 0.0
+            tint = mpl.colors.to_rgba(COLORS[called], 0.06 + 0.5 * share)  # pale enough for dark letters
+            axes.add_patch(Rectangle((called, true), 1, 1, facecolor=tint, edgecolor="white", linewidth=4))
+            middle = {"x": called + 0.5, "ha": "center", "va": "center"}
+            axes.text(y=true + 0.42, s=f"{counts[true, called]:,}", fontsize=26, fontweight="bold", **middle)
+            words = f"{share:.1%} of the {_NAMES[true]}s" if totals[true] else f"no {_NAMES[true]}s"
+            axes.text(y=true + 0.72, s=words, fontsize=11, **middle)
+        axes.set(xlim=(0, 2), ylim=(2, 0), xlabel=f"the detector calls the {unit}")
+        axes.set_xticks([0.5, 1.5], ["REAL", "FAKE"], fontweight="bold", fontsize=12)
+        axes.set_yticks([0.5, 1.5], [f"REAL\n{reals:,}", f"FAKE\n{fakes:,}"], fontweight="bold", fontsize=12)
+        axes.set_ylabel(f"the {unit} are")
+        axes.xaxis.set_label_position("top")
+        axes.xaxis.tick_top()
+        for tick, color in zip([*axes.get_xticklabels(), *axes.get_yticklabels()], COLORS * 2, strict=True):
+            tick.set_color(color)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        figure.alt += (
+            f" Confusion matrix of {counts.sum()} {unit}. Of {reals} real ones {counts[0, 0]} are called real and "
+            f"{alarms} fake; of {fakes} fake ones {counts[1, 1]} are called fake and {misses} real."
+        )
+    return figure
+
+
+_LOWER_IS_BETTER = ("eer", "log_loss", "brier", "ece")
+
+
+def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figure:
+    """Draw every figure of `metrics.summary` as a dot on its interval, with both written out."""
+    good = [name for name in summary if name not in _LOWER_IS_BETTER]
+    rows: list[str] = ["higher is better", *good, "lower is better", *(name for name in summary if name not in good)]
+    auc = summary.get("roc_auc", {"value": None})
+    title = "ROC AUC is undefined: a class is missing"
+    if auc["value"] is not None:
+        title = f"ROC AUC over {unit}: {auc['value']:.3f} (95% interval {auc['low']:.3f} to {auc['high']:.3f})"
+    with new_figure(WIDTH, 0.5 + 0.29 * len(rows), title) as figure:
+        axes = figure.subplots()
+        for place, name in enumerate(rows):
+            if name not in summary:
+                continue
+            text = "   ".join(value_and_interval(summary[name])).rstrip()
+            value, low, high = (summary[name][key] for key in ("value", "low", "high"))
+            if value is not None:
+                axes.plot(value, place, "o", color=INK, markersize=7, clip_on=value > 1)
+            if value is not None and low is not None:
+                axes.plot([low, min(high, 1.0)], [place, place], color=QUIET, linewidth=5, alpha=0.45, zorder=1)
+            axes.text(1.05, place, text, va="center", fontsize=10)
+            figure.alt += f" {figure_name(name)} {text.replace('   ', ', from ').replace(' – ', ' to ')}."
+        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="value, and 95% interval")
+        axes.set_yticks(range(len(rows)), [figure_name(name) for name in rows])
+        for tick, name in zip(axes.get_yticklabels(), rows, strict=True):
+            if name not in summary:
+                tick.set(fontweight="bold", color=QUIET)
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def roc_pr(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    threshold: float,
+    bands: pd.DataFrame | None = None,
+    unit: str = "videos",
+) -> Figure:
+    """Draw ROC and precision-recall curves with the threshold in use, and bands as `metrics.bands` gives them."""
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
+    if len(np.unique(labels)) < 2:
+        with new_figure(WIDTH, 1.0, "ROC and precision-recall curves are undefined: a class is missing") as figure:
+            return figure
+    auc, called = roc_auc_score(labels, scores), scores >= threshold
+    recall, alarm = called[labels == 1].mean(), called[labels == 0].mean()
+    precision = labels[called].mean() if called.any() else None
+    title = f"ROC AUC {auc:.3f}; {recall:.0%} of fakes caught, {alarm:.0%} of reals accused (dot)"
+    rate, sensitivity, _ = roc_curve(labels, scores, drop_intermediate=False)
+    precisions, recalls, _ = precision_recall_curve(labels, scores)
+    with new_figure(6.8, 3.2, title) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot(rate, sensitivity, color=INK)
+        left.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1.5)
+        right.plot(recalls, precisions, color=INK, drawstyle="steps-post")
+        right.axhline(labels.mean(), color=QUIET, linestyle=":", linewidth=1.5)
+        if bands is not None and len(bands):
+            for axes, name in ((left, "tpr"), (right, "precision")):
+                axes.fill_between(bands["x"], bands[f"{name}_low"], bands[f"{name}_high"], color="#C9CFD8", lw=0)
+        point = {"marker": "o", "color": GOOD, "markersize": 10, "markeredgecolor": "white", "linestyle": ""}
+        left.plot(alarm, recall, **point)
+        if precision is not None:
+            right.plot(recall, precision, **point)
+        guess = {"color": QUIET, "fontsize": 9.5}
+        left.text(0.56, 0.49, "guessing", rotation=45, rotation_mode="anchor", **guess)
+        right.text(0.02, labels.mean() + 0.02, "guessing", **guess)
+        left.set(title="ROC", xlabel="reals called fake", ylabel="fakes called fake")
+        right.set(
+            title="Precision and recall",
+            xlabel="fakes called fake (recall)",
+            ylabel="called fakes that are (precision)",
+        )
+        for axes in (left, right):
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), box_aspect=1)
+            axes.set_xticks([0, 0.5, 1])
+            axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+            in_percent(axes, "xy")
+        left.text(0.97, 0.04, f"{len(labels):,} {unit}", ha="right", color=QUIET, fontsize=10)
+        average = figures.summary(labels, scores, resamples=2)["average_precision"]["value"]
+        figure.alt += (
+            f" ROC curve and precision-recall curve over {len(labels)} {unit}, with a dot at the threshold in use, "
+            f"{threshold:.2f}; average precision {average:.3f}."
+        )
+    return figure
+
+
+def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Figure:
+    """Draw how many fakes are caught and how many reals accused at every threshold, and mark the one in use."""
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
+    steps = np.linspace(0, 1, 401)
+    called = [np.array([(scores[labels == c] >= step).mean() for step in steps]) for c in (0, 1) if (labels == c).any()]
+    title = f"Both rates fall as the threshold rises; it is {threshold:.2f}"
+    if len(called) < 2:
+        with new_figure(WIDTH, 0.6, "Rates at other thresholds are undefined: a class is missing") as figure:
+            return figure
+    with new_figure(WIDTH, 3.0, title) as figure:
+        axes = figure.subplots()
+        for label, words in ((1, "fakes caught"), (0, "reals accused")):
+            axes.plot(steps, called[label], color=COLORS[label], linestyle=("--", "-")[label], label=words)
+            near = "; ".join(f"{step:.1f}: {called[label][round(400 * step)]:.0%}" for step in np.arange(0.1, 1, 0.2))
+            figure.alt += f" {words.capitalize()} of all {_NAMES[label]} {unit} by threshold, {near}."
+        axes.axvline(threshold, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="threshold: called fake from this score on")
+        axes.set_ylabel("share of the class")
+        in_percent(axes, "y")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Figure:
+    """Draw the scores of fakes upwards and of reals downwards; those on the wrong side of the threshold are dark."""
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
+    wrong = (scores >= threshold) != (labels == 1)
+    title = f"{wrong.sum()} of {len(labels)} {unit} lie on the wrong side of {threshold:.2f}"
+    edges = np.linspace(0, 1, 26)
+    with new_figure(WIDTH, 3.3, title) as figure:
+        axes = figure.subplots()
+        for label, sign in ((1, 1), (0, -1)):
+            mistaken, right = (np.histogram(scores[(labels == label) & part], edges)[0] for part in (wrong, ~wrong))
+            look = {"x": edges[:-1], "width": 0.036, "align": "edge", "color": COLORS[label]}
+            axes.bar(height=sign * mistaken, **look)
+            axes.bar(height=sign * right, bottom=sign * mistaken, alpha=0.38, **look)
+            total, bad = (labels == label).sum(), (wrong & (labels == label)).sum()
+            place = {"x": 0.01, "y": 0.98, "va": "top"} if label else {"x": 0.01, "y": 0.02, "va": "bottom"}
+            words = f"{total:,} {_NAMES[label]}s, {bad:,} called {_NAMES[1 - label]} (dark)"
+            axes.text(s=words, color=COLORS[label], fontweight="bold", transform=axes.transAxes, **place)
+            figure.alt += f" Of {total} {_NAMES[label]}s {bad} are called {_NAMES[1 - label]}."
+        axes.axhline(0, color=INK, linewidth=1)
+        axes.axvline(threshold, 0.1, 0.9, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)  # clear of the words
+        most = max(map(abs, axes.get_ylim()), default=1)
+        axes.set(xlim=(0, 1), ylim=(-1.25 * most, 1.25 * most), xlabel="probability of fake", ylabel=unit)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
+        axes.grid(axis="x", visible=False)
+    return figure
+
+
+def reliability(
+    labels: np.ndarray, scores: np.ndarray, calibrated: np.ndarray | None = None, unit: str = "videos"
+) -> Figure:
+    """Draw the share of fakes among videos of like score, and how many videos have such scores.
+
+    `calibrated`: the same videos' scores after temperature scaling, drawn beside them.
+    """
+    series = [("scores", scores, INK, "o")]
+    if calibrated is not None:
+        series = [("before temperature", scores, QUIET, "o"), ("after temperature", calibrated, GOOD, "s")]
+    tables = [calibration.reliability(labels, values) for _, values, _, _ in series]
+    errors = [
+        (table["n"] * (table["mean_score"] - table["share_fake"]).abs()).sum() / max(len(labels), 1) for table in tables
+    ]
+    title = f"On average a score is {errors[0]:.2f} off the share of fakes"
+    if calibrated is not None:
+        title = f"Temperature takes the calibration error from {errors[0]:.2f} to {errors[1]:.2f}"
+    with new_figure(5.4, 4.9, title) as figure:
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
+        axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1.5, label="as it should be")
+        for k, ((name, _, color, marker), table) in enumerate(zip(series, tables, strict=True)):
+            x = table["mean_score"] + (k - (len(series) - 1) / 2) * 0.014
+            axes.vlines(x, table["low"], table["high"], color=color, linewidth=1.5, alpha=0.6)
+            sizes = 25 + 250 * table["n"] / max(table["n"].max(), 1)
+            look = {"color": color, "marker": marker, "edgecolor": "white", "clip_on": False, "zorder": 3}
+            axes.scatter(x, table["share_fake"], s=sizes, label=name, **look)
+            width = 0.08 / len(series)
+            below.bar(table["left"] + 0.01 + k * width, table["n"], width=width, align="edge", color=color)
+            rows = (f"{row.mean_score:.2f}: {row.share_fake:.0%} of {row.n}" for row in table.itertuples())
+            figure.alt += f" Share of fakes by score, {name}: {'; '.join(rows)}."
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that is fake, and 95% interval")
+        in_percent(axes, "y")
+        below.set(xlabel="score: probability of fake", ylabel=unit)
+        below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        legend = axes.legend(loc="upper left", markerscale=1)
+        for handle in legend.legend_handles[1:]:
+            handle.set_sizes([60])
+    return figure
+
+
+def slices(table: pd.DataFrame, title: str | None = None) -> Figure:
+    """Draw the error rate of each slice with its interval, as `slices.by_slice` gives them.
+
+    With a column `property`, several tables stand under their names. Slices of reals only and of fakes only have the
+    colours of their class. A full dot differs from the other videos of its class (p below .05, corrected for looking
+    at all slices).
+    """
+    named = table["property"] if "property" in table else pd.Series("", index=table.index)
+    rows: list[Any] = []
+    for name, part in table.groupby(named, sort=False):
+        rows += [*([property_in_words(name)] if name else []), *part.itertuples()]
+    if title is None:
+        title = _outstanding(table)
+    with new_figure(WIDTH, 0.75 + 0.3 * len(rows), title) as figure:
+        axes = figure.subplots()
+        for place, row in enumerate(rows):
+            if isinstance(row, str):
+                figure.alt += f" By {row}:"
+                continue
+            color = REAL if row.fake == 0 else FAKE if row.real == 0 else INK
+            axes.plot([row.low, row.high], [place, place], color=color, linewidth=5, alpha=0.35, zorder=1)
+            sure = row.p_holm < 0.05
+            look = {"markerfacecolor": color if sure else "white", "markeredgewidth": 2, "clip_on": False}
+            axes.plot(row.error_rate, place, "o", color=color, markersize=8, **look)
+            text = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 10}
+            axes.text(1.03, place, f"{row.errors:,} of {row.n:,}", **text)
+            figure.alt += f" {row.slice}: {row.errors} of {row.n}{', unlike the others' if sure else ''}."
+        most = np.ceil(10 * table["high"].max()) / 10 if len(table) else 1.0
+        axes.set(xlim=(0, min(max(most, 0.1), 1.0)), ylim=(len(rows) - 0.4, -0.6))
+        axes.set_xlabel(
+            "share mistaken, and 95% interval\nfull dot: unlike the rest of its class (p < 0.05, corrected)"
+        )
+        axes.set_yticks(range(len(rows)), [row if isinstance(row, str) else row.slice for row in rows])
+        for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+            if isinstance(row, str):
+                tick.set(fontweight="bold", color=QUIET)
+        axes.tick_params(axis="y", pad=9)  # room for a dot at 0
+        in_percent(axes, "x")
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def _outstanding(table: pd.DataFrame) -> str:
+    """Return in words which slice is worse than the others of its class beyond chance."""
+    if len(table) == 0:
+        return "There are no scored videos to compare"
+    sure = table[(table["p_holm"] < 0.05) & (table["errors"] > 0)]
+    if len(sure) == 0:
+        return "No slice stands out from the others more than chance allows"
+    worst = sure.iloc[int(sure["error_rate"].to_numpy(dtype=float).argmax())]
+    name = worst["slice"]
+    if "property" in worst:
+        name = f"{property_in_words(worst['property'])} {name}"
+    return f"Mistakes gather in {name}: {worst['errors']:,} of {worst['n']:,} videos"

@@ -1,0 +1,116 @@
+"""What the commands `predict`, `serve` and `publish` do, apart from reading their words.
+
+Verdicts go to standard output, progress to standard error, so that the one can be piped while the other is watched.
+"""
+
+import csv as tables
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic, make_folder, read_json
+
+_COLUMNS = ["file", "status", "prediction", "probability_fake", "threshold", "sure", "reason", "model", "version"]
+
+
+def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, explain: Path | None) -> bool:
+    """Judge videos and write the verdicts; return whether all of them were scored."""
+    from dfutils.core.progress import bar
+    from dfutils.serving import hub, verdict_html
+    from dfutils.serving import verdict as judging
+
+    paths = judging.find(videos)
+    reports = _report_names(paths) if explain else {}
+    if explain:
+        make_folder(explain)
+    detector = hub.load(model or hub.SHIPPED)
+    for warning in judging.warnings_of(detector):
+        sys.stderr.write(f"dfutils: {warning}\n")
+    rows = []
+    with bar(total=len(paths), desc="predict", unit="video") as moving:
+        for path in paths:
+            verdict = judging.predict_video(path, detector)
+            values = verdict.to_dict() | {"file": str(path)}
+            rows.append(values)
+            if explain:
+                verdict_html.write(verdict, explain / reports[path], verdict_html.heat(detector, verdict))
+            with moving.external_write_mode(file=sys.stdout):
+                typer.echo(json.dumps(values, ensure_ascii=False) if as_json else _line(values))
+            moving.update()
+    if csv:
+        _write_csv(rows, csv)
+    scored = sum(row["status"] == "ok" for row in rows)
+    if scored < len(rows):
+        sys.stderr.write(f"dfutils: {len(rows) - scored} of {len(rows)} videos could not be judged.\n")
+    return scored == len(rows)
+
+
+def _line(values: dict[str, Any]) -> str:
+    if values["probability_fake"] is None:
+        return f"-     {'':5} {values['file']}: {values['status']}: {values['reason']}"
+    return f"{values['prediction']}  {values['probability_fake']:.3f} {values['file']}: {values['sure']}"
+
+
+def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+    text = io.StringIO()
+    writer = tables.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(row | {"model": row["model"]["name"], "version": row["model"]["version"]})
+    with atomic(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _report_names(paths: list[Path]) -> dict[Path, str]:
+    """Return a file name for each video's report, unlike all others."""
+    names, taken = {}, set()
+    for path in paths:
+        name, number = f"{path.stem}.html", 2
+        while name.lower() in taken:
+            name, number = f"{path.stem}-{number}.html", number + 1
+        taken.add(name.lower())
+        names[path] = name
+    return names
+
+
+def serve(model: str, host: str, port: int, origins: list[str]) -> None:
+    """Serve a detector until it is stopped."""
+    from dfutils.serving import hub, web_page
+
+    model = model or str(hub.SHIPPED)
+    if not model.startswith("hf://") and not Path(model).exists():
+        raise InputError(f"There is no detector at {model}: notebook 03 makes one, in runs/<experiment>/detector.")
+    web_page.serve(model, host, port, origins=origins, examples=examples(), say=typer.echo)
+
+
+def examples(most: int = 4) -> list[Path]:
+    """Return a few videos of the built-in sample, real and fake in turn, if it was made on this machine."""
+    from dfutils.core.params import ROOT
+
+    for name in ("sample", "tiny"):
+        folder = ROOT / "data" / name / "videos"
+        found = [sorted(folder.glob(pattern)) for pattern in ("real/*.mp4", "fake/*/*.mp4")]
+        if all(found):
+            spread = [[videos[(2 * k + 1) * len(videos) // most] for k in range(most // 2)] for videos in found]
+            return [path for pair in zip(*spread, strict=True) for path in pair]
+    return []
+
+
+def publish(model: Path, repo: str, metrics: Path | None, *, private: bool, dry_run: bool, half: bool) -> str:
+    """Write the folder that is published and, unless it is a dry run, upload it; return what to tell the user."""
+    from dfutils.core.params import ROOT
+    from dfutils.serving import hub
+
+    if metrics is None:
+        config = model / "config.json"
+        experiment = read_json(config).get("training", {}).get("experiment", "") if config.is_file() else ""
+        metrics = ROOT / "reports" / (experiment or model.resolve().parent.name) / "metrics.json"
+    folder = hub.prepare(model, metrics, model.resolve().parent / "published", repo, half)
+    if dry_run:
+        return f"Ready to be published, and not yet: {folder}"
+    return f"Published: --model {hub.publish(folder, repo, private)}"

@@ -1,0 +1,168 @@
+"""A verdict in HTML: the piece that the web page and notebook 06 show, and the one-file report to keep.
+
+It holds its pictures and needs no script, so it works in a mail attachment as on the page: which frame is shown large
+is the state of a row of radio buttons, reached by mouse, finger or keyboard.
+"""
+
+import base64
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic, digest
+from dfutils.serving.verdict import LIMITS, Verdict
+
+_FOLDER = Path(__file__).parent / "templates"
+_TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True)
+_HEADLINES = {
+    "no_face": "No verdict: no face was found",
+    "few_faces": "No verdict: too few faces were found",
+    "unreadable": "No verdict: the video cannot be read",
+}
+
+
+def fragment(verdict: Verdict, heat: np.ndarray | None = None, dark: bool = False) -> str:
+    """Return a verdict as a piece of HTML, everything from outside escaped.
+
+    Args:
+        verdict: what to show.
+        heat: Grad-CAM of each frame, `(T, S, S)`, 0 to 1; laid over the faces at the reader's wish.
+        dark: follow the reader's preference for dark pages (a page that has its own switch says `.dark` instead).
+    """
+    scored = len(verdict.frame_scores) > 0
+    frames = _frames(verdict, heat)
+    return _TEMPLATES.get_template("verdict.html.j2").render(
+        v=verdict,
+        id="v" + digest([verdict.to_dict(), heat is None])[:10],
+        style=Markup(_style(dark)),
+        headline=_headline(verdict),
+        frames=frames,
+        scored=scored,
+        heat=heat is not None and bool(frames),
+        start=float(verdict.times.min()) if frames else 0.0,
+        end=float(verdict.times.max()) if frames else 0.0,
+        facts=_facts(verdict),
+        limits=LIMITS,
+        number=lambda value: f"{value:.2f}",
+        percent=lambda value: f"{100 * value:.1f}%",
+    )
+
+
+def page(verdict: Verdict, heat: np.ndarray | None = None) -> str:
+    """Return a verdict as a page of its own, which loads nothing from anywhere."""
+    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Verdict on {escape(verdict.file)}</title>\n"
+        '<link rel="icon" href="data:,">\n'
+        "<style>:root { color-scheme: light dark; } body { max-width: 58rem; margin: 0 auto; padding: 1.5rem 1rem; "
+        "background: #fff; } @media (prefers-color-scheme: dark) { body { background: #14181f; } }</style>\n"
+        f"</head>\n<body>\n<main>\n{fragment(verdict, heat, dark=True)}\n"
+        f'<p class="verdict soft">Made {when}.</p>\n</main>\n</body>\n</html>\n'
+    )
+
+
+def write(verdict: Verdict, path: Path, heat: np.ndarray | None = None) -> None:
+    """Write `page`, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(page(verdict, heat), encoding="utf-8")
+
+
+def _style(dark: bool) -> str:
+    style = (_FOLDER / "verdict.css").read_text(encoding="utf-8")
+    if dark:
+        rule = style[style.rindex(".dark .verdict") :].strip()
+        style += (
+            ".verdict { background: var(--page); padding: .2rem .6rem; }\n@media (prefers-color-scheme: dark) { "
+            + rule.removeprefix(".dark ")
+            + " }"
+        )
+    return style
+
+
+def _headline(verdict: Verdict) -> str:
+    if verdict.label is None:
+        return _HEADLINES.get(verdict.status, "No verdict")
+    return f"{'Barely' if 'cannot tell' in verdict.sure else 'Looks'} {verdict.label} to this detector"
+
+
+def _frames(verdict: Verdict, heat: np.ndarray | None) -> list[dict[str, Any]]:
+    times, scores = verdict.times, verdict.frame_scores
+    length = max(float(np.ptp(times)), 1e-9) if len(times) else 1.0
+    largest = int(np.argmax(np.abs(scores - verdict.threshold))) if len(scores) else 0
+    frames = []
+    for k, crop in enumerate(verdict.strip):
+        score = float(scores[k]) if len(scores) else None
+        said = f"frame {verdict.indices[k]}, {times[k]:.2f} s"
+        frames.append(
+            {
+                "crop": _uri(crop, ".jpg"),
+                "heat": None if heat is None else _uri(_colours(heat[k]), ".png"),
+                "score": score,
+                "side": "fake" if score is not None and score >= verdict.threshold else "real",
+                "time": float(times[k]),
+                "x": round(100 * float(times[k] - times[0]) / length, 2),
+                "y": round(100 * (score or 0.0), 2),
+                "words": said if score is None else f"{said}: {score:.2f}",
+                "first": k == largest,
+            }
+        )
+    return frames
+
+
+def _uri(picture: np.ndarray, kind: str) -> str:
+    order = cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    options: Sequence[int] = [cv2.IMWRITE_JPEG_QUALITY, 92] if kind == ".jpg" else []
+    data = cv2.imencode(kind, cv2.cvtColor(picture, order), options)[1].tobytes()
+    return f"data:image/{'jpeg' if kind == '.jpg' else 'png'};base64,{base64.b64encode(data).decode()}"
+
+
+def _colours(heat: np.ndarray) -> np.ndarray:
+    """Return a map as a picture to lay over a face: colour and opacity grow with it. It is smooth, so a small one."""
+    small = cv2.resize(np.clip(heat, 0, 1).astype(np.float32), (40, 40), interpolation=cv2.INTER_AREA)
+    grey = np.round(255 * small).astype(np.uint8)
+    colour = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return np.dstack([colour, np.round(0.75 * grey).astype(np.uint8)])
+
+
+def _facts(verdict: Verdict) -> list[tuple[str, str]]:
+    rows = []
+    facts = verdict.facts
+    if facts:
+        known = facts.duration_s == facts.duration_s
+        length = f"{facts.duration_s:.1f} s, {facts.n_frames:,} frames" if known else "not stated"
+        rate = f"{facts.fps:g} frames a second" if facts.fps == facts.fps else "not stated"
+        bits = f", {facts.bitrate / 1000:,.0f} kbit/s" if facts.bitrate == facts.bitrate else ""
+        rows += [
+            ("Picture", f"{facts.width} × {facts.height} pixels, {rate}"),
+            ("Length", length),
+            ("Encoded as", f"{facts.codec or 'unknown'}{bits}"),
+        ]
+    count = len(verdict.strip)
+    seen = {0: "nobody", 1: "one person"}.get(verdict.people, f"{verdict.people} people")
+    rows.append(("Faces", f"{count} looked at; {seen} seen"))
+    if count:
+        rows.append(("Size of the faces", f"{verdict.boxes[:, 2].min():.0f} to {verdict.boxes[:, 2].max():.0f} pixels"))
+    rows.append(("Detector", f"{verdict.model}, weights {verdict.version}"))
+    return rows
+
+
+def heat(detector: Any, verdict: Verdict) -> np.ndarray | None:
+    """Return Grad-CAM of the frames of a verdict, None where there is none to be had."""
+    if verdict.probability_fake is None:
+        return None
+    try:
+        from dfutils.evaluation import saliency
+
+        return saliency.gradcam(detector, verdict.strip)
+    except (ImportError, InputError):
+        return None

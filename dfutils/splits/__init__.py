@@ -1,0 +1,11 @@
+"""Who may be in which split, and what leaks."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "leakage": ["audit"],
+        "policies": ["POLICIES", "assign", "hold_out"],
+    },
+)

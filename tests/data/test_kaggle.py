@@ -1,0 +1,486 @@
+"""The real Kaggle client against a server that answers as Kaggle does, and what `provide` makes of what comes."""
+
+import builtins
+import errno
+import importlib
+import io
+import json
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from base64 import b64encode
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.kaggle_server import KaggleServer
+
+from dfutils.core.errors import InputError
+from dfutils.data import kaggle as data_kaggle
+from dfutils.data.archive import BrokenArchiveError
+from dfutils.data.kaggle import fetch_kaggle, provide
+from dfutils.data.manifest import verify
+
+CONTENT = random.Random(0).randbytes(3_500_000)  # the client writes pieces of 1 MiB
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as out:
+        for name, content in files.items():
+            out.writestr(name, content)
+    return buffer.getvalue()
+
+
+VIDEOS = archive_of({"real/a.mp4": b"a" * 1000, "fake/b.mp4": b"b" * 2000})
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, home: Path, endpoint: str) -> None:
+    """Let the client find no credentials but those a test makes, and no server but the test's."""
+    home.mkdir(exist_ok=True)
+    for name in [name for name in data_kaggle.os.environ if "proxy" in name.lower() or name.startswith("KAGGLE_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    table = importlib.import_module("kagglesdk.kaggle_env")
+    monkeypatch.setitem(table._env_to_endpoint, table.KaggleEnv.PROD, endpoint)
+    client = importlib.import_module("kaggle.api.kaggle_api_extended").KaggleApi
+    monkeypatch.setattr(client, "config", str(home / ".config/kaggle/kaggle.json"))
+    monkeypatch.setattr(data_kaggle, "WAITS", (0.01, 0.01, 0.01))
+
+
+@pytest.fixture
+def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
+    with KaggleServer(files={"faces": CONTENT, "dfdc": CONTENT, "videos": VIDEOS}) as server:
+        alone(monkeypatch, tmp_path / "home", server.endpoint)
+        yield server
+
+
+def fails(match: str, slug: str, into: Path, **options: object) -> str:
+    """The download ends in one sentence, which is returned."""
+    with pytest.raises(InputError, match=match) as caught:
+        fetch_kaggle(slug, into, progress=False, **options)
+    text = str(caught.value)
+    assert "\n" not in text and text.endswith(".")
+    return text
+
+
+# Downloads that succeed
+
+
+def test_public_data_comes_by_redirect_without_credentials(kaggle: KaggleServer, tmp_path: Path) -> None:
+    path = fetch_kaggle("me/faces", tmp_path / "in", progress=False)
+    assert path == tmp_path / "in" / "faces.zip" and path.read_bytes() == CONTENT
+    assert [p.name for p in path.parent.iterdir()] == ["faces.zip"]
+    assert kaggle.lines("") == [
+        "POST /v1/datasets.DatasetApiService/DownloadDataset",
+        "GET /store/faces.zip?signature=1",
+    ]
+    assert kaggle.requests[0].body == {"ownerSlug": "me", "datasetSlug": "faces"}
+
+
+def test_credentials_are_not_sent_where_none_are_needed(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "good-token")
+    (tmp_path / "home/.kaggle").mkdir()
+    (tmp_path / "home/.kaggle/kaggle.json").write_text('{"username": "me", "key": "secret"}')
+    fetch_kaggle("me/faces", tmp_path / "in", progress=False)
+    assert not [request for request in kaggle.requests if "Authorization" in request.headers]
+
+
+def test_a_version_can_be_asked_for(kaggle: KaggleServer, tmp_path: Path) -> None:
+    fetch_kaggle("me/faces/3", tmp_path, progress=False)
+    assert kaggle.requests[0].body["datasetVersionNumber"] == 3
+
+
+def test_what_is_there_is_not_downloaded_again(kaggle: KaggleServer, tmp_path: Path) -> None:
+    path = fetch_kaggle("me/faces", tmp_path, progress=False)
+    written = path.stat().st_mtime_ns
+    assert fetch_kaggle("me/faces", tmp_path, progress=False) == path
+    assert path.stat().st_mtime_ns == written and path.read_bytes() == CONTENT
+
+
+def test_the_bar_goes_to_stderr_and_the_client_prints_nothing(
+    kaggle: KaggleServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stdin = sys.stdin
+    fetch_kaggle("me/faces", tmp_path)
+    out, err = capfd.readouterr()
+    assert out == "" and "100%" in err and "B/s" in err
+    fails("API token", "me/private", tmp_path)
+    assert capfd.readouterr() == ("", "") and sys.stdin is stdin
+
+
+# Interruptions
+
+
+def ranges(kaggle: KaggleServer) -> list[str]:
+    return [request.headers["Range"] for request in kaggle.requests if "Range" in request.headers]
+
+
+def test_a_connection_cut_half_way_is_taken_up_again(kaggle: KaggleServer, tmp_path: Path) -> None:
+    kaggle.cuts = [2_500_000, len(CONTENT), 600_000]  # before each part, the client asks for the whole and leaves it
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    # 2 MiB had come; the next 600,000 bytes are less than a piece, so they come twice.
+    assert ranges(kaggle) == ["bytes=2097152-", "bytes=2097152-"]
+
+
+def test_a_second_call_goes_on_where_the_first_stopped(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_kaggle, "WAITS", ())
+    kaggle.cuts = [2_500_000]
+    text = fails("broke off after 2.10MB", "me/faces", tmp_path)
+    assert "running again goes on from there" in text
+    assert (tmp_path / "faces.zip").stat().st_size == 2 << 20
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert ranges(kaggle) == ["bytes=2097152-"]
+
+
+def test_a_connection_that_stands_still_counts_as_broken(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_kaggle, "TIMEOUT", (5, 0.2))
+    kaggle.cuts, kaggle.stall = [2_500_000], 3.0
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert ranges(kaggle) == ["bytes=2097152-"]
+
+
+def test_parts_of_two_versions_are_never_joined(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_kaggle, "WAITS", ())
+    kaggle.cuts = [2_500_000]
+    fails("broke off", "me/faces", tmp_path)
+    kaggle.files["faces"], kaggle.etag = CONTENT[::-1], '"v2"'
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT[::-1]
+
+
+def test_a_store_without_ranges_is_asked_for_the_whole(kaggle: KaggleServer, tmp_path: Path) -> None:
+    kaggle.ranges, kaggle.cuts = False, [2_500_000]
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+
+
+def test_the_text_of_an_error_is_not_taken_for_data(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_kaggle, "WAITS", ())
+    kaggle.cuts = [2_500_000]
+    fails("broke off", "me/faces", tmp_path)
+    # The store refuses the part and then the whole: the client writes the answer's text where the data was.
+    kaggle.store_refuses = [0, 503, 503]
+    fails("not what it announced", "me/faces", tmp_path)
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+
+
+def test_a_server_busy_in_the_middle_is_asked_again(kaggle: KaggleServer, tmp_path: Path) -> None:
+    kaggle.cuts, kaggle.store_refuses = [2_500_000], [0, 503]
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+
+
+# Refusals
+
+
+def test_a_wrong_or_private_dataset_asks_for_credentials(kaggle: KaggleServer, tmp_path: Path) -> None:
+    text = fails("shows no dataset me/nothing to a visitor: check the name", "me/nothing", tmp_path)
+    assert "https://www.kaggle.com/settings" in text and "KAGGLE_API_TOKEN" in text
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refusal_without_credentials_says_how_to_get_them(kaggle: KaggleServer, tmp_path: Path, status: int) -> None:
+    kaggle.refuse = status
+    fails("make an API token at", "me/faces", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "match"),
+    [
+        (401, r"does not take the credentials found .*make an API token"),
+        (403, r"does not give the dataset me/faces to your account .*https://www\.kaggle\.com/datasets/me/faces"),
+        (404, r"has no dataset me/faces \(HTTP 404\): check its name"),
+        (429, r"run again in 90 seconds"),
+        (500, r"HTTP 500\): run again later"),
+    ],
+)
+def test_refusals_with_credentials(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, match: str
+) -> None:
+    monkeypatch.setenv("KAGGLE_USERNAME", "me")
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    kaggle.refuse, kaggle.retry_after = status, "90"
+    fails(match, "me/faces", tmp_path)
+    assert not list(tmp_path.glob("*.zip*"))
+
+
+@pytest.mark.parametrize(
+    ("status", "match"),
+    [
+        (401, "does not take the credentials found"),
+        (403, r"wants the rules of dfdc accepted: do so at https://www\.kaggle\.com/competitions/dfdc/rules"),
+        (404, "has no competition dfdc"),
+        (429, "run again in a few minutes"),
+    ],
+)
+def test_refusals_of_a_competition(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, match: str
+) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "good-token")
+    kaggle.refuse = status
+    fails(match, "dfdc", tmp_path, competition=True)
+
+
+def test_a_competition_needs_credentials(kaggle: KaggleServer, tmp_path: Path) -> None:
+    fails("competition dfdc only to people it knows: make an API token", "dfdc", tmp_path, competition=True)
+    assert kaggle.lines("Download") == []
+
+
+# Credentials in each of the client's ways
+
+BASIC = "Basic " + b64encode(b"me:secret").decode()
+BEARER = "Bearer good-token"
+LEGACY = json.dumps({"username": "me", "key": "secret"})
+OAUTH = json.dumps(
+    {
+        "refresh_token": "more",
+        "access_token": "good-token",
+        "access_token_expiration": "2999-01-01T00:00:00+00:00",
+        "username": "me",
+        "scopes": [],
+    }
+)  # what `kaggle auth login` leaves
+
+
+@pytest.mark.parametrize(
+    ("variables", "files", "sent"),
+    [
+        ({"KAGGLE_USERNAME": "me", "KAGGLE_KEY": "secret"}, {}, BASIC),
+        ({"KAGGLE_API_TOKEN": "good-token"}, {}, BEARER),
+        ({"KAGGLE_API_TOKEN": "{home}/token"}, {"token": "good-token"}, BEARER),
+        ({}, {".kaggle/access_token": "good-token\n"}, BEARER),
+        ({}, {".kaggle/kaggle.json": LEGACY}, BASIC),
+        ({}, {".config/kaggle/kaggle.json": LEGACY}, BASIC),
+        ({"KAGGLE_CONFIG_DIR": "{home}/own"}, {"own/kaggle.json": LEGACY}, BASIC),
+        ({}, {".kaggle/credentials.json": OAUTH}, BEARER),
+    ],
+)
+def test_credentials_are_found_and_only_kaggle_gets_them(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict, files: dict, sent: str
+) -> None:
+    home = tmp_path / "home"
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(home=home))
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+        (home / name).chmod(0o600)
+    kaggle.refuse, kaggle.refuse_known = 403, False
+    assert fetch_kaggle("me/faces", tmp_path / "in", progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("dfdc", tmp_path / "in", competition=True, progress=False).name == "dfdc.zip"
+    asked = [request.headers.get("Authorization") for request in kaggle.requests if "Download" in request.line]
+    assert asked == [None, sent, sent]
+    assert not [r for r in kaggle.requests if "/store/" in r.line and "Authorization" in r.headers]
+
+
+@pytest.mark.parametrize(
+    ("variables", "text"),
+    [({"KAGGLE_API_TOKEN": "bad-token"}, ""), ({"KAGGLE_API_TOKEN": "se\ncret"}, ""), ({}, "{broken"), ({}, "[1]")],
+)
+def test_credentials_that_are_none_say_how_to_get_some(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict, text: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if text:
+        (tmp_path / "home/.kaggle").mkdir()
+        (tmp_path / "home/.kaggle/kaggle.json").write_text(text)
+    kaggle.refuse = 403
+    assert "cret" not in fails("make an API token at", "me/faces", tmp_path)
+
+
+def test_a_notebook_has_no_exit(kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(builtins, "exit")  # IPython takes it away while a cell runs
+    fails("make an API token at", "me/nothing", tmp_path)
+
+
+def test_a_fresh_process_survives_the_client(kaggle: KaggleServer, tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from dfutils import download
+assert not {{"kaggle", "kagglesdk", "torch"}} & set(sys.modules), "imported before it is needed"
+import kagglesdk.kaggle_env as table
+table._env_to_endpoint[table.KaggleEnv.PROD] = {kaggle.endpoint!r}
+try:
+    download.fetch_kaggle("dfdc", Path({str(tmp_path)!r}), competition=True)
+except download.InputError as error:
+    print(error, sys.stdin.closed)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).resolve().parents[2], input="", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("Kaggle gives the data") and done.stdout.endswith("run again. False\n")
+
+
+# The machine
+
+
+def test_a_folder_that_cannot_be_written_is_told(kaggle: KaggleServer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    fails("cannot be downloaded to .*file/in: Not a directory", "me/faces", tmp_path / "file" / "in")
+
+
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # a port that nobody listens to
+        taken.bind(("127.0.0.1", 0))
+        alone(monkeypatch, tmp_path / "home", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        fails("cannot be reached: check the network", "me/faces", tmp_path)
+        monkeypatch.setenv("KAGGLE_API_TOKEN", "good-token")
+        fails("cannot be reached: check the network", "dfdc", tmp_path, competition=True)
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_a_small_disk_is_told_before_the_download(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 40, 1 << 40, 3 << 20))
+    fails("Downloading faces.zip needs 3.50MB and the disk of .* has 3.15MB free", "me/faces", tmp_path / "in")
+    assert not (tmp_path / "in").exists()
+
+
+def test_a_disk_that_becomes_full_keeps_what_came(
+    kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.FileIO):
+        def write(self, data: bytes) -> int:
+            if self.tell() >= 2 << 20:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    def opened(path: str, mode: str = "r", *rest: object, **more: object) -> object:
+        return Full(path, mode) if str(path).endswith(".zip") else open(path, mode, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.import_module("kaggle.api.kaggle_api_extended"), "open", opened, raising=False)
+        fails("disk became full while me/faces was downloaded", "me/faces", tmp_path)
+    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert ranges(kaggle) == ["bytes=2097152-"]
+
+
+WRONG = [
+    "faces",
+    "me/",
+    "/faces",
+    "me/faces/x",
+    "a/b/1/2",
+    "../faces",
+    "me/..",
+    "https://www.kaggle.com/datasets/me/faces",
+    "",
+]
+
+
+@pytest.mark.parametrize("slug", WRONG)
+def test_a_wrong_name_is_told_without_asking_kaggle(kaggle: KaggleServer, tmp_path: Path, slug: str) -> None:
+    fails("is not the name of a Kaggle dataset: take owner/name from", slug, tmp_path)
+    fails("is not the name of a Kaggle competition", f"me/{slug}", tmp_path, competition=True)
+    assert kaggle.requests == []
+
+
+# provide: what notebook 01 calls
+
+
+def test_kaggle_data_is_fetched_once(kaggle: KaggleServer, tmp_path: Path) -> None:
+    root = tmp_path / "data" / "videos"
+    state = provide(root, kaggle_dataset="me/videos", progress=False)
+    assert state.whole and state.source == "kaggle dataset me/videos" and state.folder == root
+    assert (root / "fake/b.mp4").read_bytes() == b"b" * 2000
+    assert sorted(p.name for p in root.parent.iterdir()) == ["videos", "videos.manifest.json"]  # the archive is gone
+    asked = len(kaggle.requests)
+    assert provide(root, kaggle_dataset="me/videos", progress=False) == state
+    assert provide(root, progress=False) == state
+    assert len(kaggle.requests) == asked
+
+
+def test_what_is_missing_is_fetched_again(kaggle: KaggleServer, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    provide(root, kaggle_dataset="me/videos", progress=False)
+    (root / "real/a.mp4").unlink()
+    with pytest.raises(InputError, match="partial: 1 of 2 files"):
+        provide(root, progress=False)
+    assert provide(root, kaggle_dataset="me/videos", progress=False).whole
+    assert (root / "real/a.mp4").exists()
+
+
+def test_what_was_changed_is_left_alone(kaggle: KaggleServer, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    provide(root, kaggle_dataset="me/videos", progress=False)
+    (root / "real/a.mp4").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"changed since it was unpacked: real/a\.mp4; move it away"):
+        provide(root, kaggle_dataset="me/videos", progress=False)
+    assert (root / "real/a.mp4").read_bytes() == b"mine"
+    (tmp_path / "videos.manifest.json").unlink()
+    assert provide(root, kaggle_dataset="me/videos", progress=False).text == "not checked: 2 files, no manifest"
+
+
+def test_one_dataset_is_not_taken_for_another(kaggle: KaggleServer, tmp_path: Path) -> None:
+    provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False)
+    with pytest.raises(InputError, match="holds kaggle dataset me/videos, not kaggle dataset you/videos"):
+        provide(tmp_path / "videos", kaggle_dataset="you/videos", progress=False)
+
+
+def test_a_broken_archive_from_kaggle_is_downloaded_anew(kaggle: KaggleServer, tmp_path: Path) -> None:
+    kaggle.files["videos"] = VIDEOS[:-30]
+    with pytest.raises(BrokenArchiveError, match="download it again"):
+        provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False)
+    assert verify(tmp_path / "videos").text == "missing"
+    kaggle.files["videos"] = VIDEOS
+    assert provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False).whole
+
+
+def test_an_archive_on_disk_comes_before_kaggle(kaggle: KaggleServer, tmp_path: Path) -> None:
+    archive = tmp_path / "Celeb-DF.zip"
+    archive.write_bytes(VIDEOS)
+    state = provide(tmp_path / "videos", archive=str(archive), kaggle_dataset="me/videos", progress=False)
+    assert state.whole and state.source == "archive Celeb-DF.zip" and archive.exists()
+    archive.unlink()  # not needed any more
+    assert provide(tmp_path / "videos", archive=str(archive), progress=False).whole
+    assert provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False).whole
+    assert kaggle.requests == []
+    with pytest.raises(InputError, match=r"holds archive Celeb-DF\.zip, not archive other\.zip"):
+        provide(tmp_path / "videos", archive="other.zip", progress=False)
+
+
+def test_a_competition_is_fetched(kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "good-token")
+    state = provide(tmp_path / "v", kaggle_competition="videos", progress=False)
+    assert state.whole and state.source == "kaggle competition videos"
+
+
+def test_a_folder_filled_by_hand_is_used_as_it_is(kaggle: KaggleServer, tmp_path: Path) -> None:
+    (tmp_path / "videos/real").mkdir(parents=True)
+    (tmp_path / "videos/real/a.mp4").write_bytes(b"x")
+    state = provide(tmp_path / "videos", kaggle_dataset="me/videos", archive="x.zip", progress=False)
+    assert state.text == "not checked: 1 files, no manifest"
+    assert kaggle.requests == [] and [p.name for p in tmp_path.rglob("*.mp4")] == ["a.mp4"]
+
+
+def test_nothing_to_start_from_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"There are no files in .*videos: put the dataset there, or give its archive"):
+        provide(tmp_path / "videos")
+    with pytest.raises(InputError, match="not both"):
+        provide(tmp_path / "videos", kaggle_dataset="a/b", kaggle_competition="c")
+    with pytest.raises(InputError, match="is a folder: set root to it"):
+        provide(tmp_path / "videos", archive=str(tmp_path))
+    with pytest.raises(InputError, match=r"none\.zip cannot be opened: No such file"):
+        provide(tmp_path / "videos", archive=str(tmp_path / "none.zip"))
+    assert not list(tmp_path.iterdir())

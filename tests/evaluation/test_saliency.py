@@ -1,0 +1,108 @@
+"""Explanations: the right frame, the right corner, and nothing of the kind from random weights."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dfutils.detector.network import Detector, clip_tensor, logits
+from dfutils.evaluation import saliency
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector("resnet18", hidden_size=8, seed=1).eval()
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+
+
+class Corner(Detector):
+    """A detector that looks at the red of the upper left quarter and at nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__("resnet18", temporal="mean")
+        stage = torch.nn.Conv2d(3, 2, 8, stride=8, bias=False)
+        with torch.no_grad():
+            stage.weight.zero_()
+            stage.weight[0, 0] = 1 / 64
+        self.backbone = torch.nn.Sequential(torch.nn.Sequential(stage, torch.nn.ReLU()), Quarter())
+        self.linear = torch.nn.Linear(2, 2, bias=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
+
+
+class Quarter(torch.nn.Module):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps[:, :, :4, :4].mean(dim=(2, 3))
+
+
+def red(where: list[tuple[int, int, int]]) -> np.ndarray:
+    """Black crops of 64 pixels with a red block in (frame, row, column) of eight by eight blocks."""
+    clip = np.zeros((3, 64, 64, 3), dtype=np.uint8)
+    for frame, row, column in where:
+        clip[frame, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8, 0] = 255
+    return clip
+
+
+def test_gradcam_points_at_what_the_score_rests_on():
+    maps = saliency.gradcam(Corner().eval(), red([(1, 1, 2)]))
+    assert maps.shape == (3, 64, 64)
+    assert maps.dtype == np.float32
+    assert maps.max() == 1
+    assert np.unravel_index(maps.argmax(), maps.shape)[0] == 1
+    middle = maps[1, 8:16, 16:24].mean()
+    assert middle > 5 * maps[1, 40:, 40:].mean()
+
+
+def test_gradcam_is_the_same_twice_and_leaves_the_detector_as_it_was(detector, clip):
+    before = logits(detector, clip_tensor(detector, clip))[0]
+    assert np.array_equal(saliency.gradcam(detector, clip), saliency.gradcam(detector, clip))
+    assert np.array_equal(logits(detector, clip_tensor(detector, clip))[0], before)
+    assert not detector.backbone.layer3._forward_hooks
+
+
+def test_random_weights_give_another_map(detector, clip):
+    other = saliency.randomised(detector, seed=5)
+    assert saliency.likeness(*(saliency.gradcam(detector, clip),) * 2) == pytest.approx(1)
+    assert abs(saliency.likeness(saliency.gradcam(detector, clip), saliency.gradcam(other, clip))) < 0.9
+    assert np.isnan(saliency.likeness(np.zeros((1, 2, 2)), np.ones((1, 2, 2))))
+
+
+def test_leaving_out_a_frame_shows_which_one_counted():
+    parts = saliency.leave_one_out(Corner().eval(), red([(1, 1, 2), (1, 2, 2), (2, 1, 1)]))
+    assert parts.argmax() == 1
+    assert parts[0] < 0 < parts[1]
+    assert np.isnan(saliency.leave_one_out(Corner().eval(), red([])[:1])).all()
+
+
+def test_the_share_inside_a_mask_against_chance():
+    masks = np.zeros((2, 4, 4), dtype=np.float32)
+    masks[:, :2, :2] = 1
+    hit, miss, empty = masks.copy(), 1 - masks, 0 * masks
+    table = saliency.inside_against_chance([hit, miss, empty], [masks] * 3)
+    assert table["inside"].tolist()[:2] == [1.0, 0.0]
+    assert np.isnan(table["inside"][2])
+    assert table["area"].tolist() == [0.25] * 3
+    assert table["others"].tolist() == [0.0, 1.0, 0.5]
+    assert saliency.chance_summary(table).loc["inside the forged part", "clips"] == 2
+
+
+def test_masks_follow_the_crop(tmp_path):
+    (tmp_path / "masks" / "swap").mkdir(parents=True)
+    masks = np.zeros((5, 64, 64), dtype=np.uint8)
+    masks[3, 16:32, 32:48] = 255  # pixels 64 to 128 and 128 to 192 of 256
+    np.savez_compressed(tmp_path / "masks" / "swap" / "a.npz", masks=masks)
+    video = pd.Series({"path": "fake/swap/a.mp4", "width": 256.0, "height": 256.0})
+    rows = pd.DataFrame({"frame": [0, 3], "x": 128.0, "y": 64.0, "w": 64.0, "h": 64.0})
+    settings = {"face_size": 32, "face_margin": 0.5, "align": False}
+    found = saliency.forged_masks(rows, video, tmp_path, settings)
+    assert found.shape == (2, 32, 32)
+    assert found[0].max() == 0
+    assert found[1, 10:22, 10:22].min() > 0.9  # the crop is twice the box, the box its middle
+    assert found[1].mean() == pytest.approx(0.25, abs=0.02)
+    for other in ({**settings, "align": True}, settings):
+        path = "real/a.mp4" if other is settings else "fake/swap/a.mp4"
+        assert saliency.forged_masks(rows, video.replace("fake/swap/a.mp4", path), tmp_path, other) is None

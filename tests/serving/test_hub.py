@@ -1,0 +1,238 @@
+"""Publishing and fetching, by the real client, against a hub on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from dfutils.core import files
+from dfutils.core.errors import InputError
+from dfutils.detector.network import Detector
+from dfutils.evaluation import metrics_json, robustness
+from dfutils.serving import hub
+from tests.support import hub_server
+from tests.support.served import small_detector
+
+
+def figure(value: float | None, low: float | None = None, high: float | None = None) -> dict:
+    return {"value": value, "low": low, "high": high, "method": "bootstrap"}
+
+
+METRICS = {
+    "schema": 1,
+    "experiment": "small",
+    "verdict": "On 10 real and 12 fake test videos the detector's ROC AUC is 0.900.",
+    "caveats": ["These fakes were made by this suite."],
+    "threshold": {"value": 0.4321, "rule": "balanced", "validation_videos": 9},
+    "no_face": "abstain",
+    "test": {
+        "counts": {"real": 10, "fake": 12, "coverage": {"videos": 22, "scored": 22}},
+        "confusion": [[8, 2], [1, 11]],
+        "video": {"roc_auc": figure(0.9, 0.8, 0.97), "balanced_accuracy": figure(0.86), "brier": figure(None)},
+        "frame": {},
+    },
+    "baselines": {"container facts": {"roc_auc": figure(0.61, 0.5, 0.7)}},
+    "eval": {"other": {"video": {"roc_auc": figure(0.55, 0.4, 0.7)}}},
+    "audit": {"alarms": ["Two splits share a face."]},
+    "fingerprints": {"data and splits": "abc", "detector": "def"},
+    "made_by": {"dfutils": "0.1.0", "torch": "2", "platform": "secret-machine"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return small_detector(tmp_path_factory.mktemp("model") / "detector", parameters={"epochs": 3})
+
+
+@pytest.fixture
+def figures(tmp_path) -> Path:
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS), encoding="utf-8")
+    return tmp_path / "metrics.json"
+
+
+@pytest.fixture(scope="module")
+def site():
+    with hub_server.running() as found:
+        yield found
+
+
+def run(site: hub_server.Hub, home: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run the command with the real client, which reads its settings when it is imported."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+        "HF_ENDPOINT": site.address,
+        "HF_HOME": str(home),
+        "HF_TOKEN": "hf_test",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    command = [sys.executable, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+LOAD = """
+import sys
+from dfutils import hub
+from dfutils.errors import InputError
+try:
+    detector = hub.load(sys.argv[1])
+    print(detector.config["face_size"], float(sum(p.double().sum() for p in detector.parameters())))
+except InputError as error:
+    print("said:", error)
+"""
+
+
+def sum_of(detector: Detector) -> float:
+    return float(sum(weight.double().sum() for weight in detector.parameters()))
+
+
+def test_a_dry_run_writes_the_folder_and_its_card(folder, figures, tmp_path):
+    out = hub.prepare(folder, figures, tmp_path / "out", "someone/small")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "README.md", "config.json", "metrics.json", "model.safetensors",
+    ]  # fmt: skip
+    card = (out / "README.md").read_text(encoding="utf-8")
+    _, header, text = card.split("---\n", 2)
+    header = yaml.safe_load(header)
+    assert header["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.9
+    for words in (
+        "never proof",
+        "made by this suite",
+        "Two splits share a face",
+        "0.800 – 0.970",
+        "| real | 8 | 2 |",
+        "reaches a ROC AUC of 0.610",
+        "On other, which it was not trained on",
+        "undefined",
+        "--model hf://someone/small",
+        "0.432",
+        "blur and noise was not measured",
+        '"epochs": 3',
+    ):
+        assert words in text
+    assert text.index("never proof") < text.index("## Figures")
+    assert "secret-machine" not in text
+    assert sum_of(hub.load(out)) == sum_of(hub.load(folder))
+
+
+def test_half_precision_keeps_the_scores(folder, figures, tmp_path):
+    whole = hub.prepare(folder, figures, tmp_path / "whole", "someone/small")
+    half = hub.prepare(folder, figures, tmp_path / "half", "someone/small", half=True)
+    sizes = [(out / "model.safetensors").stat().st_size for out in (whole, half)]
+    assert sizes[1] < 0.52 * sizes[0]
+    one, two = hub.load(whole), hub.load(half)
+    frames = torch.randint(0, 256, (4, 3, 3, 64, 64), generator=torch.manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode():
+        scores = [torch.softmax(detector(detector.normalise(frames)), 1)[:, 1] for detector in (one, two)]
+    assert torch.allclose(*scores, atol=1e-3)
+    assert {tensor.dtype for tensor in two.state_dict().values()} <= {torch.float32, torch.int64}
+
+
+def test_robustness_is_on_the_card_if_it_is_this_detectors(folder, tmp_path):
+    rows = [("undisturbed", 0, 20, 0.0, 0.9, 0.8, 0.97, 0.0, 0.0, 0.0), ("noise", 4, 5, 0.75, *[np.nan] * 6)]
+    names = "perturbation level scored lost roc_auc low high change change_low change_high"
+    measured = robustness.document(pd.DataFrame(rows, columns=names.split()), hub.load(folder))
+    files.write_json(measured, tmp_path / "robustness.json")
+    files.write_json(METRICS, tmp_path / "metrics.json")
+    with pytest.raises(InputError, match="are of two detectors"):
+        hub.prepare(folder, tmp_path / "metrics.json", tmp_path / "out", "someone/small")
+    of_it = {**METRICS, "fingerprints": {"detector": metrics_json.fingerprint(hub.load(folder))}}
+    files.write_json(of_it, tmp_path / "metrics.json")
+    out = hub.prepare(folder, tmp_path / "metrics.json", tmp_path / "out", "someone/small")
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "not measured" not in card
+    assert "20 test videos, disturbed" in card
+    assert "| undisturbed | 0 | 0% | 0.900 (0.800 – 0.970) |  |" in card
+    assert "| noise | 4 | 75% | undefined | undefined |" in card
+    assert files.read_json(out / "robustness.json") == measured
+
+
+def test_no_figures_no_publication(folder, tmp_path):
+    with pytest.raises(InputError, match="not published without them"):
+        hub.prepare(folder, tmp_path / "none.json", tmp_path / "out", "someone/small")
+    with pytest.raises(InputError, match="no detector"):
+        hub.prepare(tmp_path, tmp_path / "none.json", tmp_path / "out", "someone/small")
+    assert not (tmp_path / "out").exists()
+
+
+def test_published_and_fetched_again(site, folder, figures, tmp_path):
+    words = ["-m", "dfutils", "publish", "--model", str(folder), "--metrics", str(figures), "--repo", "someone/small"]
+    done = run(site, tmp_path / "home", *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "not yet" in done.stdout
+    assert site.files == {}
+    done = run(site, tmp_path / "home", *words)
+    assert done.returncode == 0, done.stderr
+    assert "hf://someone/small" in done.stdout
+    assert site.files["someone/small"]["config.json"] == (folder / "config.json").read_bytes()
+    assert site.files["someone/small"]["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    done = run(site, tmp_path / "other", "-c", LOAD, "hf://someone/small")
+    assert done.stdout.split() == ["64", str(sum_of(hub.load(folder)))], done.stderr
+    asked = len(site.asked)
+    site.address, there = "http://127.0.0.1:9", site.address
+    done = run(site, tmp_path / "other", "-c", LOAD, "hf://someone/small")  # no network: what was fetched will do
+    site.address = there
+    assert done.stdout.startswith("64 "), done.stdout + done.stderr
+    assert len(site.asked) == asked
+
+
+def test_the_seeds_published_weights_load_by_name(site, tmp_path):
+    original = Detector(hidden_size=2048, seed=1)
+    weights = {}
+    names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+    for key, tensor in original.state_dict().items():
+        first, _, rest = key.partition(".")
+        if first == "backbone":
+            layer, _, inner = rest.partition(".")
+            weights[f"model.{names.index(layer)}.{inner}"] = tensor
+        elif first == "linear":
+            weights[f"linear1.{rest}"] = tensor.flip(0)
+        elif "bias" not in key:
+            weights[key] = tensor
+    (tmp_path / "repo").mkdir()
+    torch.save(weights, tmp_path / "repo" / "model_weights.pt")
+    site.add("maddy08/deepfake-video-detection", tmp_path / "repo")
+    done = run(site, tmp_path / "home", "-c", LOAD, "hf://maddy08/deepfake-video-detection")
+    assert done.stdout.startswith("224 "), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("hf://nobody/nothing", "cannot be fetched"),
+        ("hf://nothing", "write hf://owner/name"),
+        ("hf://../../x", "write hf://owner/name"),
+    ],
+)
+def test_what_cannot_be_fetched_is_said(site, tmp_path, name, says):
+    done = run(site, tmp_path / "home", "-c", LOAD, name)
+    assert done.stdout.startswith("said:"), done.stdout + done.stderr
+    assert says in done.stdout
+
+
+def test_a_repository_without_a_detector(site, tmp_path):
+    site.files["someone/text"] = {"README.md": b"text"}
+    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/text")
+    assert "holds no detector" in done.stdout
+
+
+def test_no_permission_and_no_network(site, folder, figures, tmp_path):
+    words = ["-m", "dfutils", "publish", "--model", str(folder), "--metrics", str(figures), "--repo", "other/small"]
+    site.forbidden = True
+    done = run(site, tmp_path / "home", *words)
+    site.forbidden = False
+    assert done.returncode == 2, done.stderr
+    assert "hf auth login" in done.stderr
+    site.address, there = "http://127.0.0.1:9", site.address
+    done = run(site, tmp_path / "home", *words)
+    site.address = there
+    assert done.returncode == 2, done.stderr
+    assert "cannot be reached" in done.stderr
+    assert "Traceback" not in done.stderr

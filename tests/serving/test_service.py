@@ -1,0 +1,422 @@
+"""The service over HTTP: what it answers, and what it does with whatever else is sent."""
+
+import asyncio
+import io
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import wave
+import zipfile
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from dfutils.faces import video
+from dfutils.serving import verdict
+from dfutils.serving.decoder_pool import DecoderError, DecoderPool
+from dfutils.serving.door import _harmless
+from dfutils.serving.hub import load
+from dfutils.serving.service import Limits
+from dfutils.serving.upload import shown_name, why_no_video
+from tests.support.served import Served, serving, small_detector
+
+LIMITS = Limits(
+    upload_bytes=8 * 2**20,
+    upload_seconds=20,
+    idle_seconds=4,
+    duration_seconds=30,
+    decode_seconds=40,
+    decoders=1,
+    queue=1,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return small_detector(tmp_path_factory.mktemp("model") / "detector")
+
+
+@pytest.fixture(scope="module")
+def served(folder):
+    with serving(folder, LIMITS) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def clip(clips_dir) -> bytes:
+    return (clips_dir / "d18.mp4").read_bytes()
+
+
+@pytest.fixture
+def calm(served):
+    """Nothing of a test may stay: no file, no place, and the service answers."""
+    yield served
+    for _ in range(100):
+        if not served.files() and served.inner._inside == 0:
+            break
+        time.sleep(0.1)
+    assert served.files() == []
+    assert served.inner._inside == 0
+    assert served.client.get("/health").json()["status"] == "ok"
+
+
+def remuxed(clips_dir: Path, path: Path, frames: int, size: int = 480, **options: str) -> bytes:
+    """Write the first frames of a real clip anew."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.pix_fmt = "yuv420p"
+        stream.width = stream.height = size
+        for _, _, frame in video.frames(clips_dir / "d18.mp4", frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(size, size)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+def test_a_video_is_answered_as_the_command_would(calm, clip, clips_dir, folder):
+    answer = calm.post(clip)
+    assert answer.status_code == 200
+    found, own = answer.json(), verdict.predict_video(clips_dir / "d18.mp4", load(folder))
+    assert found["probability_fake"] == pytest.approx(own.probability_fake, abs=1e-6)
+    assert found["prediction"] == own.label.upper()
+    assert found["raw_class"] == int(own.label == "fake")
+    assert found["confidence"] == pytest.approx(own.confidence, abs=1e-6)
+    assert (found["status"], found["model"]["name"], len(found["frames"])) == ("ok", "small", 4)
+    assert "knows nothing of real videos" in found["warnings"][0]
+
+
+def test_no_face_is_no_verdict_and_no_mistake_of_the_sender(calm, tmp_path):
+    video.write(tmp_path / "blank.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 12)
+    answer = calm.post((tmp_path / "blank.mp4").read_bytes())
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["prediction"], found["confidence"], found["raw_class"], found["status"]) == (
+        *(None,) * 3,
+        "no_face",
+    )
+    assert found["reason"]
+
+
+def test_health_and_offline_docs(calm):
+    assert calm.client.get("/health").json()["model"]["name"] == "small"
+    docs = calm.client.get("/docs").text
+    assert "//cdn" not in docs
+    assert "https://" not in docs
+    schema = calm.client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {"/health", "/predict"}
+    assert {"prediction", "confidence", "raw_class"} <= set(schema["components"]["schemas"]["Answer"]["properties"])
+
+
+def refused(answer, status: int, says: str) -> None:
+    assert answer.status_code == status, answer.text
+    detail = answer.json()["detail"]
+    assert says in detail, detail
+    assert detail.endswith(".")
+    assert "/tmp" not in detail
+    assert "Traceback" not in detail
+
+
+def png() -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb", bytes(10**7))
+    return stream.getvalue()
+
+
+def sound() -> bytes:
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(1600))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "says"),
+    [
+        (b"", 400, "is empty"),
+        (b"not a video " * 50, 415, "is text, not a video"),
+        (png(), 415, "is an image"),
+        (zipped(), 415, "is an archive"),
+        (sound(), 415, "is audio only"),
+        (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", 415, "is a playlist"),
+        (bytes(5000), 415, "no video of a known kind"),
+        (b"\x00\x00\x00\x18ftypmp42" + bytes(3000), 422, "cut short or is damaged"),
+        (b"\x1aE\xdf\xa3" + bytes(range(256)) * 20, 422, "."),
+        (b"RIFF\x00\x10\x00\x00AVI " + bytes(3000), 422, "."),
+    ],
+    ids=["empty", "text", "image", "zip", "sound", "playlist", "zeros", "mp4", "mkv", "avi"],
+)
+def test_what_is_no_video_is_refused_in_a_sentence(calm, content, status, says):
+    refused(calm.post(content), status, says)
+
+
+def test_no_file_two_files_and_other_requests(calm, clip):
+    refused(calm.client.post("/predict", data={"x": "y"}), 400, "multipart/form-data")
+    refused(calm.client.post("/predict", files={"x": (None, "y")}), 400, "There is no file")
+    two = [("file", ("a.mp4", clip)), ("file", ("b.mp4", clip))]
+    refused(calm.client.post("/predict", files=two), 400, "several files")
+    refused(calm.client.post("/predict", content=clip, headers={"content-type": "video/mp4"}), 400, "multipart")
+    broken = {"content-type": "multipart/form-data; boundary=x"}
+    refused(calm.client.post("/predict", content=b"--y\r\n\r\nz", headers=broken), 400, "multipart")
+    many = [("field", (None, "x"))] * 60
+    refused(calm.client.post("/predict", files=many), 400, "too many parts")
+    assert calm.client.get("/predict").status_code in (404, 405)
+
+
+def test_sound_without_pictures_in_a_video_container(calm, tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 44100
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode())
+    refused(calm.post((tmp_path / "sound.mp4").read_bytes()), 422, "only audio")
+
+
+def test_a_playable_beginning_is_scored_and_says_so(calm, clips_dir, tmp_path):
+    whole = remuxed(clips_dir, tmp_path / "whole.mp4", 60, movflags="faststart")
+    found = calm.post(whole[: int(0.7 * len(whole))]).json()
+    assert found["status"] == "ok"
+    assert any("cut short" in warning for warning in found["warnings"])
+    refused(calm.post(remuxed(clips_dir, tmp_path / "plain.mp4", 60)[:-3000]), 422, "cut short")
+
+
+def test_a_long_video_is_refused(calm, tmp_path):
+    video.write(tmp_path / "long.mp4", [np.full((48, 64, 3), 90, np.uint8)] * 40, fps=1)
+    refused(calm.post((tmp_path / "long.mp4").read_bytes()), 422, "at most 30 s")
+
+
+def test_a_frame_of_sixteen_thousand_pixels_is_refused(calm, tmp_path):
+    with av.open(str(tmp_path / "wide.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 16000, 2304, "yuvj420p"
+        frame = av.VideoFrame(16000, 2304, "yuvj420p")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    refused(calm.post((tmp_path / "wide.avi").read_bytes()), 422, "16000x2304")
+
+
+def speak(served: Served, head: str, body: bytes = b"", wait: float = 30) -> str:
+    """Send raw bytes, and return what comes back until the connection ends or the wait is over."""
+    host, port = served.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=wait) as connection:
+        connection.sendall(head.replace("\n", "\r\n").encode() + body)
+        answer = b""
+        try:
+            while data := connection.recv(65536):
+                answer += data
+        except TimeoutError:
+            pass
+    return answer.decode("utf-8", "replace")
+
+
+HEAD = "POST /predict HTTP/1.1\nHost: x\nContent-Type: multipart/form-data; boundary=b\nContent-Length: {}\n\n"
+PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n\x00\x00\x00\x18ftypmp42'
+
+
+def test_five_gigabytes_announced_are_refused_at_once(calm):
+    answer = speak(calm, HEAD.format(5 * 10**9), b"0123456789")
+    assert " 413 " in answer.splitlines()[0]
+    assert "too large" in answer
+    chunked = HEAD.replace("Content-Length: {}", "Transfer-Encoding: chunked")
+    body = PART + bytes(9 * 2**20)
+    assert " 413 " in speak(calm, chunked, f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n").splitlines()[0]
+
+
+def test_a_slow_upload_is_given_up(calm):
+    assert " 408 " in speak(calm, HEAD.format(5000), PART).splitlines()[0]
+
+
+def test_a_sender_who_leaves_leaves_nothing(calm, clip):
+    host, port = calm.address.removeprefix("http://").split(":")
+    end = b"\r\n--b--\r\n"
+    for sent in (PART + clip[:100_000], PART[:-12] + clip + end):
+        with socket.create_connection((host, int(port))) as connection:
+            length = len(PART) - 12 + len(clip) + len(end)
+            connection.sendall(HEAD.format(length).replace("\n", "\r\n").encode() + sent)
+            time.sleep(0.2)
+
+
+def test_when_all_places_are_taken_the_next_is_told_to_come_back(calm, clip):
+    host, port = calm.address.removeprefix("http://").split(":")
+    waiting = [socket.create_connection((host, int(port))) for _ in range(2)]
+    try:
+        for connection in waiting:
+            connection.sendall(HEAD.format(5000).replace("\n", "\r\n").encode() + PART)
+        time.sleep(0.5)
+        answer = calm.post(clip)
+        refused(answer, 429, "busy")
+        assert int(answer.headers["retry-after"]) > 0
+    finally:
+        for connection in waiting:
+            connection.close()
+
+
+def test_a_second_request_is_answered_while_the_first_is_killed(calm, clip):
+    calm.inner.pool.seconds = 0.05
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(calm.post(clip)))
+    first.start()
+    pool, before = calm.inner.pool, sum(process.jobs for process in calm.inner.pool._all)
+    while not answers and sum(process.jobs for process in list(pool._all)) <= before:  # until it is at work
+        time.sleep(0.002)
+    calm.inner.pool.seconds = LIMITS.decode_seconds
+    second = Served(calm.address, calm.inner).post(clip)
+    first.join()
+    refused(answers[0], 422, "not decoded within")
+    assert second.json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "<script>alert(1)</script>.mp4", "a\x00b\r\nc.mp4", "x" * 5000, "", "C:\\a.mp4", "ü✓"]
+)
+def test_a_name_is_only_a_name(calm, clip, name):
+    quoted = name.encode().replace(b'"', b"%22").replace(b"\r\n", b"%0D%0A")
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + quoted + b'"\r\n\r\n' + clip
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = calm.client.post("/predict", content=body + b"\r\n--b--\r\n", headers=headers)
+    assert answer.status_code == (400 if len(name) > 1000 else 200)
+    assert not Path("/etc/passwd.mp4").exists()
+
+
+def test_names_are_shown_without_their_folders():
+    assert shown_name("../../etc/passwd") == "passwd"
+    assert shown_name("C:\\x\\y.mp4") == "y.mp4"
+    assert shown_name("a\r\nb\x00") == "a��b�"
+    assert shown_name("") == "video"
+    assert len(shown_name("x" * 500)) == 80
+
+
+def test_no_other_page_may_call_unless_it_is_named(calm):
+    for path in ("/health", "/", "/config"):
+        answer = calm.client.get(path, headers={"Origin": "https://example.org"})
+        assert not [name for name in answer.headers if name.startswith("access-control-allow-origin")]
+
+
+def test_the_page_has_no_other_doors(calm):
+    assert calm.client.get("/").status_code == 200
+    assert "default-src 'self'" in calm.client.get("/").headers["content-security-policy"]
+    for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/proxy=https://example.org", "/gradio_api/stream/x/y/z"):
+        assert calm.client.get(path).status_code == 404
+    for path in ("/gradio_api/upload", "/gradio_api/run/predict", "/gradio_api/component_server", "/login"):
+        assert calm.client.post(path, json={}).status_code == 404
+    stolen = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    event = {"fn_index": 0, "session_hash": "x", "data": [stolen]}
+    assert calm.client.post("/gradio_api/queue/join", json=event).status_code == 400
+    assert not _harmless(b"[]")
+    assert not _harmless(b"{")
+    assert not _harmless(json.dumps(event).replace("path", "p\\u0061th").encode())
+    assert _harmless(json.dumps({"fn_index": 0, "data": [], "event_data": {"secret": "x"}}).encode())
+
+
+def test_a_file_of_the_page_is_given_once_and_cleared_away(calm, clip):
+    answer = calm.client.post("/page/video", files={"file": ("a.mp4", clip)})
+    secret = answer.json()["secret"]
+    assert len(calm.files()) == 1
+    with calm.inner.claim(secret) as received:
+        assert received.path.read_bytes() == clip
+    assert calm.files() == []
+    with pytest.raises(Exception, match="no longer here"), calm.inner.claim(secret):
+        pass
+    refused(calm.client.post("/page/video", files={"file": ("a.mp4", b"text")}), 415, "text")
+
+
+def test_two_hundred_broken_videos_break_nothing(clips_dir, folder, tmp_path):
+    """Mutations of a real clip, straight to the decoders: a crash costs its own answer and no other."""
+    whole = remuxed(clips_dir, tmp_path / "small.mp4", 12, size=160, movflags="faststart")
+    settings = {**verdict.face_settings(load(folder)), "frames_per_video": 2, "max_frames": 6}
+    rng = np.random.default_rng(0)
+    paths = []
+    for k in range(200):
+        data = bytearray(whole)
+        begin = 0 if k % 2 else 40
+        for place in rng.integers(begin, len(data) if k % 3 else 1500, 1 + 2 ** (k % 8)):
+            data[place] = rng.integers(256)
+        if k % 5 == 0:
+            del data[rng.integers(len(data)) :]
+        if k % 7 == 0:
+            place = int(rng.integers(len(data)))
+            data[place:place] = rng.bytes(int(rng.integers(1, 300)))
+        paths.append(tmp_path / f"{k}.mp4")
+        paths[-1].write_bytes(data)
+    statuses = []
+
+    async def all_of_them() -> None:
+        pool = DecoderPool(1, seconds=20)
+        await pool.start()
+        for path in [*paths, tmp_path / "small.mp4"]:
+            try:
+                statuses.append((await pool.look(path, settings)).clip.status)
+            except DecoderError:
+                statuses.append("broken")
+        await pool.close()
+
+    asyncio.run(all_of_them())
+    assert len(statuses) == 201
+    assert set(statuses) <= {"ok", "few_faces", "no_face", "unreadable", "broken"}
+    assert {"ok", "unreadable"} <= set(statuses)
+    assert statuses[-1] == "ok"
+
+
+def test_a_decoder_is_bounded_and_has_no_torch(folder, tmp_path):
+    code = (
+        "import sys, resource; from dfutils import decoder; decoder._bound(2**31);"
+        "assert resource.getrlimit(resource.RLIMIT_AS)[0] == 2**31;"
+        "assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == 0;"
+        "sys.exit('torch' in sys.modules or 'gradio' in sys.modules)"
+    )
+    if sys.platform == "linux":
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_decoder_that_cannot_have_the_memory_refuses(clips_dir, folder):
+    async def starved() -> None:
+        pool = DecoderPool(1, seconds=20, memory=2**28)
+        try:
+            await pool.look(clips_dir / "d18.mp4", verdict.face_settings(load(folder)))
+        finally:
+            await pool.close()
+
+    if sys.platform == "linux":
+        with pytest.raises(DecoderError):
+            asyncio.run(starved())
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x00\x00\x00\x20ftypisom", b"\x1aE\xdf\xa3", b"RIFF\x00\x00\x00\x00AVI ", b"FLV\x01", b"OggS"]
+)
+def test_known_containers_may_be_videos(head):
+    assert why_no_video(head + bytes(100)) == ""
+    assert why_no_video(b"G" + bytes(187) + b"G" + bytes(187) + b"G" + bytes(187)) == ""
+
+
+def test_the_command_says_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "dfutils", "serve", "--model"]
+    done = subprocess.run([*command, str(tmp_path / "no")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "There is no detector" in done.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        words = [*command, str(tmp_path), "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "choose another --port" in done.stderr
+    done = subprocess.run([*command, str(tmp_path), "--port", "0"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is no detector" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,60 @@
+"""The detector that comes with the suite: there, small, honest about itself, and used where no other is named."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from dfutils.core.files import read_json
+from dfutils.serving import hub
+from dfutils.serving import verdict as serving_verdict
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return hub.load(hub.SHIPPED)
+
+
+def test_it_is_small_and_in_half_precision():
+    path = hub.SHIPPED / "model.safetensors"
+    assert path.stat().st_size < 24 * 2**20
+    with safe_open(path, "pt") as weights:
+        kinds = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 (no mapping)
+        shapes = {name: weights.get_slice(name).get_shape() for name in kinds}
+    assert {kind for name, kind in kinds.items() if len(shapes[name]) > 1} == {"F16"}
+    assert "F16" not in {kind for name, kind in kinds.items() if len(shapes[name]) < 2}
+
+
+def test_its_folder_says_what_it_is(detector):
+    config = read_json(hub.SHIPPED / "config.json")
+    assert config["labels"] == ["real", "fake"]
+    assert config["training"]["layouts"] == ["stills"]
+    assert 0 < config["threshold"] < 1
+    card = (hub.SHIPPED / "README.md").read_text(encoding="utf-8")
+    for words in ("never proof", "What limits it", "non-commercial", "Figures", "95%", "Poisson", "blended"):
+        assert words in card, words
+    assert serving_verdict.OF_PHOTOGRAPHS in serving_verdict.warnings_of(detector)
+    assert serving_verdict.OF_THE_SAMPLE not in serving_verdict.warnings_of(detector)
+    assert serving_verdict.is_calibrated(detector)
+
+
+def test_it_is_used_where_no_other_is_named(clips_dir):
+    command = [sys.executable, "-m", "dfutils", "predict", str(clips_dir / "d0.mp4"), "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    verdict = json.loads(ended.stdout)
+    assert verdict["status"] == "ok"
+    assert verdict["model"]["name"] == "faces2"
+    assert 0 <= verdict["probability_fake"] <= 1
+    assert serving_verdict.OF_PHOTOGRAPHS in ended.stderr
+
+
+def test_real_videos_are_called_real(detector, clips_dir):
+    verdicts = [serving_verdict.predict_video(path, detector) for path in sorted(clips_dir.glob("*.mp4"))]
+    assert len(verdicts) == 12
+    assert all(verdict.status == "ok" for verdict in verdicts)
+    assert sum(verdict.label == "fake" for verdict in verdicts) <= 1
+    assert np.median([verdict.probability_fake for verdict in verdicts]) < detector.config["threshold"]

@@ -1,0 +1,162 @@
+"""The web page in a real browser: a video in, a verdict out, nothing from elsewhere. Needs Debian's chromium."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dfutils.serving.service import Limits
+from tests.support.pages import loads
+from tests.support.served import serving, small_detector
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if not CHROMIUM:
+    pytest.skip("chromium is not installed: apt-get install chromium", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, clips_dir):
+    folder = small_detector(tmp_path_factory.mktemp("model") / "detector")
+    with serving(folder, Limits(decoders=1, upload_bytes=4 * 2**20), [clips_dir / "d19.mp4"]) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"],
+        )
+        yield browser
+        browser.close()
+
+
+def go(page, served) -> None:
+    page.goto(served.address)
+    page.wait_for_selector("#video-file", state="attached", timeout=60_000)
+
+
+@pytest.fixture
+def page(served, browser):
+    """A page whose every request, message and error is noted; only this machine may be asked for anything."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.asked, page.said = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("websocket", lambda socket: page.asked.append(socket.url))
+    page.on("console", lambda message: page.said.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    go(page, served)
+    yield page
+    outside = [url for url in page.asked if not url.startswith((served.address, "data:", "blob:"))]
+    assert outside == []
+    assert page.said == []
+    context.close()
+    assert served.files() == []
+
+
+def test_a_video_gets_a_verdict_that_can_be_looked_into(page, clips_dir, tmp_path):
+    page.set_input_files("#video-file", clips_dir / "d18.mp4")
+    page.wait_for_selector("#result .done", timeout=120_000)
+    text = page.inner_text("#result")
+    assert "to this detector" in text
+    assert "knows nothing of real videos" in text
+    assert "480 × 480 pixels" in text
+    assert "d18.mp4" in text
+    points = page.locator("#result .chart label")
+    assert points.count() == 4
+    for k in (0, 3):
+        points.nth(k).click()
+        shown = page.locator("#result .stage > div:visible")
+        assert shown.count() == 1
+        assert shown.inner_text().strip() == points.nth(k).get_attribute("title")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#result .stage > div:visible").inner_text().strip() == points.nth(2).get_attribute("title")
+    with page.expect_download() as download:
+        page.click("#result .download")
+    download.value.save_as(tmp_path / "verdict.html")
+    assert loads(tmp_path / "verdict.html") == []
+    assert "knows nothing of real videos" in (tmp_path / "verdict.html").read_text(encoding="utf-8")
+
+
+def test_an_example_by_keyboard_alone(page):
+    page.focus(".examples button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#result .done", timeout=120_000)
+    assert "d19.mp4" in page.inner_text("#result")
+
+
+def test_a_recording_is_judged(page):
+    page.click(".record")
+    page.wait_for_selector(".camera:visible")
+    page.wait_for_timeout(1500)
+    page.click(".record")
+    page.wait_for_selector("#result .done, #result .refused", timeout=120_000)
+    assert "No verdict: no face was found" in page.inner_text("#result")  # the pretended camera shows none
+
+
+def test_what_cannot_be_judged_is_said_and_harms_nothing(page, tmp_path):
+    path = tmp_path / "<img src=x onerror=document.title=1>.mp4"
+    path.write_bytes(b"\x00\x00\x00\x18ftypmp42" + bytes(3000))
+    page.set_input_files("#video-file", path)
+    page.wait_for_selector("#result .refused", timeout=120_000)
+    assert "damaged" in page.inner_text("#result")
+    (tmp_path / "text.mp4").write_text("text")
+    page.set_input_files("#video-file", tmp_path / "text.mp4")
+    page.wait_for_function("document.querySelector('.sending').textContent.includes('is text')")
+    page.said.clear()  # the browser notes the answer 415 as an error
+    (tmp_path / "large.mp4").write_bytes(bytes(5 * 2**20))
+    page.set_input_files("#video-file", tmp_path / "large.mp4")
+    page.wait_for_function("document.querySelector('.sending').textContent.includes('at most 4 MiB')")
+
+
+def test_a_name_is_shown_and_never_run(page, clips_dir, tmp_path):
+    name = "<img src=x onerror=alert(1)>${document.title=1}{{x}}.mp4"
+    shutil.copyfile(clips_dir / "d18.mp4", tmp_path / name)
+    page.on("dialog", lambda dialog: page.said.append("a dialog"))
+    page.set_input_files("#video-file", tmp_path / name)
+    page.wait_for_selector("#result .done", timeout=120_000)
+    assert name in page.inner_text("#result")
+    assert page.title() == "Real or fake?"
+
+
+def light(page, place: str, what: str) -> int:
+    """How light a colour is, 0 to 765."""
+    color = page.evaluate(f"getComputedStyle(document.querySelector('{place}')).{what}")
+    return sum(int(float(part)) for part in color.strip("rgba()").split(",")[:3])
+
+
+@contextmanager
+def example_judged(served, browser, width: int, scheme: str) -> Iterator:
+    """A page of that width and colour scheme with the verdict on the example."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    go(page, served)
+    page.click(".examples button")
+    page.wait_for_selector("#result .done", timeout=120_000)
+    yield page
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "dark")])
+def test_it_fits_a_phone_and_a_dark_room(served, browser, width, scheme):
+    with example_judged(served, browser, width, scheme) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert (light(page, "body", "backgroundColor") > 400) == (scheme == "light")
+        for place in (".verdict table td", "#result .download", "#given h1", "#given .small"):
+            assert abs(light(page, place, "color") - light(page, "body", "backgroundColor")) > 350, place
+
+
+def test_screens(served, browser, request):
+    """Only with --basetemp kept: pictures to look at."""
+    folder = Path(request.config.getoption("basetemp") or "")
+    if not folder.name:
+        pytest.skip("pictures are only made where --basetemp says where to")
+    for name, width, scheme in (("light", 1000, "light"), ("dark", 1000, "dark"), ("phone", 390, "light")):
+        with example_judged(served, browser, width, scheme) as page:
+            page.wait_for_timeout(1000)
+            page.screenshot(path=folder / f"page_{name}.png", full_page=True)

@@ -1,0 +1,41 @@
+"""Videos and datasets that tests make for themselves."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import skimage.data
+
+from dfutils.core import params
+from dfutils.core.params import Params
+from dfutils.data import indexing
+from dfutils.faces import batch, video
+
+SETTINGS = {**batch.settings(Params()), "max_frames": 20, "frames_per_video": 4, "face_size": 64}
+
+
+def face_clip(path: Path, frames: int = 12) -> None:
+    """A portrait that drifts by a pixel a frame."""
+    picture = skimage.data.astronaut()[:300, 80:380]
+    video.write(path, (np.roll(picture, k, axis=1) for k in range(frames)))
+
+
+def indexed(root: Path, out: Path) -> params.Indexed:
+    table = indexing.open_facts(indexing.scan("folder", root), root, progress=False).assign(dataset="own")
+    return params.Indexed("own", root, out / "own", table)
+
+
+def encode(path: Path, images: list[np.ndarray], codec: str, pix_fmt: str, pts: list[int] | None = None) -> Path:
+    """Write frames with any codec and pixel format; `pts` in milliseconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for i, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = (pts[i] if pts else 40 * i), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
