@@ -93,7 +93,7 @@ def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suit
 
 
 def test_a_users_mistake_in_a_notebook_is_one_sentence(suite):
-    cell = "from dfutils.errors import InputError\nraise InputError('Do this instead.')"
+    cell = "from dfutils.core.errors import InputError\nraise InputError('Do this instead.')"
     nbformat.write(notebook(cell), suite / "notebooks" / "01_download.ipynb")
     with pytest.raises(pipeline.StageError) as caught:
         pipeline.run(params.resolve({"experiment": "mine"}), ["download"])

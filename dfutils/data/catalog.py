@@ -35,7 +35,7 @@ def known(place: Place) -> Place:
 def index(place: Place) -> pd.DataFrame:
     """Scan a dataset, open each video for its container facts, write both down, and return the videos table.
 
-    `attrs["warnings"]` is that of `datasets.scan`. Where nothing has changed since, the facts are not read again.
+    `attrs["warnings"]` is that of `indexing.scan`. Where nothing has changed since, the facts are not read again.
     """
     scanned = indexing.scan(place.layout, place.root).assign(dataset=place.name)
     fingerprint = indexing.fingerprint(scanned, place.root)

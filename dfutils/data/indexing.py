@@ -1,7 +1,7 @@
 """Which videos there are, and what is known of each before any is opened.
 
 `scan` turns a folder into the videos table: a row a video with its label, method, people, source video and official
-split, all read from names and from the dataset's own lists by an entry of `dfutils.layouts`. No label is ever guessed:
+split, all read from names and from the dataset's own lists by an entry of `dfutils.data.layouts`. No label is ever guessed:
 what fits no pattern, is on no list, or is said to be two things is left out, and the table's warnings say so. `check`
 holds the counts against the published ones, `open_facts` fills in what the containers say, `pool` joins datasets, and
 `fingerprint` names the data that an experiment saw.

@@ -12,7 +12,7 @@ def obtain(place: Place, params: Params) -> Place:
 
     The built-in sample is made, and so are talking clips of photographs; one's own real videos without a `fake/` folder
     get forged fakes, both encoded anew into `data/`, where `forge_fakes` is set; anything else is fetched, unpacked or
-    found by `download.provide`.
+    found by `kaggle.provide`.
 
     Raises:
         InputError: if the videos cannot be had, with what to do.

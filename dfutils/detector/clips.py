@@ -80,7 +80,7 @@ class ClipDataset(Dataset):
         Args:
             table: videos table. Its column `strip`, if there is one, names each video's strip below `strips_folder`,
                 or a list of them, one a person; without it a strip is `<video_id>.png`. Its column `strips` says how
-                many people have one (see `preprocess.strip_names`). Each strip is a clip, with the video's label;
+                many people have one (see `strips.strip_names`). Each strip is a clip, with the video's label;
                 without `label` all are 0.
             strips_folder: the folder of the strips; absolute paths in `strip` win over it.
             face_size: side of a crop in pixels.
@@ -88,11 +88,10 @@ class ClipDataset(Dataset):
             train: disturb the clips, and take `train_frames` of each.
             seed: of all draws.
             train_frames: frames taken of a training clip, others in every epoch, in order of time; 0 takes all.
-            self_blend: probability that a real training clip becomes a fake for an epoch (`blends.imitate`), before any
-                augmentation. Clips without landmarks stay real.
-            swap: share of those that take the face of another real clip instead of their own.
-            frames_table: where the landmarks are that self-blending needs, as notebook 02 writes it.
-            **augmentation: strengths as `augment` names them.
+            self_blend: probability that a real training clip becomes a fake for an epoch (`self_blending.imitate`),
+                before any augmentation. Clips without landmarks stay real. swap: share of those that take the face of
+                another real clip instead of their own. frames_table: where the landmarks are that self-blending needs,
+                as notebook 02 writes it. **augmentation: strengths as `augment` names them.
 
         Raises:
             InputError: if strips are missing, or no real clip has the landmarks for `self_blend`.

@@ -35,7 +35,7 @@ from dfutils.faces import batch
 _FITTING = [name for name in inspect.signature(training.fit).parameters if name in Params.model_fields]
 
 AUGMENTATION = tuple(augment.__kwdefaults__)
-"""Parameters that are strengths of `augment.augment`."""
+"""Parameters that are strengths of `augmentation.augment`."""
 
 _ARCHITECTURE = (
     "backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal", "pretrained", "seed",
@@ -95,13 +95,13 @@ def other(params: Params) -> str:
 
 
 def fit(params: Params, network: Detector, data: Clips, *, progress: bool = True) -> pd.DataFrame:
-    """Train a detector as the parameters say, or take it from a run that is finished; see `train.fit`.
+    """Train a detector as the parameters say, or take it from a run that is finished; see `training.fit`.
 
     Where several devices are asked for and this is not one of torchrun's processes, torchrun is started, trains all
     that `run` does, and its progress is passed on to stderr.
 
     Raises:
-        InputError: as `train.fit`, or if several machines are asked for and their run is not finished.
+        InputError: as `training.fit`, or if several machines are asked for and their run is not finished.
     """
     folder = _folder(params, network.architecture["temporal"])
     devices = params.devices or max(torch.cuda.device_count(), 1)

@@ -43,14 +43,14 @@ class Fitting(lightning.LightningModule):
         facts: dict[str, Any],
         workers: int,
     ) -> None:
-        """Take what `train.fit` has checked.
+        """Take what `training.fit` has checked.
 
         Args:
             detector: is trained in place.
             train: training clips.
             val: validation clips.
             out: where `last.ckpt`, `best.safetensors` and `history.csv` go.
-            settings: of the training, as `train.fit` names them.
+            settings: of the training, as `training.fit` names them.
             record: all that a later run must agree with to go on from here.
             history: the epochs done, a mapping each.
             facts: about the machine, kept in the checkpoint.

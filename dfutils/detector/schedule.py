@@ -73,7 +73,7 @@ def rates(history: pd.DataFrame, settings: Mapping[str, Any], points: int = 40) 
     """Return the learning rate all along a run: `done` (epochs, with their fraction) and `learning_rate`.
 
     Args:
-        history: as `train.fit` returns it.
+        history: as `training.fit` returns it.
         settings: `learning_rate`, `schedule`, `epochs`, `warmup_epochs` and `monitor` of the run.
         points: of the curve, in each epoch.
     """

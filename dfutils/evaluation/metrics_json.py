@@ -15,9 +15,9 @@ The schema:
 | `test.video`, `test.frame` | name → `value`, `low`, `high` (95%), `method` of the interval; `null` where undefined |
 | `by_method` | a row a forgery method, and one for the real videos, as `slices.by_slice` gives them |
 | `by_part` | the same by dataset, method and quality, corrected over all of them together |
-| `baselines` | name → `threshold`, figures, and the detector's paired `gain` over it, as `baselines.measure` says |
+| `baselines` | name → `threshold`, figures, and the detector's paired `gain` over it (`reference_scores.baselines`) |
 | `eval` | for each dataset of `eval_datasets`, what `test` is for the test split |
-| `audit` | what splits share, and which facts give labels away, as `audit.Audit.to_dict` says |
+| `audit` | what splits share, and which facts give labels away, as `leakage.Audit.to_dict` says |
 | `fingerprints` | 16 hexadecimal digits each for data and splits, and for the detector |
 | `made_by` | versions and commit |
 """
@@ -65,7 +65,7 @@ def document(
         by_part: as `by_parts` gives them.
         trained_on: names of datasets.
         temperature: `value`, `before`, `after`.
-        baselines: as `baselines.measure` gives them.
+        baselines: as `reference_scores.baselines` gives them.
         elsewhere: `measure` of each other dataset.
     """
     caveats = _caveats(preprocessed, measured)

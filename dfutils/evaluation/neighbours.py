@@ -21,7 +21,7 @@ NEIGHBOURS = 5
 
 
 class FeatureRecorder:
-    """What was seen of every frame, in the order of the frame table that `model.predict` returns."""
+    """What was seen of every frame, in the order of the frame table that `scoring.score` returns."""
 
     def __init__(self) -> None:
         self._features: list[np.ndarray] = []
@@ -35,7 +35,7 @@ class FeatureRecorder:
     def alone(self, frames: pd.DataFrame) -> pd.DataFrame:
         """Return `video_id` and `logit`, a row a video: the mean over frames that were each scored alone.
 
-        With several people in a video, that of the most suspicious, as in `model.predict`.
+        With several people in a video, that of the most suspicious, as in `scoring.score`.
         """
         keys = [frames["video_id"], frames["person"]]
         by_clip = pd.Series(np.concatenate(self._alone), index=frames.index).groupby(keys, sort=False).mean()

@@ -167,7 +167,7 @@ def make_strip(
     """Disturb one video, look for its face anew, write the strip to `<folder>/<video_id>.png`, and return the status.
 
     What was found is noted in `<video_id>.json`, which says that the video is done. `settings` are those of
-    `preprocess.settings`; with `faces: all`, only the main person is looked for.
+    `batch.settings`; with `faces: all`, only the main person is looked for.
     """
     cv2.setNumThreads(1)
     if settings["faces"] == "all":

@@ -56,7 +56,7 @@ def score_disturbed(
         videos: rows of the videos table.
         roots: by dataset, the folder that `path` begins in.
         detector: as loaded.
-        wanted: disturbances and levels, as `perturb.chosen` gives them.
+        wanted: disturbances and levels, as `perturbations.chosen` gives them.
         folder: where what is made is kept.
         settings: of preprocessing, those of the detector's training.
         seed: of noise and blocks.

@@ -3,7 +3,8 @@
 For each video a strip (PNG) and then a small row file are written; the row file says that the video is done. A run that
 was stopped finishes the rest, and the frames table and the videos table are put together from the row files at the end.
 What is made depends only on the video, on the settings, whose digest names the folder, and on what somebody wrote into
-review.csv there (`dfutils.review`). A video that crashes or hangs what reads it becomes a row, too (`dfutils.isolate`).
+review.csv there (`dfutils.faces.review`). A video that crashes or hangs what reads it becomes a row, too
+(`dfutils.faces.workers`).
 """
 
 import inspect
@@ -66,7 +67,7 @@ class Made(NamedTuple):
 
 
 def settings(params: Params) -> dict[str, Any]:
-    """Return the parameters that change a strip: `faces`, and the rest by the names that `faces.extract` gives them."""
+    """Return the parameters that change a strip, by their names."""
     names = {"faces", *inspect.signature(extraction.extract).parameters}
     return {name: getattr(params, name) for name in Params.model_fields if name in names}
 
@@ -291,7 +292,7 @@ def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str], actions:
 
 
 def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
-    """Join the frames tables of several datasets, with the ids that `datasets.pool` gives."""
+    """Join the frames tables of several datasets, with the ids that `indexing.pool` gives."""
     prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
     parts = [part.frames.assign(video_id=prefix[name] + part.frames["video_id"]) for name, part in made.items()]
     return pd.concat(parts, ignore_index=True)

@@ -1,8 +1,8 @@
 """From a video to a strip of one person's face.
 
 The field's usual way runs a detector at full size on every frame. Here a video is decoded once and only a few of its
-frames are searched (`dfutils.watch`). The person who is seen longest and largest is the person of the strip, and of the
-frames in which their face is good enough, some are taken that lie evenly over the clip.
+frames are searched (`dfutils.faces.search`). The person who is seen longest and largest is the person of the strip, and
+of the frames in which their face is good enough, some are taken that lie evenly over the clip.
 """
 
 import struct
@@ -255,7 +255,7 @@ def find_faces(path: Path, settings: dict[str, Any], max_duration: float = float
 
     Args:
         path: a video.
-        settings: how faces are found, as `preprocess.settings` gives it.
+        settings: how faces are found, as `batch.settings` gives it.
         max_duration: seconds; a longer video is not looked at.
     """
     try:

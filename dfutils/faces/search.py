@@ -4,7 +4,7 @@ dlib's HOG detector sees only a few frames, evenly spread: the whole frame at a 
 size only where nothing was found, and from then on the surroundings of the last place. A video without a face costs
 the most: after some frames in vain only full size is tried, and the frames that will be searched at double size, which
 finds as much, are kept and not searched at full size before. What was sighted is sorted into people
-(`dfutils.tracks`), and where some of a person's frames are not good enough, frames in between are tried.
+(`dfutils.faces.tracking`), and where some of a person's frames are not good enough, frames in between are tried.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,7 +28,7 @@ WEAK = 0.3  # detections this far below the least score are noted as candidates
 
 @dataclass(frozen=True)
 class Wish:
-    """The arguments of `faces.extract`, with its defaults."""
+    """The arguments of `extraction.extract`, with its defaults."""
 
     max_frames: int = 150
     frames_per_video: int = 10

@@ -89,7 +89,7 @@ def write_pair(out: Path, pair: Pair, clips: Sequence[tuple[np.ndarray, np.ndarr
 
 
 def sources(root: Path, extensions: Collection[str], kind: str) -> list[str]:
-    """Return the paths of all files below a folder with such an extension, as `datasets.files_below` does.
+    """Return the paths of all files below a folder with such an extension, as `paths.files_below` does.
 
     Raises:
         InputError: if there is no such folder or file; `kind` says what was looked for.

@@ -44,7 +44,7 @@ def forge_folder(
         real_root: folder of real videos, searched through; nothing is written there.
         out: folder for `real/<id>.mp4`, `fake/<method>/<target>__<donor>.mp4`, `fake/self_blend/<target>.mp4`, and
             `masks/` as `build` makes them.
-        methods: those of `forge.METHODS` that are wanted.
+        methods: those of `face_swap.METHODS` that are wanted.
         seed: of all chance.
         max_frames: only so many first frames of each video are used.
         workers: processes; 0 is one a core.

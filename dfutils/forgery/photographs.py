@@ -1,6 +1,6 @@
 """Talking clips and forgeries out of a folder of photographs: real faces to train on where no videos are at hand.
 
-Each photograph is a person of its own and comes to life as the sample's portraits do (`stills.animate`). Two by two
+Each photograph is a person of its own and comes to life as the sample's portraits do (`animation.animate`). Two by two
 they lend each other their faces. The dataset brings its own splits, a tenth of the pairs each for validation and test.
 Validation knows one forgery method only, `HELD_OUT`, which training never sees; the test has all.
 """

@@ -69,7 +69,7 @@ def summary(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, dict[str, Any]]:
-    """Return every figure of `bootstrap.NAMES` as `{"value", "low", "high", "method"}`; undefined is None, never NaN.
+    """Return every figure of `resampling.NAMES` as `{"value", "low", "high", "method"}`; undefined is None, never NaN.
 
     Scores at or above `threshold` are called fake. `eer` is interpolated linearly on the ROC curve; `tpr_at_fpr_1` is
     the largest recall of fakes at a threshold that calls at most 1% of the reals fake (under 100 reals: none of them);
@@ -133,7 +133,7 @@ def paired_difference(
     interval is as wide as no change in so many videos allows (Wilson). Arguments are those of `summary`.
 
     Raises:
-        InputError: as `summary`, and for a metric that is not in `bootstrap.NAMES`.
+        InputError: as `summary`, and for a metric that is not in `resampling.NAMES`.
     """
     if metric not in resampling.NAMES:
         raise InputError(f"{metric!r} is not a metric: choose one of {', '.join(resampling.NAMES)}.")

@@ -1,6 +1,6 @@
 """How sure one can be of a figure: intervals from the resamples of the videos.
 
-How they are made, and why the bootstrap's plain percentiles would not do, is told in `metrics.summary`. A figure with
+How they are made, and why the bootstrap's plain percentiles would not do, is told in `figures.summary`. A figure with
 its interval is a dict; here is also how it is written for a reader.
 """
 
@@ -37,7 +37,7 @@ def estimates(
     seed: int,
     confidence: float,
 ) -> dict[str, dict[str, Any]]:
-    """Return what `metrics.summary` documents, for what `bootstrap.checked` returned (at least one video)."""
+    """Return what `figures.summary` documents, for what `resampling.checked` returned (at least one video)."""
     sample = prepare(labels, scores, threshold)
     values, gap = (rows[0] for rows in figures(sample, np.ones((1, len(labels)))))
     parts = each_resample(partial(figures, sample), labels, groups, resamples, seed)

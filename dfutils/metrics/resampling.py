@@ -19,7 +19,7 @@ NAMES = (
     "accuracy", "balanced_accuracy", "precision_real", "recall_real", "f1_real", "precision_fake", "recall_fake",
     "f1_fake", "roc_auc", "average_precision", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "log_loss", "brier", "ece",
 )  # fmt: skip
-"""The figures of `metrics.summary`, in order."""
+"""The figures of `figures.summary`, in order."""
 
 FPR = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05}  # largest share of reals called fake
 

@@ -51,7 +51,7 @@ def forest(
 def degradation(table: pd.DataFrame, title: str | None = None) -> Figure:
     """Draw ROC AUC (with its interval) and the share of faces lost against the level of each perturbation.
 
-    `table`: a row a perturbation and level, as `robustness.measure` gives it; level 0 is the undisturbed test, and
+    `table`: a row a perturbation and level, as `robustness.degradation` gives it; level 0 is the undisturbed test, and
     stands at the left of every panel.
     """
     clean = table[table["level"] == 0]

@@ -183,7 +183,7 @@ def curves(history: pd.DataFrame) -> Figure:
     """Draw loss, accuracy and validation AUC by epoch, and mark the epoch that is kept.
 
     `history`: a row an epoch with `epoch`, `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`, `val_auc` (NaN
-    where undefined) and `best` (true for the epoch kept), as `train.fit` returns it.
+    where undefined) and `best` (true for the epoch kept), as `training.fit` returns it.
     """
     best = history[history["best"]].iloc[0]
     defined = np.isfinite(best["val_auc"])

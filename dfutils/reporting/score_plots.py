@@ -60,7 +60,7 @@ _LOWER_IS_BETTER = ("eer", "log_loss", "brier", "ece")
 
 
 def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figure:
-    """Draw every figure of `metrics.summary` as a dot on its interval, with both written out."""
+    """Draw every figure of `figures.summary` as a dot on its interval, with both written out."""
     good = [name for name in summary if name not in _LOWER_IS_BETTER]
     rows: list[str] = ["higher is better", *good, "lower is better", *(name for name in summary if name not in good)]
     auc = summary.get("roc_auc", {"value": None})
@@ -96,7 +96,7 @@ def roc_pr(
     bands: pd.DataFrame | None = None,
     unit: str = "videos",
 ) -> Figure:
-    """Draw ROC and precision-recall curves with the threshold in use, and bands as `metrics.bands` gives them."""
+    """Draw ROC and precision-recall curves with the threshold in use, and bands as `figures.bands` gives them."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     if len(np.unique(labels)) < 2:
         with new_figure(WIDTH, 1.0, "ROC and precision-recall curves are undefined: a class is missing") as figure:

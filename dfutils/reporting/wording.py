@@ -40,7 +40,7 @@ _WORDS = {
 
 
 def figure_name(name: str) -> str:
-    """Return what a reader is told that a figure of `metrics.summary`, or a table's column, is called."""
+    """Return what a reader is told that a figure of `figures.summary`, or a table's column, is called."""
     return _WORDS.get(name, name.replace("_", " "))
 
 

@@ -1,9 +1,9 @@
 """A stranger's video, opened in a process that may die of it.
 
 Decoders are large and old, and a file may be made to crash one, or to keep it busy for ever. So a service never opens
-a video itself: it asks one of a few processes (`dfutils.pool`) that run this module, with bounds on memory and time and
-no leave to write files. What goes back is text and arrays of known types, never pickled code. Nothing here imports
-torch, so that such a process starts in two seconds and stays small.
+a video itself: it asks one of a few processes (`dfutils.serving.decoder_pool`) that run this module, with bounds on
+memory and time and no leave to write files. What goes back is text and arrays of known types, never pickled code.
+Nothing here imports torch, so that such a process starts in two seconds and stays small.
 """
 
 import json

@@ -1,9 +1,9 @@
 """The detector as a service: one video in over HTTP, one verdict out, and bounds on everything that a stranger sends.
 
-Videos are opened in other processes (`dfutils.pool`) and scored in one thread of this one, where PyTorch is imported
-while the service already answers. At most so many requests are worked on and wait; the next is told to come back.
-Nothing is kept: a file is deleted when its answer is there, and no state is shared, so that several copies can stand
-behind one address.
+Videos are opened in other processes (`dfutils.serving.decoder_pool`) and scored in one thread of this one, where
+PyTorch is imported while the service already answers. At most so many requests are worked on and wait; the next is told
+to come back. Nothing is kept: a file is deleted when its answer is there, and no state is shared, so that several
+copies can stand behind one address.
 """
 
 import asyncio
@@ -138,7 +138,7 @@ class Service:
             self._inside -= 1
 
     def receive(self, request: Request) -> Any:
-        """Return `intake.receive` within the limits."""
+        """Return `upload.receive` within the limits."""
         return upload.receive(request, self.folder, *self._bounds)
 
     @property
@@ -204,7 +204,7 @@ class Service:
         return found
 
     async def judge(self, found: VideoFaces, file: str) -> Any:
-        """Return the `predict.Verdict` on what was found."""
+        """Return the `verdict.Verdict` on what was found."""
         from dfutils.serving.verdict import judge
 
         return await self.alone(judge, found, self.detector, file)

@@ -141,7 +141,7 @@ def predict_video(path: str | Path, detector: Detector) -> Verdict:
 
 
 def face_settings(detector: Detector) -> dict[str, Any]:
-    """Return how faces are found for a detector: as for its training, by the names of `preprocess.settings`."""
+    """Return how faces are found for a detector: as for its training, by the names of `batch.settings`."""
     found = {"faces": "one"}
     found |= {name: argument.default for name, argument in inspect.signature(extract).parameters.items()}
     del found["path"]
@@ -181,7 +181,7 @@ def judge(found: VideoFaces, detector: Detector, file: str) -> Verdict:
 
 
 def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
-    """Return the probability of fake of a clip, and of each of its frames, as `model.predict` does for its strip."""
+    """Return the probability of fake of a clip, and of each of its frames, as `scoring.score` does for its strip."""
     clip_logit, frame_logits = network.logits(detector, network.clip_tensor(detector, clip.frames))
     temperature = detector.config["temperature"]
     return float(network.probability(clip_logit, temperature)[0]), network.probability(frame_logits[0], temperature)

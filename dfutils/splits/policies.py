@@ -4,7 +4,7 @@ A score means something only if the detector has not met the test videos' people
 into train, validation and test so that no group of videos that belong together is torn: by people (target, donor, and
 the real video a fake was made from), by source video, by the dataset's own list, or not at all, as the seed projects
 did. Groups are dealt out largest first, each to the split that it brings closest to its share of every class and
-method. `audit` (written in `dfutils.audit`) looks for what leaked all the same.
+method. `audit` (written in `dfutils.splits.leakage`) looks for what leaked all the same.
 """
 
 import difflib

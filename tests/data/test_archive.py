@@ -306,7 +306,7 @@ def test_an_unpack_that_was_killed_is_not_taken_for_whole(tmp_path: Path, into: 
     code = f"""
 import os
 from pathlib import Path
-from dfutils import archive
+from dfutils.data import archive
 calls = []
 archive.check_room = lambda *_: calls.append(1) or (len(calls) == 4 and os._exit(9))  # at the third file, as kill -9
 archive.unpack(Path({str(make(tmp_path / "a.zip"))!r}), Path({str(into)!r}), progress=False)

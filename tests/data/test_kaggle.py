@@ -312,13 +312,14 @@ def test_a_fresh_process_survives_the_client(kaggle: KaggleServer, tmp_path: Pat
     code = f"""
 import sys
 from pathlib import Path
-from dfutils import download
+from dfutils.core.errors import InputError
+from dfutils.data import kaggle
 assert not {{"kaggle", "kagglesdk", "torch"}} & set(sys.modules), "imported before it is needed"
 import kagglesdk.kaggle_env as table
 table._env_to_endpoint[table.KaggleEnv.PROD] = {kaggle.endpoint!r}
 try:
-    download.fetch_kaggle("dfdc", Path({str(tmp_path)!r}), competition=True)
-except download.InputError as error:
+    kaggle.fetch_kaggle("dfdc", Path({str(tmp_path)!r}), competition=True)
+except InputError as error:
     print(error, sys.stdin.closed)
 """
     done = subprocess.run(

@@ -329,7 +329,7 @@ def test_videos_of_cropped_faces(films, strip, tmp_path):
 
 
 def test_no_torch_is_loaded():
-    script = "import sys; from dfutils import faces; sys.exit('torch' in sys.modules)"
+    script = "import sys; from dfutils.faces import extraction; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
 
 

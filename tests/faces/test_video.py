@@ -235,7 +235,7 @@ def test_equal_frames_give_equal_bytes(tmp_path):
     images = [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(8)]
     video.write(tmp_path / "a.mp4", images, fps=29.97)
     script = (
-        "import numpy as np; from dfutils import video; rng = np.random.default_rng(3);"
+        "import numpy as np; from dfutils.faces import video; rng = np.random.default_rng(3);"
         "images = [rng.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(8)];"
         f"video.write({str(tmp_path / 'b.mp4')!r}, images, fps=29.97)"
     )

@@ -146,5 +146,5 @@ def test_no_scheduler_and_no_workers_are_sentences(tmp_path, monkeypatch):
 
 
 def test_dask_is_loaded_only_when_asked_for():
-    script = "import sys; from dfutils import isolate, preprocess; sys.exit('distributed' in sys.modules)"
+    script = "import sys; from dfutils.faces import batch, workers; sys.exit('distributed' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])

@@ -292,8 +292,8 @@ def test_saved_pictures_are_the_same_every_time(tmp_path):
 def test_nothing_global_is_touched():
     code = (
         "import sys, matplotlib; before = dict(matplotlib.rcParams)\n"
-        "from dfutils import canvas, charts, comparisons, pictures, plots\n"
-        "canvas.show(charts.confusion([[3, 1], [2, 4]]))\n"
+        "from dfutils.reporting import comparison_plots, data_plots, figure, image_plots, score_plots\n"
+        "figure.show(score_plots.confusion([[3, 1], [2, 4]]))\n"
         "assert dict(matplotlib.rcParams) == before\n"
         "found = {'torch', 'dlib', 'cv2'} & set(sys.modules); assert not found, found\n"
         "from matplotlib import pyplot; assert pyplot.get_fignums() == []\n"

@@ -79,8 +79,8 @@ def run(site: hub_server.Hub, home: Path, *words: str) -> subprocess.CompletedPr
 
 LOAD = """
 import sys
-from dfutils import hub
-from dfutils.errors import InputError
+from dfutils.serving import hub
+from dfutils.core.errors import InputError
 try:
     detector = hub.load(sys.argv[1])
     print(detector.config["face_size"], float(sum(p.double().sum() for p in detector.parameters())))

@@ -374,7 +374,7 @@ def test_two_hundred_broken_videos_break_nothing(clips_dir, folder, tmp_path):
 
 def test_a_decoder_is_bounded_and_has_no_torch(folder, tmp_path):
     code = (
-        "import sys, resource; from dfutils import decoder; decoder._bound(2**31);"
+        "import sys, resource; from dfutils.serving import decoder_process; decoder_process._bound(2**31);"
         "assert resource.getrlimit(resource.RLIMIT_AS)[0] == 2**31;"
         "assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == 0;"
         "sys.exit('torch' in sys.modules or 'gradio' in sys.modules)"

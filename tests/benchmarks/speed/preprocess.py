@@ -26,7 +26,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).resolve().parents[3]
 from dfutils.core import params
 from dfutils.core.params import Params
 from dfutils.data import indexing
@@ -38,6 +37,7 @@ from dfutils.faces import (
     video,
 )
 
+ROOT = Path(__file__).resolve().parents[3]
 CLIPS = ROOT.parent / "shared" / "clips"
 FRAMES, CROPS = 150, 10
 
@@ -110,8 +110,8 @@ def compare(path: Path) -> dict[str, Any]:
 def peak_memory(path: Path) -> float:
     """Return the greatest resident memory, in MiB, of a fresh process that extracts a video's faces."""
     script = (
-        "import sys, resource, pathlib, cv2; from dfutils import faces;"
-        "cv2.setNumThreads(1); faces.extract(sys.argv[1]);"
+        "import sys, resource, pathlib, cv2; from dfutils.faces import extraction;"
+        "cv2.setNumThreads(1); extraction.extract(sys.argv[1]);"
         "status = pathlib.Path('/proc/self/status');"  # ru_maxrss holds the parent's peak, too, on Linux
         "lines = status.read_text().splitlines() if status.exists() else [];"
         "peak = [int(line.split()[1]) / 1024 for line in lines if line.startswith('VmHWM')];"

@@ -40,7 +40,7 @@ def rss(process: int) -> float:
 
 def detector(folder: Path) -> Path:
     code = (
-        "import sys; from dfutils.model import Detector;"
+        "import sys; from dfutils.detector.network import Detector;"
         "about = {'experiment': 'bench', 'layouts': ['sample']};"
         "Detector().save(sys.argv[1], face_size=112, frames_per_video=10, training=about)"
     )
@@ -101,13 +101,13 @@ BARE = """
 import json, sys, time
 from pathlib import Path
 import cv2, numpy as np, torch
-from dfutils import hub, predict
+from dfutils.serving import hub, verdict
 detector, clips, seconds = hub.load(sys.argv[1]), [Path(c) for c in json.loads(sys.argv[2])], float(sys.argv[3])
-predict.predict_video(clips[0], detector)
+verdict.predict_video(clips[0], detector)
 one, began = [], time.monotonic()
 while time.monotonic() - began < seconds:
     start = time.monotonic()
-    predict.predict_video(clips[len(one) % len(clips)], detector)
+    verdict.predict_video(clips[len(one) % len(clips)], detector)
     one.append(time.monotonic() - start)
 rate = len(one) / (time.monotonic() - began)
 def family(path):

@@ -4,7 +4,7 @@ Prints images a second, in a row a crop size and precision, of
 
     a  forward and backward alone, on random tensors that lie on the device
     b  the loader alone: strips read, disturbed and put into batches
-    c  training as `train.fit` does it, validation and checkpoints left out
+    c  training as `training.fit` does it, validation and checkpoints left out
     d  the plain recipe: float32, batch 4, videos decoded and disturbed picture by picture inside the loader
 
 and the ratios c/a and c/d. Everything is made up and lies in a temporary folder. Run from the checkout:
