@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clips": ["ClipDataset"],
+        "experiment": ["fit_ablation", "fit_experiment", "load_clips", "new_detector", "save_detector"],
         "network": ["Detector"],
         "training": ["fit"],
     },

@@ -53,7 +53,7 @@ class Clips(NamedTuple):
     val: ClipDataset
 
 
-def clips(params: Params) -> Clips:
+def load_clips(params: Params) -> Clips:
     """Return the clips of an experiment whose notebook 02 has run; only videos with enough faces are taken.
 
     Raises:
@@ -83,18 +83,13 @@ def clips(params: Params) -> Clips:
     )
 
 
-def detector(params: Params, temporal: str = "") -> Detector:
+def new_detector(params: Params, temporal: str = "") -> Detector:
     """Return the untrained detector of an experiment; `temporal` wins over its own."""
     shape = {name: getattr(params, name) for name in _ARCHITECTURE}
     return Detector(**{**shape, "pretrained": params.first_weights, "temporal": temporal or params.temporal})
 
 
-def other(params: Params) -> str:
-    """Return what `ablation` trains besides: the plain mean, or the LSTM where the experiment itself has none."""
-    return "mean" if params.temporal == "lstm" else "lstm"
-
-
-def fit(params: Params, network: Detector, data: Clips, *, progress: bool = True) -> pd.DataFrame:
+def fit_experiment(params: Params, network: Detector, data: Clips, *, progress: bool = True) -> pd.DataFrame:
     """Train a detector as the parameters say, or take it from a run that is finished; see `training.fit`.
 
     Where several devices are asked for and this is not one of torchrun's processes, torchrun is started, trains all
@@ -121,7 +116,18 @@ def fit(params: Params, network: Detector, data: Clips, *, progress: bool = True
     return training.fit(network, data.train, data.val, folder, data=fingerprint, progress=progress, **given)
 
 
-def save(params: Params, network: Detector, history: pd.DataFrame) -> None:
+def fit_ablation(params: Params, data: Clips, *, progress: bool = True) -> dict[str, pd.DataFrame]:
+    """Train the detector that `ablation` asks for besides, and return its history by `temporal`; empty if it does not.
+
+    It has the plain mean where the experiment's own detector has an LSTM, and the reverse.
+    """
+    if not params.ablation:
+        return {}
+    other = "mean" if params.temporal == "lstm" else "lstm"
+    return {other: fit_experiment(params, new_detector(params, other), data, progress=progress)}
+
+
+def save_detector(params: Params, network: Detector, history: pd.DataFrame) -> None:
     """Write a trained detector with all that scoring a new video needs, and record that the stage is finished."""
     made = stages.record(params, "preprocess")
     best = int(history.loc[history["best"], "epoch"].iloc[0])
@@ -146,12 +152,11 @@ def train(params: Params, *, progress: bool = True) -> Path:
     names = {"experiment", "train_frames", "self_blend", "swap", "ablation", *AUGMENTATION, *_ARCHITECTURE, *_FITTING}
     params = resolve({name: getattr(params, name) for name in sorted(names & params.model_fields_set)}, partial=True)
     stages.claim(params, "train")
-    data, network = clips(params), detector(params)
-    history = fit(params, network, data, progress=progress)
+    data, network = load_clips(params), new_detector(params)
+    history = fit_experiment(params, network, data, progress=progress)
     if os.environ.get("RANK", "0") == "0":
-        save(params, network, history)
-    if params.ablation:
-        fit(params, detector(params, other(params)), data, progress=progress)
+        save_detector(params, network, history)
+    fit_ablation(params, data, progress=progress)
     return params.run_folder / "detector"
 
 

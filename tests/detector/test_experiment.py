@@ -70,28 +70,28 @@ def face(name: str, t: int) -> list[float]:
 
 
 def test_a_detector_begins_with_the_weights_of_another_wherever_it_is_started(home, monkeypatch):
-    other = experiment.detector(params.resolve({**TINY, "seed": 5}))
+    other = experiment.new_detector(params.resolve({**TINY, "seed": 5}))
     other.save(home / "runs" / "other" / "detector")
     monkeypatch.chdir("/")
-    begun = experiment.detector(params.resolve({**TINY, "seed": 6, "pretrained": "runs/other/detector"}))
+    begun = experiment.new_detector(params.resolve({**TINY, "seed": 6, "pretrained": "runs/other/detector"}))
     theirs = other.backbone.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in begun.backbone.state_dict().items())
     with pytest.raises(InputError, match="no weights"):
-        experiment.detector(params.resolve({**TINY, "pretrained": "runs/absent/detector"}))
+        experiment.new_detector(params.resolve({**TINY, "pretrained": "runs/absent/detector"}))
 
 
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(home, capfd):
     single = params.resolve({**TINY, **PLAIN})
-    data = experiment.clips(single)
-    alone = experiment.detector(single)
-    expected = experiment.fit(single, alone, data, progress=False)
+    data = experiment.load_clips(single)
+    alone = experiment.new_detector(single)
+    expected = experiment.fit_experiment(single, alone, data, progress=False)
     double = params.resolve({**TINY, **PLAIN, "experiment": "both", "batch_size": 2, "devices": 2})
     make_folder(double.run_folder)
     for path in single.run_folder.iterdir():
         if path.is_file():
             (double.run_folder / path.name).write_bytes(path.read_bytes())
-    together = experiment.detector(double)
-    history = experiment.fit(double, together, data)
+    together = experiment.new_detector(double)
+    history = experiment.fit_experiment(double, together, data)
     assert history.attrs["processes"] == 2
     assert "validation loss" in capfd.readouterr().err  # torchrun's progress came through
     # Each clip was seen once an epoch and each validation video scored once: shares are whole numbers of them.
@@ -106,7 +106,7 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(home, capfd):
         detector.config.update(face_size=SIZE, frames_per_video=FRAMES)
         scores.append(score(detector, table, catalog.DATA, progress=False)[0]["logit"])
     assert np.abs(scores[0] - scores[1]).max() < 1e-4
-    fresh = experiment.detector(single).state_dict()
+    fresh = experiment.new_detector(single).state_dict()
     assert (alone.state_dict()["backbone.conv1.weight"] - fresh["backbone.conv1.weight"]).abs().max() > 1e-3
     saved = Detector.load(double.run_folder / "detector").state_dict()  # `dfutils train` has written it, too
     assert all(torch.equal(saved[key], value) for key, value in together.state_dict().items())
@@ -123,8 +123,8 @@ def test_the_command_leaves_a_detector_that_the_notebook_finds(home):
     before = {path: path.stat().st_mtime_ns for path in p.run_folder.glob("training*/last.ckpt")}
     assert [path.parent.name for path in sorted(before)] == ["training", "training-mean"]
     notebook = params.resolve({**TINY, "self_blend": 0.5, "jpeg": 0.5, "ablation": True})
-    detector = experiment.detector(notebook)
-    history = experiment.fit(notebook, detector, experiment.clips(notebook), progress=False)
+    detector = experiment.new_detector(notebook)
+    history = experiment.fit_experiment(notebook, detector, experiment.load_clips(notebook), progress=False)
     assert len(history) == 1
     assert {path: path.stat().st_mtime_ns for path in before} == before
     kept = Detector.load(folder).state_dict()
@@ -142,10 +142,10 @@ def test_what_torchrun_says_is_passed_on_and_its_last_word_is_a_sentence(home, m
     monkeypatch.setattr(sys, "executable", str(fake))
     p = params.resolve({**TINY, "devices": 2})
     with pytest.raises(InputError, match=r"^The strip x is broken\.$"):
-        experiment.fit(p, experiment.detector(p), experiment.clips(p))
+        experiment.fit_experiment(p, experiment.new_detector(p), experiment.load_clips(p))
     fake.write_text("#!/bin/sh\necho 'Segmentation fault' >&2\nexit 11\n")
     with pytest.raises(RuntimeError, match=r"status 11:\nSegmentation fault"):
-        experiment.fit(p, experiment.detector(p), experiment.clips(p))
+        experiment.fit_experiment(p, experiment.new_detector(p), experiment.load_clips(p))
     assert "Segmentation fault" in capsys.readouterr().err
 
 
@@ -163,6 +163,6 @@ def test_splits_that_are_not_those_of_notebook_02(home):
     table = pd.read_parquet(p.run_folder / "videos.parquet")
     write_table(table[1:], p.run_folder / "videos.parquet")
     with pytest.raises(InputError, match="is not what notebook 02 wrote"):
-        experiment.clips(p)
+        experiment.load_clips(p)
     with pytest.raises(InputError, match="no finished preprocess stage"):
         experiment.train(params.resolve({**TINY, "experiment": "new"}))

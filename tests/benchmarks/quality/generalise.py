@@ -51,9 +51,9 @@ def measure(p: Params, videos: pd.DataFrame, frames: pd.DataFrame, made: dict[st
     write_table(frames, p.run_folder / "frames.parquet")
     facts = {**made, "fingerprint": indexing.fingerprint(videos)}
     stages.finish(p, "preprocess", **{name: facts[name] for name in ("fingerprint", "settings", "layouts")})
-    detector = experiment.detector(p)
-    history = experiment.fit(p, detector, experiment.clips(p))
-    experiment.save(p, detector, history)
+    detector = experiment.new_detector(p)
+    history = experiment.fit_experiment(p, detector, experiment.load_clips(p))
+    experiment.save_detector(p, detector, history)
     test = videos[(videos["split"] == "test") & (videos["status"] == "ok")]
     scores, _ = score(detector, test, catalog.DATA, batch_size=p.batch_size)
     rows = test.merge(scores, on="video_id")
