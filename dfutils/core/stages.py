@@ -57,7 +57,7 @@ def claim(params: Params, stage: str) -> None:
 def finish(params: Params, stage: str, **facts: Any) -> None:
     """Record that `stage` ended: its parameters, the versions that made it, and `facts` for the stages after it."""
     given = lasting(params, sorted(params.model_fields_set))
-    write_json({"parameters": given, "made_by": provenance(), **record}, _path(params, stage))
+    write_json({"parameters": given, "made_by": provenance(), **facts}, _path(params, stage))
 
 
 def record(params: Params, stage: str) -> dict[str, Any]:
