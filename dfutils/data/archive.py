@@ -23,13 +23,8 @@ from tqdm import tqdm
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
-from dfutils.data.manifest import State
-from dfutils.data.manifest import holds_something
-from dfutils.data.manifest import manifest_path
-from dfutils.data.manifest import refuse_changed
-from dfutils.data.manifest import verify
-from dfutils.data.manifest import write_manifest
 from dfutils.core.progress import bar
+from dfutils.data.manifest import State, holds_something, manifest_path, refuse_changed, verify, write_manifest
 
 MAX_FILES = 1_000_000
 """An archive with more entries is refused; the largest known dataset (DFDC) has 120,000."""

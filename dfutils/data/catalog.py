@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfutils.data import indexing
 from dfutils.core.errors import InputError
-from dfutils.core.files import read_json
-from dfutils.core.files import read_table
-from dfutils.core.files import write_json
-from dfutils.core.files import write_table
-from dfutils.core.params import ROOT
-from dfutils.core.params import Indexed
-from dfutils.core.params import Place
+from dfutils.core.files import read_json, read_table, write_json, write_table
+from dfutils.core.params import ROOT, Indexed, Place
+from dfutils.data import indexing
 
 DATA = ROOT / "data"
 """Where everything that is made of datasets lies; paths in tables of an experiment are relative to it."""

@@ -21,18 +21,9 @@ from joblib import Parallel, delayed
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import digest
-from dfutils.data.layouts import FAKE
-from dfutils.data.layouts import LAYOUTS
-from dfutils.data.layouts import Layout
-from dfutils.data.layouts import Listed
-from dfutils.data.layouts import Rule
-from dfutils.data.layouts import plain
-from dfutils.core.paths import EXTENSIONS
-from dfutils.core.paths import files_below
-from dfutils.core.paths import video_id
-from dfutils.core.paths import walk
-from dfutils.core.paths import with_suffix
+from dfutils.core.paths import EXTENSIONS, files_below, video_id, walk, with_suffix
 from dfutils.core.progress import bar
+from dfutils.data.layouts import FAKE, LAYOUTS, Layout, Listed, Rule, plain
 
 __all__ = [
     "COLUMNS", "EXTENSIONS", "LAYOUTS", "check", "files_below", "fingerprint", "open_facts", "pool", "scan", "video_id",
@@ -278,9 +269,7 @@ def open_facts(table: pd.DataFrame, root: Path | str, progress: bool = True) -> 
     `status` and `reason` are added: `unreadable` and why for a video that cannot be opened, "" (not judged yet) for the
     others. Facts that a container does not give stay NaN.
     """
-    from dfutils.faces.video import VideoError
-    from dfutils.faces.video import VideoFacts
-    from dfutils.faces.video import probe
+    from dfutils.faces.video import VideoError, VideoFacts, probe
 
     def one(path: str) -> VideoFacts | str:
         try:

@@ -17,15 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dfutils.data.archive import BrokenArchiveError
-from dfutils.data.archive import check_room
-from dfutils.data.archive import readable
-from dfutils.data.archive import unpack
 from dfutils.core.errors import InputError
-from dfutils.data.manifest import State
-from dfutils.data.manifest import manifest_path
-from dfutils.data.manifest import refuse_changed
-from dfutils.data.manifest import verify
+from dfutils.data.archive import BrokenArchiveError, check_room, readable, unpack
+from dfutils.data.manifest import State, manifest_path, refuse_changed, verify
 
 WAITS = (1, 4, 15, 60)
 """Seconds between the tries of a download that broke off."""

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import file_digest
-from dfutils.core.files import read_json
-from dfutils.core.files import write_json
+from dfutils.core.files import file_digest, read_json, write_json
 
 _LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # file browsers leave these behind; they are nobody's change
 

@@ -1,10 +1,8 @@
 """Getting a dataset: made here, fetched, unpacked, or found where the user put it."""
 
-from dfutils.data.kaggle import provide
 from dfutils.core.errors import InputError
-from dfutils.core.params import ROOT
-from dfutils.core.params import Params
-from dfutils.core.params import Place
+from dfutils.core.params import ROOT, Params, Place
+from dfutils.data.kaggle import provide
 
 
 def obtain(place: Place, params: Params) -> Place:

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.kaggle_server import KaggleServer
 
 from dfutils.core.errors import InputError
 from dfutils.data import kaggle as data_kaggle
 from dfutils.data.archive import BrokenArchiveError
 from dfutils.data.kaggle import fetch_kaggle, provide
 from dfutils.data.manifest import verify
+from tests.support.kaggle_server import KaggleServer
 
 CONTENT = random.Random(0).randbytes(3_500_000)  # the client writes pieces of 1 MiB
 

@@ -1,0 +1,13 @@
+"""Which videos, with which labels, and how to get them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "catalog": ["index", "load"],
+        "indexing": ["check", "pool"],
+        "layouts": ["LAYOUTS"],
+        "obtaining": ["obtain"],
+    },
+)
