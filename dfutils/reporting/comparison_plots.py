@@ -4,18 +4,17 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dfutils.metrics.intervals import value_and_interval
-from dfutils.reporting.figure import GOOD, INK, QUIET, WIDTH, in_percent, new_figure, panels
+from dfutils.reporting.figure import GOOD, INK, QUIET, WIDTH, Picture, in_percent, new_figure, panels
 
 _LOST = "#A0468C"  # faces lost: neither real nor fake
 
 
 def forest(
     rows: dict[str, dict[str, Any]], title: str, *, metric: str = "ROC AUC", mark: str = "", chance: float = 0.5
-) -> Figure:
+) -> Picture:
     """Draw a figure of several detectors as dots on their intervals, one below the other.
 
     Args:
@@ -48,7 +47,7 @@ def forest(
     return figure
 
 
-def degradation(table: pd.DataFrame, title: str | None = None) -> Figure:
+def degradation(table: pd.DataFrame, title: str | None = None) -> Picture:
     """Draw ROC AUC (with its interval) and the share of faces lost against the level of each perturbation.
 
     `table`: a row a perturbation and level, as `robustness.degradation` gives it; level 0 is the undisturbed test, and

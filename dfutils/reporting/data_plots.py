@@ -8,13 +8,12 @@ from `pictures`, scores from `charts`, and what compares detectors from `compari
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import roc_auc_score
 
 from dfutils.metrics import figures
-from dfutils.reporting.figure import COLORS, GOOD, INK, QUIET, WIDTH, in_percent, new_figure, panels
+from dfutils.reporting.figure import COLORS, GOOD, INK, QUIET, WIDTH, Picture, in_percent, new_figure, panels
 
 _NAMES = figures.CLASSES
 
@@ -22,7 +21,7 @@ _NAMES = figures.CLASSES
 # --- what the dataset is ---
 
 
-def class_counts(videos: pd.DataFrame) -> Figure:
+def class_counts(videos: pd.DataFrame) -> Picture:
     """Draw how many videos there are of each class, method and dataset, from the videos table."""
     names = videos["method"].where(videos["label"] == 1, "real").replace("", "fake")
     rows = videos["dataset"] + ": " + names if videos["dataset"].nunique() > 1 else names
@@ -46,7 +45,7 @@ def class_counts(videos: pd.DataFrame) -> Figure:
     return figure
 
 
-def facts(videos: pd.DataFrame) -> Figure:
+def facts(videos: pd.DataFrame) -> Picture:
     """Draw length, size, frame rate and bitrate of real and fake videos over each other, from the videos table."""
     shown = videos.assign(side=videos[["width", "height"]].min(axis=1), kbits=videos["bitrate"] / 1000)
     names = {
@@ -58,7 +57,7 @@ def facts(videos: pd.DataFrame) -> Figure:
     return _by_class(shown, names, "container fact")
 
 
-def face_facts(frames: pd.DataFrame) -> Figure:
+def face_facts(frames: pd.DataFrame) -> Picture:
     """Draw size, sharpness, brightness and turn of the faces kept, real and fake over each other.
 
     `frames`: the frames table with the videos' `label`.
@@ -72,7 +71,7 @@ def face_facts(frames: pd.DataFrame) -> Figure:
     return _by_class(frames.assign(turn=frames["yaw"].abs()), names, "fact of the face")
 
 
-def faces_found(videos: pd.DataFrame, frames: pd.DataFrame) -> Figure:
+def faces_found(videos: pd.DataFrame, frames: pd.DataFrame) -> Picture:
     """Draw how many valid faces and how many people were found a video, real and fake over each other.
 
     `videos`: the videos table with `people`; `frames`: the frames table. Unreadable and excluded videos are left out.
@@ -84,7 +83,7 @@ def faces_found(videos: pd.DataFrame, frames: pd.DataFrame) -> Figure:
     return _by_class(found, names, "count of faces")
 
 
-def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str) -> Figure:
+def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str) -> Picture:
     """Draw a histogram a column, both classes over each other; the title names the column that tells them apart."""
     labels = table["label"].to_numpy()
     values = {name: table[name].to_numpy(dtype=float, na_value=np.nan) for name in names}
@@ -179,7 +178,7 @@ def _few_values(axes: Axes, labels: np.ndarray, values: np.ndarray) -> str:
 # --- training ---
 
 
-def curves(history: pd.DataFrame) -> Figure:
+def curves(history: pd.DataFrame) -> Picture:
     """Draw loss, accuracy and validation AUC by epoch, and mark the epoch that is kept.
 
     `history`: a row an epoch with `epoch`, `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`, `val_auc` (NaN
@@ -219,7 +218,7 @@ def curves(history: pd.DataFrame) -> Figure:
     return figure
 
 
-def learning_rate(rates: pd.DataFrame) -> Figure:
+def learning_rate(rates: pd.DataFrame) -> Picture:
     """Draw the learning rate all along a run: `done` (epochs) and `learning_rate`, as `schedule.rates` gives them."""
     top, last = rates["learning_rate"].max(), rates["learning_rate"].iloc[-1]
     title = f"The learning rate peaks at {top:.2g} and ends at {last:.2g}"

@@ -2,7 +2,8 @@
 
 Real and fake have the same two colours everywhere (blue and vermilion of Okabe and Ito, which colour-blind eyes tell
 apart); nothing else has them. Each figure brings its own white card, so that it reads the same on a light page, on a
-dark one and in print. Figures belong to no window and no notebook cell: nothing appears before `show` or `save`.
+dark one and in print. Figures belong to no window and no notebook cell: nothing appears until a notebook shows
+a `Picture` or `save` writes it.
 """
 
 import base64
@@ -16,7 +17,6 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -71,6 +71,54 @@ _STYLE = {
 }
 
 
+class Picture(Figure):
+    """A figure that a notebook shows by itself: as wide as the page at most, with its description in words.
+
+    `alt` is that description. `photographs` says that it holds photographs: then it is shown as JPEG where a PNG would
+    be large.
+    """
+
+    alt = ""
+    photographs = False
+
+    def to_html(self) -> str:
+        """Return the figure as an `<img>` that holds its pixels."""
+        data, kind = _encoded(self, "png"), "png"
+        if len(data) > _MOST and self.photographs:
+            data, kind = _encoded(self, "jpeg"), "jpeg"
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        layout = "max-width:100%;height:auto;background:#fff;border-radius:6px"
+        width = round(self.get_figwidth() * _SHOWN)
+        return f'<img alt="{escape(self.alt, quote=True)}" width="{width}" style="{layout}" src="{source}">'
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def __repr__(self) -> str:
+        """Return the description, for where only text can be shown."""
+        return f"[Picture: {self.alt}]"
+
+    def save(self, path: Path) -> None:
+        """Write the figure as PNG, whole or not at all."""
+        with atomic(path) as temporary:
+            temporary.write_bytes(_encoded(self, "png"))
+
+
+class Pictures(list[Picture]):
+    """Figures that a notebook shows below each other."""
+
+    def to_html(self) -> str:
+        """Return all figures as `<img>` elements."""
+        return "".join(picture.to_html() for picture in self)
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def __repr__(self) -> str:
+        """Return the descriptions, one per line."""
+        return "\n".join(map(repr, self))
+
+
 def style() -> Any:
     """Return a context in which a figure of one's own takes the suite's style."""
     return mpl.rc_context(_STYLE)
@@ -82,7 +130,7 @@ def wrapped(title: str, width: float) -> str:
 
 
 @contextmanager
-def new_figure(width: float, height: float, title: str) -> Iterator[Figure]:
+def new_figure(width: float, height: float, title: str) -> Iterator[Picture]:
     """Give a figure in the suite's style, `width` x `height` inches and a title above.
 
     The title is the beginning of `figure.alt`, to which whoever draws adds what is seen, with the main numbers.
@@ -90,7 +138,7 @@ def new_figure(width: float, height: float, title: str) -> Iterator[Figure]:
     with style():
         text = wrapped(title, width)
         lines = text.count("\n") + 1 if text else 0
-        figure = Figure(figsize=(width, height + LINE * lines))
+        figure = Picture(figsize=(width, height + LINE * lines))
         if text:
             figure.suptitle(text, **TITLE)
         figure.alt = title if title.endswith((".", "?", "!")) or not title else f"{title}."
@@ -112,39 +160,7 @@ def in_percent(axes: Axes, which: str) -> None:
         getattr(axes, f"{name}axis").set_major_formatter(PercentFormatter(1, decimals=0))
 
 
-def show(figure: Figure) -> HTML:
-    """Return a figure as a picture with its description in words, for the last line of a cell or for `display`.
-
-    It is as wide as the page at most. PNG, or JPEG where photographs would make that large.
-    """
-    data, kind = _encoded(figure, "png"), "png"
-    if len(data) > _MOST and getattr(figure, "photographs", False):
-        data, kind = _encoded(figure, "jpeg"), "jpeg"
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    layout = "max-width:100%;height:auto;background:#fff;border-radius:6px"
-    width = round(figure.get_figwidth() * _SHOWN)
-    alt = escape(figure.alt, quote=True)
-    return _Picture(f'<img alt="{alt}" width="{width}" style="{layout}" src="{source}">', figure.alt)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(_encoded(figure, "png"))
-
-
-class _Picture(HTML):
-    """A picture in HTML; where only text can be shown, its description."""
-
-    def __init__(self, data: str, alt: str) -> None:
-        super().__init__(data)
-        self._alt = alt
-
-    def __repr__(self) -> str:
-        return f"[Picture: {self._alt}]"
-
-
-def _encoded(figure: Figure, kind: str) -> bytes:
+def _encoded(figure: Picture, kind: str) -> bytes:
     with style():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
@@ -153,6 +169,6 @@ def _encoded(figure: Figure, kind: str) -> bytes:
     if kind == "jpeg":
         picture.save(stream, kind, quality=85, subsampling=0, optimize=True)
     else:
-        chart = not getattr(figure, "photographs", False)  # 256 colours are all that a chart has
+        chart = not figure.photographs  # 256 colours are all that a chart has
         (picture.quantize(256, dither=Image.Dither.NONE) if chart else picture).save(stream, kind, optimize=True)
     return stream.getvalue()

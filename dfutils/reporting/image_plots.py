@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dfutils.reporting.figure import COLORS, FAINT, INK, LINE, QUIET, TITLE, WIDTH, new_figure, wrapped
+from dfutils.reporting.figure import COLORS, FAINT, INK, LINE, QUIET, TITLE, WIDTH, Picture, new_figure, wrapped
 
 _EDGE, _GAP = 0.06, 0.08  # inches
 _SMALL, _SMALL_LINE = 9.5, 0.165  # points of a caption, inches of its line
 _BOX = "#F0E442"  # yellow, neither real nor fake
 
 
-def frame_grid(images: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Figure:
+def frame_grid(images: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Picture:
     """Draw pictures `(H, W, 3)` RGB beside each other, at most four a row, each above its caption.
 
     Raises:
@@ -32,7 +31,7 @@ def frame_grid(images: Sequence[np.ndarray], captions: Sequence[str], title: str
     return figure
 
 
-def sheet(strips: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Figure:
+def sheet(strips: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Picture:
     """Draw strips `(T, S, S, 3)` RGB below each other, each above its caption.
 
     Raises:
@@ -44,7 +43,7 @@ def sheet(strips: Sequence[np.ndarray], captions: Sequence[str], title: str = ""
     return figure
 
 
-def review(pictures: Sequence[np.ndarray], boxes: Sequence[Sequence[tuple[Any, str]]], title: str = "") -> Figure:
+def review(pictures: Sequence[np.ndarray], boxes: Sequence[Sequence[tuple[Any, str]]], title: str = "") -> Picture:
     """Draw whole frames of a video, with a numbered box around whatever was taken for a face, and what became of it.
 
     Args:
@@ -77,7 +76,7 @@ def strip(
     threshold: float | None = None,
     title: str = "",
     times: Sequence[float] | None = None,
-) -> Figure:
+) -> Picture:
     """Draw a clip's crops in time order, ten a row, and under each the bar of its probability of fake.
 
     Args:
@@ -126,7 +125,7 @@ def explained(
     threshold: float,
     title: str = "",
     contributions: Sequence[float] | None = None,
-) -> Figure:
+) -> Picture:
     """Draw a clip's crops, below them each kind of heat map laid over them, and the scores of the frames.
 
     Args:
@@ -207,7 +206,7 @@ def _bars(axes: Axes, scores: np.ndarray, threshold: float) -> None:
 
 
 @contextmanager
-def _sheet(width: float, height: float, title: str) -> Iterator[tuple[Figure, float]]:
+def _sheet(width: float, height: float, title: str) -> Iterator[tuple[Picture, float]]:
     """Give a figure that holds photographs, and how many inches from its top they begin. Places are counted by hand."""
     with new_figure(width, max(height, 0.3) + _EDGE, title) as figure:
         figure.set_layout_engine("none")
@@ -224,7 +223,7 @@ def _sheet(width: float, height: float, title: str) -> Iterator[tuple[Figure, fl
 @contextmanager
 def _grid(
     images: Sequence[np.ndarray], captions: Sequence[str], columns: int, widest: float, title: str
-) -> Iterator[tuple[Figure, list[Axes]]]:
+) -> Iterator[tuple[Picture, list[Axes]]]:
     """Give a sheet with all pictures on it, in rows, a caption below each."""
     if len(images) != len(captions):
         raise ValueError(f"{len(images)} pictures, but {len(captions)} captions")
@@ -246,13 +245,13 @@ def _grid(
         yield figure, axes
 
 
-def _place(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+def _place(figure: Picture, x: float, y: float, width: float, height: float) -> Axes:
     """Return axes at inches from the upper left corner."""
     all_width, all_height = figure.get_size_inches()
     return figure.add_axes((x / all_width, 1 - (y + height) / all_height, width / all_width, height / all_height))
 
 
-def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
+def _write(figure: Picture, x: float, y: float, text: str, **look: Any) -> None:
     width, height = figure.get_size_inches()
     figure.text(x / width, 1 - y / height, text, fontsize=_SMALL, va="top", **look)
 

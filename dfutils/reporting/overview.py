@@ -11,7 +11,6 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, plain_rows, write_json
 from dfutils.evaluation import comparison
 from dfutils.metrics.intervals import value_and_interval
-from dfutils.reporting.figure import show
 from dfutils.reporting.html import _TEMPLATES, HEADLINE
 from dfutils.reporting.wording import figure_name
 
@@ -36,7 +35,6 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
         InputError: if one of the runs was not evaluated.
     """
     from dfutils.reporting import comparison_plots
-    from dfutils.reporting.figure import save
 
     names = [f"{experiment}-seed{seed}" for seed in seeds]
     known = {run.name: run for run in comparison.found(reports)}
@@ -53,7 +51,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
             f"ROC AUC {auc['mean']:.3f} on average, {auc['least']:.3f} to {auc['greatest']:.3f} over {len(seeds)} seeds"
         )
     figure = comparison_plots.forest({run.name: run.metrics["test"]["video"]["roc_auc"] for run in chosen}, found)
-    save(figure, folder / "figures" / "seeds.png")
+    figure.save(folder / "figures" / "seeds.png")
     intro = (
         f"{experiment}, trained and judged {len(seeds)} times: same videos, same splits, other initial weights and "
         f"other draws. {found}."
@@ -83,7 +81,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     }
     written = {"schema": 1, "experiment": experiment, "runs": names, "figures": plain_rows(table)}
     write_json(written, folder / "seeds.json")
-    picture = Markup(show(figure).data)  # made here, and its description is escaped there
+    picture = Markup(figure.to_html())  # made here, and its description is escaped there
     page = folder / "index.html"
     return _write(page, f"{experiment}: {len(seeds)} seeds", intro, chosen, notes, shown, picture, up="../")
 

@@ -6,21 +6,20 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from dfutils.metrics import calibration, figures
 from dfutils.metrics.intervals import value_and_interval
-from dfutils.reporting.figure import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, in_percent, new_figure
+from dfutils.reporting.figure import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, Picture, in_percent, new_figure
 from dfutils.reporting.wording import figure_name
 from dfutils.reporting.wording import property_name as property_in_words
 
 _NAMES = figures.CLASSES
 
 
-def confusion(matrix: Sequence[Sequence[int]], title: str | None = None, unit: str = "videos") -> Figure:
+def confusion(matrix: Sequence[Sequence[int]], title: str | None = None, unit: str = "videos") -> Picture:
     """Draw a confusion matrix: counts, and their share of the row. Rows are what it is, columns what it is called."""
     counts = np.asarray(matrix)
     (_, alarms), (misses, _) = counts
@@ -59,7 +58,7 @@ def confusion(matrix: Sequence[Sequence[int]], title: str | None = None, unit: s
 _LOWER_IS_BETTER = ("eer", "log_loss", "brier", "ece")
 
 
-def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Figure:
+def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Picture:
     """Draw every figure of `figures.summary` as a dot on its interval, with both written out."""
     good = [name for name in summary if name not in _LOWER_IS_BETTER]
     rows: list[str] = ["higher is better", *good, "lower is better", *(name for name in summary if name not in good)]
@@ -95,7 +94,7 @@ def roc_pr(
     threshold: float,
     bands: pd.DataFrame | None = None,
     unit: str = "videos",
-) -> Figure:
+) -> Picture:
     """Draw ROC and precision-recall curves with the threshold in use, and bands as `figures.bands` gives them."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     if len(np.unique(labels)) < 2:
@@ -143,7 +142,7 @@ def roc_pr(
     return figure
 
 
-def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Figure:
+def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Picture:
     """Draw how many fakes are caught and how many reals accused at every threshold, and mark the one in use."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     steps = np.linspace(0, 1, 401)
@@ -166,7 +165,7 @@ def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = 
     return figure
 
 
-def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Figure:
+def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Picture:
     """Draw the scores of fakes upwards and of reals downwards; those on the wrong side of the threshold are dark."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     wrong = (scores >= threshold) != (labels == 1)
@@ -196,7 +195,7 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, un
 
 def reliability(
     labels: np.ndarray, scores: np.ndarray, calibrated: np.ndarray | None = None, unit: str = "videos"
-) -> Figure:
+) -> Picture:
     """Draw the share of fakes among videos of like score, and how many videos have such scores.
 
     `calibrated`: the same videos' scores after temperature scaling, drawn beside them.
@@ -234,7 +233,7 @@ def reliability(
     return figure
 
 
-def slices(table: pd.DataFrame, title: str | None = None) -> Figure:
+def slices(table: pd.DataFrame, title: str | None = None) -> Picture:
     """Draw the error rate of each slice with its interval, as `slices.by_slice` gives them.
 
     With a column `property`, several tables stand under their names. Slices of reals only and of fakes only have the

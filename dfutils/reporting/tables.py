@@ -10,7 +10,12 @@ from dfutils.evaluation.literature import figures
 from dfutils.evaluation.reference_scores import FIGURES as REFERENCE_FIGURES
 from dfutils.evaluation.robustness import FIGURES as ROBUSTNESS_FIGURES
 from dfutils.metrics.intervals import value_and_interval, with_interval
-from dfutils.reporting.wording import figure_name, property_name
+from dfutils.reporting.wording import Text, figure_name, property_name
+
+
+def or_none(table: pd.DataFrame, sentence: str = "None.") -> pd.DataFrame | Text:
+    """Return a table, or a sentence in its place if it has no rows."""
+    return table if len(table) else Text(sentence)
 
 
 def rounded(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:

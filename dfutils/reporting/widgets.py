@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML
-from matplotlib.figure import Figure
 
 from dfutils.core.progress import watched
 from dfutils.metrics import figures
 from dfutils.reporting import image_plots, score_plots
-from dfutils.reporting.figure import show
+from dfutils.reporting.figure import Picture, Pictures
+from dfutils.reporting.wording import Text
 
 
 def is_live() -> bool:
@@ -31,7 +30,7 @@ def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
     """Return a slider that moves the threshold, with the confusion matrix and rates there; in a batch run the rates
     against the threshold, as a figure."""
     if not is_live():
-        return show(score_plots.rates(labels, scores, chosen))
+        return score_plots.rates(labels, scores, chosen)
     import ipywidgets as widgets
 
     slider = widgets.FloatSlider(
@@ -43,7 +42,7 @@ def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
     def draw(_change: Any = None) -> None:
         matrix = figures.confusion(labels, (np.asarray(scores) >= slider.value).astype(int))
         table = figures.rates_from_confusion(matrix).to_html(na_rep="–", float_format="{:.3f}".format, border=0)
-        picture.value = f'{show(score_plots.confusion(matrix)).data}<div class="jp-RenderedHTMLCommon">{table}</div>'
+        picture.value = f'{score_plots.confusion(matrix).to_html()}<div class="jp-RenderedHTMLCommon">{table}</div>'
 
     back = widgets.Button(description=f"Back to {chosen:.3f}", tooltip="The threshold that validation chose")
     back.on_click(lambda _button: setattr(slider, "value", chosen))
@@ -52,16 +51,16 @@ def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
     return widgets.VBox([widgets.HBox([slider, back]), picture])
 
 
-def browse(mistakes: pd.DataFrame, draw: Callable[[Any], Figure], most: int) -> Any:
+def browse(mistakes: pd.DataFrame, draw: Callable[[Any], Picture], most: int) -> Any:
     """Return a browser through all mistakes; in a batch run the figures of the `most` surest, below each other.
 
     `draw` makes the figure of a row of `mistakes`.
     """
     rows = list(mistakes.itertuples())
     if not rows:
-        return HTML("<p>There are none.</p>")
+        return Text("There are none.")
     if not is_live():
-        return HTML("".join(show(draw(row)).data for row in rows[:most]))
+        return Pictures(draw(row) for row in rows[:most])
     import ipywidgets as widgets
 
     names = [f"{place + 1} of {len(rows)}: {row.video_id}" for place, row in enumerate(rows)]
@@ -73,7 +72,7 @@ def browse(mistakes: pd.DataFrame, draw: Callable[[Any], Figure], most: int) -> 
     def update(_change: Any = None) -> None:
         if chosen.value not in known:
             picture.value = "<p>Drawing …</p>"  # the last one's picture under this one's name would mislead
-            known[chosen.value] = show(draw(rows[chosen.value])).data
+            known[chosen.value] = draw(rows[chosen.value]).to_html()
         picture.value = known[chosen.value]
 
     def step(by: int) -> Callable[[Any], None]:
@@ -93,15 +92,13 @@ def player(frames: np.ndarray, scores: Sequence[float], limit: float, title: str
     `frames` `(T, S, S, 3)` RGB, `scores` and `times` `(T,)`, `limit` the threshold.
     """
     if not is_live():
-        return show(image_plots.strip(frames, scores, limit, title=title, times=times))
+        return image_plots.strip(frames, scores, limit, title=title, times=times)
     import ipywidgets as widgets
 
     pictures = [
-        show(
-            image_plots.strip(
-                frames[[k]], [scores[k]], limit, title=f"frame {k + 1} of {len(frames)}", times=[times[k]]
-            )
-        ).data
+        image_plots.strip(
+            frames[[k]], [scores[k]], limit, title=f"frame {k + 1} of {len(frames)}", times=[times[k]]
+        ).to_html()
         for k in range(len(frames))
     ]
     play = widgets.Play(min=0, max=len(frames) - 1, interval=700)

@@ -2,6 +2,17 @@
 
 import numpy as np
 
+
+class Text(str):
+    """A few lines that a notebook shows as they are, where they end a cell."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return the lines without quotes."""
+        return str(self)
+
+
 _PROPERTIES = {
     "face_px": "face size in pixels",
     "turn": "turn of the head in degrees",

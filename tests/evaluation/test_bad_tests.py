@@ -11,7 +11,6 @@ from dfutils.evaluation import coverage, errors, evaluate, metrics_json, neighbo
 from dfutils.metrics import figures as metrics_figures
 from dfutils.metrics import slices
 from dfutils.reporting import comparison_plots, score_plots, tables, widgets
-from dfutils.reporting import figure as reporting_figure
 from tests.support.evaluated import PREPROCESSED, Judge, split_table
 
 CASES = {
@@ -59,8 +58,8 @@ def test_report_04_ends_well(case):
     ]
     for figure in figures:
         assert "nan" not in figure.alt.lower()
-        assert "base64" in reporting_figure.show(figure).data
-    assert "base64" in widgets.threshold(counted.labels, counted.scores, 0.5).data
+        assert "base64" in figure.to_html()
+    assert "base64" in widgets.threshold(counted.labels, counted.scores, 0.5).to_html()
     for shown in (tables.summary(measured["frame"]), tables.reference_scores(beside), tables.slices(by_part)):
         assert "nan" not in shown.to_html().lower()
     calibration = metrics_json.calibration(counted.labels, counted.scores, counted.scores, 1.0)
@@ -87,7 +86,7 @@ def test_report_05_ends_well(case):
     for shown in (sliced, errors.by_sureness(table, 0.5), slices.by_slice(table, "identity", 0.5)):
         assert "nan" not in tables.slices(shown).to_html().lower()
     assert "nan" not in tables.rounded(mistakes).to_html().lower()
-    reporting_figure.show(score_plots.slices(sliced))
+    assert "base64" in score_plots.slices(sliced).to_html()
     none: tuple[list[str], np.ndarray] = ([], np.zeros((0, 4), dtype=np.float32))
     indexed = videos.set_index("video_id", drop=False).rename_axis(None)
     near = neighbours.nearest(mistakes["video_id"], none, none, indexed)

@@ -17,7 +17,6 @@ from scipy.special import expit, logit
 from dfutils.metrics import figures as metrics_figures
 from dfutils.metrics import slices
 from dfutils.reporting import comparison_plots, data_plots, image_plots, score_plots
-from dfutils.reporting import figure as reporting_figure
 from dfutils.reporting.figure import FAKE, REAL
 
 
@@ -118,7 +117,7 @@ def figures():
 
 @pytest.fixture(scope="module")
 def shown(figures):
-    return {name: reporting_figure.show(figure) for name, figure in figures.items()}
+    return {name: figure._repr_html_() for name, figure in figures.items()}
 
 
 def words(figure) -> str:
@@ -126,8 +125,8 @@ def words(figure) -> str:
     return " | ".join(text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text())
 
 
-def data(html) -> bytes:
-    return base64.b64decode(re.search(r"base64,([^\"]+)", html.data)[1])
+def data(html: str) -> bytes:
+    return base64.b64decode(re.search(r"base64,([^\"]+)", html)[1])
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -145,10 +144,10 @@ def test_a_figure_has_a_title_a_description_and_fits_the_page(name, figures, sho
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_shown_pictures_carry_their_description_and_load_nothing(name, figures, shown):
-    html = shown[name].data
+    html = shown[name]
     assert html.startswith('<img alt="') and 'src="data:image/' in html and "max-width:100%" in html
     assert "http" not in html
-    assert repr(shown[name]) == f"[Picture: {figures[name].alt}]"
+    assert repr(figures[name]) == f"[Picture: {figures[name].alt}]"
 
 
 def test_charts_have_axis_labels(figures):
@@ -270,21 +269,19 @@ def test_what_is_missing_is_said_and_breaks_nothing():
         image_plots.explained(crops[:1], {}, [0.4], 0.5, "One frame", [np.nan]),
     ]
     for figure in made:
-        assert "nan" not in figure.alt.lower() and data(reporting_figure.show(figure))
+        assert "nan" not in figure.alt.lower() and data(figure.to_html())
     assert "undefined" in made[0].alt and "undefined" in made[1].alt
     assert "accuracy 50%" in made[12].alt
 
 
 def test_descriptions_are_escaped():
     figure = image_plots.frame_grid(pictures(1), ['a "b" <c>'], title="<script>")
-    assert (
-        "<script>" not in reporting_figure.show(figure).data and "&lt;script&gt;" in reporting_figure.show(figure).data
-    )
+    assert "<script>" not in figure.to_html() and "&lt;script&gt;" in figure.to_html()
 
 
 def test_saved_pictures_are_the_same_every_time(tmp_path):
     for name in ("one.png", "two.png"):
-        reporting_figure.save(score_plots.confusion([[3, 1], [2, 4]]), tmp_path / "figures" / name)
+        score_plots.confusion([[3, 1], [2, 4]]).save(tmp_path / "figures" / name)
     one, two = (path.read_bytes() for path in sorted((tmp_path / "figures").iterdir()))
     assert one == two and one.startswith(b"\x89PNG")
 
@@ -293,7 +290,7 @@ def test_nothing_global_is_touched():
     code = (
         "import sys, matplotlib; before = dict(matplotlib.rcParams)\n"
         "from dfutils.reporting import comparison_plots, data_plots, figure, image_plots, score_plots\n"
-        "figure.show(score_plots.confusion([[3, 1], [2, 4]]))\n"
+        "score_plots.confusion([[3, 1], [2, 4]])._repr_html_()\n"
         "assert dict(matplotlib.rcParams) == before\n"
         "found = {'torch', 'dlib', 'cv2'} & set(sys.modules); assert not found, found\n"
         "from matplotlib import pyplot; assert pyplot.get_fignums() == []\n"

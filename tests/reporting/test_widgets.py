@@ -24,10 +24,10 @@ def test_outside_a_notebook_everything_is_a_plain_figure():
         widgets.player(CROPS, [0.1, 0.5, 0.9], 0.5, "a clip", [0, 1, 2]),
     ]
     for html in made:
-        assert "<img" in html.data
+        assert "<img" in html._repr_html_()
         assert not isinstance(html, ipywidgets.Widget)
-    assert made[1].data.count("<img") == 2
-    assert "none" in widgets.browse(MISTAKES.head(0), draw, 2).data
+    assert made[1]._repr_html_().count("<img") == 2
+    assert "none" in repr(widgets.browse(MISTAKES.head(0), draw, 2))
 
 
 @pytest.fixture
