@@ -74,7 +74,7 @@ def test_conda_gets_python_and_the_same_lock():
 
 def test_preprocessing_does_not_load_torch():
     code = (
-        "import sys; from dfutils import cli; from dfutils.core import params, stages; from dfutils.metrics import figures;"
+        "import sys; from dfutils import cli; from dfutils.core import params, stages;"
         "from dfutils.faces import batch, review; from dfutils.forgery import own_videos, photographs, sample;"
         "from dfutils.splits import leakage, policies; from dfutils.data import catalog, indexing, kaggle, obtaining;"
         "sys.exit('torch' in sys.modules)"
