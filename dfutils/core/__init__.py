@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "errors": ["InputError"],
-        "params": ["Params", "from_notebook", "load"],
+        "params": ["Params", "from_notebook", "load_params"],
         "stages": ["claim", "finish"],
     },
 )

@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "service": ["serve"],
+        "web_page": ["serve"],
         "verdict": ["Verdict", "predict_video"],
     },
 )
