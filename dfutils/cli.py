@@ -1,4 +1,4 @@
-"""The commands. Each imports its stage only when it is asked for."""
+"""The command line. Each command imports what it needs when it runs, so that `--help` starts fast."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, StageError
 
 app = typer.Typer(
     help="Find deepfake videos, say how sure, and show where the detector fails.",
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 _STOPPED = 130  # exit status after Ctrl-C
 _Model = Annotated[
-    str, typer.Option(help="A detector's folder, published weights, or hf://owner/name; else the suite's own.")
+    str, typer.Option(help="A detector's folder, published weights, or hf://owner/name; default: the suite's own.")
 ]
 
 
@@ -31,12 +31,12 @@ def _commands() -> None:
 def run(
     params: Annotated[Path, typer.Argument(help="The experiment's parameter file, such as params/sample.yaml.")],
     first: Annotated[str, typer.Option("--from", help="Start at this stage.", metavar="STAGE")] = "",
-    only: Annotated[str, typer.Option(help="Run this stage alone.", metavar="STAGE")] = "",
+    only: Annotated[str, typer.Option(help="Run only this stage.", metavar="STAGE")] = "",
     override: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Train and evaluate once a seed, and report the spread.", metavar="0,1,2")
+        str, typer.Option(help="Train and evaluate once per seed, and report the spread.", metavar="0,1,2")
     ] = "",
 ) -> None:
     """Run the notebooks of an experiment and write its report."""
@@ -45,9 +45,9 @@ def run(
 
     values = parameters.load_params(params, **_overrides(override or []))
     stages = pipeline.choose(first, only)
-    wanted = _seeds(seeds)
+    seed_values = _seeds(seeds)
     pipeline.prepare_kernel()
-    index = pipeline.run_seeds(values, stages, wanted) if wanted else pipeline.run(values, stages)
+    index = pipeline.run_seeds(values, stages, seed_values) if seed_values else pipeline.run(values, stages)
     typer.echo(f"Report: {index}")
 
 
@@ -58,7 +58,7 @@ def train(
         list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
     ] = None,
 ) -> None:
-    """Train the detector of an experiment whose faces and splits are made. This is what torchrun starts."""
+    """Train the detector of an experiment after preprocessing and splitting. torchrun starts this command."""
     from dfutils.core import params as parameters
     from dfutils.detector import experiment
 
@@ -68,9 +68,9 @@ def train(
 
 @app.command()
 def compare(
-    reports: Annotated[Path | None, typer.Argument(help="The folder of reports; without it, the project's.")] = None,
+    reports: Annotated[Path | None, typer.Argument(help="The folder of reports; default: the project's.")] = None,
 ) -> None:
-    """Lay all evaluated runs side by side in one page: figures, intervals, parameters that differ."""
+    """Compare all evaluated runs on one page: figures, intervals, parameters that differ."""
     from dfutils.core import params as parameters
     from dfutils.reporting import overview
 
@@ -78,21 +78,21 @@ def compare(
 
 
 def _seeds(text: str) -> list[int]:
-    """Read seeds such as `0,1,2`, each once, in order."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if any(not part.isdecimal() or int(part) >= 2**31 for part in parts):
+    """Return the seeds of a text such as `0,1,2`, without repetitions, in order."""
+    numbers = [number.strip() for number in text.split(",") if number.strip()]
+    if any(not number.isdecimal() or int(number) >= 2**31 for number in numbers):
         raise InputError(f"--seeds {text} is not possible: give whole numbers such as 0,1,2.")
-    return list(dict.fromkeys(int(part) for part in parts))
+    return list(dict.fromkeys(int(number) for number in numbers))
 
 
 @app.command()
 def predict(
     videos: Annotated[list[str], typer.Argument(help="Videos, folders of videos, patterns such as 'clips/*.mp4'.")],
     model: _Model = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON a video.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write a table, a row a video.", metavar="FILE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one line of JSON per video.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a table with one row per video.", metavar="FILE")] = None,
     explain: Annotated[
-        Path | None, typer.Option(help="Write a one-file report a video, with what speaks for fake.", metavar="DIR")
+        Path | None, typer.Option(help="Write a one-file HTML report per video, with Grad-CAM.", metavar="DIR")
     ] = None,
 ) -> None:
     """Judge videos: real or fake, and how sure. Exit status 3 if some could not be judged."""
@@ -105,10 +105,11 @@ def predict(
 @app.command()
 def serve(
     model: _Model = "",
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets others in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 7860,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 accepts other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 chooses a free one.")] = 7860,
     allow_origin: Annotated[
-        list[str] | None, typer.Option(help="A web page, such as https://example.org, that may call the service.")
+        list[str] | None,
+        typer.Option(help="Origin of a web page, such as https://example.org, that may call the service."),
     ] = None,
 ) -> None:
     """Serve a detector: the web page at /, POST /predict, GET /health, /docs."""
@@ -120,13 +121,13 @@ def serve(
 @app.command()
 def publish(
     model: Annotated[Path, typer.Option(help="The detector's folder.")],
-    repo: Annotated[str, typer.Option(help="Where to: owner/name on the hub.")],
+    repo: Annotated[str, typer.Option(help="Repository on the hub: owner/name.")],
     metrics: Annotated[
-        Path | None, typer.Option(help="Its metrics.json; by default that of the experiment that trained it.")
+        Path | None, typer.Option(help="Its metrics.json; default: that of the experiment that trained it.")
     ] = None,
-    private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Only write the folder that would be published.")] = False,
-    half: Annotated[bool, typer.Option(help="Weights in half precision: half the file.")] = False,
+    private: Annotated[bool, typer.Option(help="Create the repository as private.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only write the folder that would be uploaded.")] = False,
+    half: Annotated[bool, typer.Option(help="Store weights in half precision: half the file size.")] = False,
 ) -> None:
     """Publish a detector on the Hugging Face hub, with a card written from its figures."""
     from dfutils.serving import commands
@@ -135,38 +136,36 @@ def publish(
 
 
 def _overrides(texts: list[str]) -> dict[str, object]:
-    """Read `name=value` texts; the value is read as YAML, like in a file."""
+    """Return the parameters given as `name=value`; a value is parsed as YAML, as in a parameter file."""
     values = {}
     for text in texts:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
             raise InputError(f"-p {text} is not of the form name=value, such as -p epochs=3.")
         try:
-            read = yaml.safe_load(value)
+            parsed = yaml.safe_load(value)
         except yaml.YAMLError:
-            read = value
-        values[name.strip()] = value if read is None or isinstance(read, list | dict) else read
+            parsed = value
+        values[name.strip()] = value if parsed is None or isinstance(parsed, list | dict) else parsed
     return values
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in its sentence and exit status 2, a failed stage in 1."""
-    from dfutils.core.errors import InputError
-
+    """Run the command line: exit status 2 and one sentence after an input error, 1 after a failed stage."""
     try:
-        status = app(standalone_mode=False)  # typer hands back what it would exit with
+        status = app(standalone_mode=False)  # typer returns the status that it would exit with
     except InputError as error:
         _stop(str(error), 2)
+    except StageError as error:
+        _stop(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         status = _STOPPED
     except Exception as error:
-        if type(error).__name__ == "StageError":
-            _stop(str(error), 1)
-        if hasattr(error, "format_message"):  # click's own: a wrong option, a missing argument
+        if hasattr(error, "format_message"):  # click's usage errors: an unknown option, a missing argument
             _stop(error.format_message() or "dfutils --help lists the commands.", 2)
         raise
     if status == _STOPPED:
-        _stop("Stopped. What was finished stays; the same command goes on from there.", status)
+        _stop("Stopped. What was finished stays; the same command resumes from there.", status)
     sys.exit(status)
 
 

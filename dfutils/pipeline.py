@@ -1,7 +1,7 @@
-"""Notebooks run end to end: parameters in, executed notebooks and pages out.
+"""Runs an experiment's notebooks in order: parameters in, executed notebooks and HTML pages out.
 
-papermill runs each notebook in a kernel of its own; what passes between them lies in files. A stage that fails leaves
-its notebook, with the error in it, and everything that earlier stages made.
+papermill runs each notebook in a kernel of its own, and notebooks exchange data through files alone. A stage that fails
+leaves its notebook, with the error in it, and everything that earlier stages wrote.
 """
 
 import os
@@ -19,27 +19,23 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, StageError
 from dfutils.core.files import make_folder, read_json, write_json
 from dfutils.core.params import Params, lasting
 from dfutils.core.progress import BATCH
-from dfutils.core.stages import DEFAULT_STAGES, STAGES, provenance
+from dfutils.core.stages import DEFAULT_STAGES, STAGES, provenance, record
 from dfutils.reporting import html, overview
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
-class StageError(RuntimeError):
-    """A notebook's cell failed; its text says which, why, and where to look."""
-
-
 def choose(first: str = "", only: str = "") -> list[str]:
-    """Return the stages to run: the usual ones, those of them from `first` on, or `only` one.
+    """Return the names of the stages to run: the default ones, those of them from `first` on, or just `only`.
 
-    A `first` that is none of the usual ones is run with those after it.
+    If `first` is not a default stage, it is run with every stage after it.
 
     Raises:
-        InputError: for an unknown stage, or both.
+        InputError: if a stage is unknown, or both arguments are given.
     """
     names = list(STAGES)
     if first and only:
@@ -49,65 +45,64 @@ def choose(first: str = "", only: str = "") -> list[str]:
             raise InputError(f"There is no stage {name!r}; the stages are {', '.join(names)}.")
     if only:
         return [only]
-    usual = [name for name in names if name in DEFAULT_STAGES]
-    if first and first not in usual:
+    default = [name for name in names if name in DEFAULT_STAGES]
+    if first and first not in default:
         return names[names.index(first) :]
-    return usual[usual.index(first) :] if first else usual
+    return default[default.index(first) :] if first else default
 
 
 def run(params: Params, stages: list[str]) -> Path:
-    """Execute the notebooks of `stages`, render their pages and the index, and return the path of `index.html`.
+    """Execute the notebooks of `stages`, write their pages and the index, and return the path of `index.html`.
 
     Raises:
-        StageError: when a cell fails. What finished before stays, and the index says what failed.
+        StageError: if a cell fails. The results of finished stages stay, and the index says what failed.
         InputError: if the report's folder cannot be written to.
     """
     folder = make_folder(params.report_folder)
-    record_path = folder / "run.json"
-    record = read_json(record_path) if record_path.exists() else {"stages": {}}
-    record |= {"made_by": provenance(), "failed": "", "parameters": lasting(params)}
+    path = folder / "run.json"
+    run_record = read_json(path) if path.exists() else {"stages": {}}
+    run_record |= {"made_by": provenance(), "failed": "", "parameters": lasting(params)}
     try:
         for number, stage in enumerate(stages, start=1):
             started = time.monotonic()
             _execute(params, stage, f"{number}/{len(stages)}")
-            record["stages"][stage] = {
+            run_record["stages"][stage] = {
                 "title": html.title(folder / f"{STAGES[stage]}.ipynb"),
                 "seconds": round(time.monotonic() - started, 1),
                 "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             }
     except StageError as error:
-        record["failed"] = str(error)
+        run_record["failed"] = str(error)
         raise
     except KeyboardInterrupt:
-        record["failed"] = f"The stage {stage} was stopped."
+        run_record["failed"] = f"The stage {stage} was stopped."
         raise
     finally:
-        record["stages"] = {stage: record["stages"][stage] for stage in STAGES if stage in record["stages"]}
-        if "train" in record["stages"]:
-            record["made_by"]["device"] = record(params, "train").get("device", "")
-        write_json(record, record_path)
-        _render(params, record)
+        finished = run_record["stages"]
+        run_record["stages"] = {stage: finished[stage] for stage in STAGES if stage in finished}
+        if "train" in finished:
+            run_record["made_by"]["device"] = record(params, "train").get("device", "")
+        write_json(run_record, path)
+        _write_pages(params, run_record)
     return folder / "index.html"
 
 
 def run_seeds(params: Params, stages: list[str], seeds: list[int]) -> Path:
-    """Run the stages once a seed, each run as experiment `<experiment>-seed<seed>`, and return the page of all.
+    """Run the stages once per seed, as experiment `<experiment>-seed<seed>`, and return the path of the page of all.
 
     Data, faces and splits are those of `params.seed` in every run, so that all are tested on the same videos; training
-    and what comes after it take the seed.
+    and the stages after it use the seed.
 
     Raises:
-        StageError, InputError: as `run`; runs that were finished stay.
+        StageError, InputError: as `run`; finished runs stay.
     """
-    shared = ("download", "preprocess")
+    data_stages = [stage for stage in stages if stage in ("download", "preprocess")]
+    later_stages = [stage for stage in stages if stage not in data_stages]
     for seed in seeds:
-        mine = params.model_copy(update={"experiment": f"{params.experiment}-seed{seed}"})
-        for part, value in (
-            ([stage for stage in stages if stage in shared], params.seed),
-            ([stage for stage in stages if stage not in shared], seed),
-        ):
-            if part:
-                run(mine.model_copy(update={"seed": value}), part)
+        experiment = f"{params.experiment}-seed{seed}"
+        for chosen, value in ((data_stages, params.seed), (later_stages, seed)):
+            if chosen:
+                run(params.model_copy(update={"experiment": experiment, "seed": value}), chosen)
     return overview.write_seeds(params.report_folder.parent, params.experiment, seeds)
 
 
@@ -117,7 +112,7 @@ def _execute(params: Params, stage: str, position: str) -> None:
     target = params.report_folder / source.name
     document = nbformat.read(source, as_version=4)
     count = 1 + sum(cell.cell_type == "code" for cell in document.cells)  # papermill injects one
-    with tqdm(total=count, desc=f"{position} {stage}", unit="cell", leave=True, dynamic_ncols=True) as line:
+    with tqdm(total=count, desc=f"{position} {stage}", unit="cell", leave=True, dynamic_ncols=True) as progress:
         try:
             papermill.execute_notebook(
                 str(source),
@@ -126,10 +121,10 @@ def _execute(params: Params, stage: str, position: str) -> None:
                 kernel_name="python3",
                 cwd=str(NOTEBOOKS),
                 progress_bar=False,
-                extra_arguments=["--log-level=CRITICAL"],  # a kernel that is shut down complains of it
-                stderr_file=_Tail(lambda text: line.set_postfix_str(text)),
-                on_cell_start=_Announce(line, document),
-                on_cell_executed=lambda cell, cell_index, execute_reply: line.update(),
+                extra_arguments=["--log-level=CRITICAL"],  # a kernel logs an error when it is shut down
+                stderr_file=_LastLine(lambda text: progress.set_postfix_str(text)),
+                on_cell_start=_ShowHeading(progress),
+                on_cell_executed=lambda cell, cell_index, execute_reply: progress.update(),
             )
         except PapermillExecutionError as error:
             if error.ename == "KeyboardInterrupt":
@@ -138,7 +133,11 @@ def _execute(params: Params, stage: str, position: str) -> None:
 
 
 def declared(notebook: Path, params: Params) -> dict[str, Any]:
-    """Return the parameters that a notebook's `parameters` cell declares, with the experiment's values."""
+    """Return the parameters that a notebook's `parameters` cell declares, with the experiment's values.
+
+    Raises:
+        InputError: if it declares a name that is not a parameter of the suite.
+    """
     names = papermill.inspect_notebook(str(notebook))
     unknown = sorted(set(names) - set(type(params).model_fields))
     if unknown:
@@ -147,7 +146,7 @@ def declared(notebook: Path, params: Params) -> dict[str, Any]:
 
 
 def _explain(stage: str, error: PapermillExecutionError, notebook: Path) -> str:
-    """Say what failed and where to see it; a user's mistake is its own sentence, a fault comes with its traceback."""
+    """Return what failed and which notebook shows it: for an input error its sentence, for a fault its traceback."""
     where = f"The executed notebook shows it: {notebook}"
     if error.ename in ("InputError", "VideoError"):
         return f"The stage {stage} stopped. {error.evalue} {where}"
@@ -155,47 +154,47 @@ def _explain(stage: str, error: PapermillExecutionError, notebook: Path) -> str:
     return f"The stage {stage} failed in cell [{error.exec_count}].\n{trace}\n{where}"
 
 
-class _Announce:
-    """Name the running cell by the heading above it in the stage's bar."""
+class _ShowHeading:
+    """papermill's callback before each cell: shows the heading above the running cell in the stage's progress bar."""
 
-    def __init__(self, line: tqdm, document: nbformat.NotebookNode) -> None:
-        self.line, self.heading, self.stage = line, "", line.desc
+    def __init__(self, progress: tqdm) -> None:
+        self.progress, self.stage = progress, progress.desc
 
     def __call__(self, cell: nbformat.NotebookNode, cell_index: int) -> None:
         if cell.cell_type == "markdown":
             headings = re.findall(r"^#{1,3} +(.+)$", cell.source, flags=re.MULTILINE)
             if headings:
-                self.line.set_description_str(f"{self.stage} · {headings[-1][:40]}")
+                self.progress.set_description_str(f"{self.stage} · {headings[-1][:40]}")
 
 
-class _Tail:
-    """A file that passes on the last thing written to it: the kernel's own progress bar."""
+class _LastLine:
+    """A file-like object that shows the last line written to it: the kernel's own progress bar."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self.show = show
 
     def write(self, text: str) -> None:
-        parts = [part.strip() for part in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text))]
-        self.show(next((part[:70] for part in reversed(parts) if part), ""))
+        lines = [line.strip() for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text))]
+        self.show(next((line[:70] for line in reversed(lines) if line), ""))
 
     def flush(self) -> None:
         pass
 
 
-def _render(params: Params, record: dict[str, Any]) -> None:
-    """Write every page again, so that all link to all, and the page of all runs."""
-    links = html.page_links(record["stages"])
-    for stage in record["stages"]:
+def _write_pages(params: Params, run_record: dict[str, Any]) -> None:
+    """Write every page of the report again, so that all link to all, and the page that compares all runs."""
+    links = html.page_links(run_record["stages"])
+    for stage in run_record["stages"]:
         notebook = params.report_folder / f"{STAGES[stage]}.ipynb"
         if notebook.exists():
             html.write_page(notebook, notebook.with_suffix(".html"), links)
-    html.write_index(params, record)
-    with suppress(InputError):  # nothing was evaluated yet
+    html.write_index(params, run_record)
+    with suppress(InputError):  # no run was evaluated yet
         overview.write_overview(params.report_folder.parent)
 
 
 def prepare_kernel() -> None:
-    """Tell the kernels that nobody watches them, so that they show progress as plain text."""
+    """Set the environment of the kernels: progress as plain text, and no warnings of the debugger."""
     os.environ[BATCH] = "1"
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     if sys.platform == "win32":

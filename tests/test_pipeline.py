@@ -13,7 +13,7 @@ import pytest
 
 from dfutils import cli, pipeline
 from dfutils.core import params
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, StageError
 from dfutils.core.stages import DEFAULT_STAGES, STAGES
 from dfutils.reporting import html
 from dfutils.serving import commands
@@ -81,7 +81,7 @@ def test_columns_of_words_are_marked_to_be_read_from_the_left(tmp_path):
 
 def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suite):
     nbformat.write(notebook("1/0"), suite / "notebooks" / "02_preprocess.ipynb")
-    with pytest.raises(pipeline.StageError) as caught:
+    with pytest.raises(StageError) as caught:
         pipeline.run(params.resolve({"experiment": "mine"}), ["download", "preprocess", "train"][:2])
     assert "ZeroDivisionError" in str(caught.value)
     assert str(suite / "reports" / "mine" / "02_preprocess.ipynb") in str(caught.value)
@@ -95,7 +95,7 @@ def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suit
 def test_a_users_mistake_in_a_notebook_is_one_sentence(suite):
     cell = "from dfutils.core.errors import InputError\nraise InputError('Do this instead.')"
     nbformat.write(notebook(cell), suite / "notebooks" / "01_download.ipynb")
-    with pytest.raises(pipeline.StageError) as caught:
+    with pytest.raises(StageError) as caught:
         pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
     assert "Do this instead." in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -199,6 +199,18 @@ def test_the_exit_status_says_whether_all_videos_were_judged(monkeypatch, all_sc
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert (stop.value.code or 0) == status
+
+
+def test_a_failed_stage_ends_in_its_text_and_exit_status_1(monkeypatch, capsys):
+    def fail(*videos: object, **wishes: object) -> None:
+        raise StageError("The stage train failed in cell [3].")
+
+    monkeypatch.setattr(commands, "predict", fail)
+    monkeypatch.setattr(sys, "argv", ["dfutils", "predict", "clip.mp4"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "dfutils: The stage train failed in cell [3].\n"
 
 
 def test_values_on_the_command_line_are_read_like_a_files():

@@ -1,7 +1,7 @@
-"""The one exception that speaks to the user.
+"""The exceptions whose text is meant for the user.
 
-Whoever runs a notebook or a command and gives it something it cannot work with reads one sentence that says what to do.
-Everything else that is raised is a fault of the suite and keeps its traceback.
+Whoever gives a notebook or a command something it cannot work with reads one sentence that says what to do. Everything
+else that is raised is a fault of the suite and keeps its traceback.
 """
 
 
@@ -11,3 +11,7 @@ class InputError(ValueError):
     def _render_traceback_(self) -> list[str]:
         """Let IPython show the sentence alone (a hook of `InteractiveShell.showtraceback`)."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class StageError(RuntimeError):
+    """A notebook's cell failed; the text says which cell, why, and which notebook shows it."""
