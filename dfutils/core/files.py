@@ -12,11 +12,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from dfutils.core.errors import InputError
+
+if TYPE_CHECKING:  # decoders and `predict` write no tables and start faster without pandas
+    import pandas as pd
 
 
 @contextmanager
@@ -81,18 +82,20 @@ def make_folder(path: Path) -> Path:
     return Path(path)
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
+def write_table(table: "pd.DataFrame", path: Path) -> None:
     """Write a table as Parquet, whole or not at all. Equal tables give equal bytes."""
     with atomic(path) as temporary:
         table.to_parquet(temporary, index=False)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> "pd.DataFrame":
     """Read a table that a stage wrote.
 
     Raises:
         InputError: if it is missing or is not Parquet.
     """
+    import pandas as pd
+
     try:
         return pd.read_parquet(path)
     except FileNotFoundError:
@@ -108,7 +111,7 @@ def write_json(value: Any, path: Path) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+def plain_rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the rows of a table as plain values for JSON; what is undefined is None."""
     return json.loads(table.to_json(orient="records", double_precision=15))
 
