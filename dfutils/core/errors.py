@@ -6,10 +6,10 @@ else that is raised is a fault of the suite and keeps its traceback.
 
 
 class InputError(ValueError):
-    """A user's mistake or an input that cannot be used; its text is one sentence that says what to do."""
+    """An input that cannot be used; the message is one sentence that says what to do."""
 
     def _render_traceback_(self) -> list[str]:
-        """Let IPython show the sentence alone (a hook of `InteractiveShell.showtraceback`)."""
+        """Return the message alone, without a traceback (a hook of IPython's `InteractiveShell.showtraceback`)."""
         return [f"{type(self).__name__}: {self}"]
 
 

@@ -1,7 +1,7 @@
-"""Files that are whole or absent.
+"""Atomic writing and reading of files, tables and JSON, and digests of values and files.
 
-Every result of a stage is written beside its place and renamed over it, so that a killed run never leaves half a file
-that a later one takes for whole. Digests of plain values and of files say what a result was made from.
+Every result of a stage is written to a temporary file that is then renamed, so that a killed process never leaves an
+incomplete file under the final name. Digests record what a result was computed from.
 """
 
 import errno
@@ -22,10 +22,10 @@ if TYPE_CHECKING:  # decoders and `predict` write no tables and start faster wit
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` (same suffix) that replaces it when the block ends well.
+    """Yield a temporary path beside `path` (same suffix) that replaces `path` when the block ends without an exception.
 
-    The block may make a file or a folder there. On any failure, Ctrl-C included, the temporary is removed and `path` is
-    as it was.
+    The block may create a file or a folder there. On any exception, KeyboardInterrupt included, the temporary is
+    removed and `path` stays unchanged.
 
     Raises:
         InputError: if the parent cannot be a folder, a folder stands where a file should go (or the reverse), or the
@@ -33,7 +33,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.stem[:80]}.{os.getpid()}.part{path.suffix}")  # as `remove_leftovers` knows it
+    temporary = path.with_name(f".{path.stem[:80]}.{os.getpid()}.part{path.suffix}")  # matched by `remove_leftovers`
     _remove(temporary)
     try:
         yield temporary
@@ -47,7 +47,7 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"{path} cannot be written: the disk is full; make room and run again, what is finished is kept."
+                f"{path} cannot be written: the disk is full; make room and run again, finished results are kept."
             ) from None
         raise
     finally:
@@ -62,37 +62,37 @@ def _remove(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove from a folder what `atomic` had begun there when its process was killed; nobody may be writing there."""
+    """Remove the temporaries that killed processes left in a folder; no process may be writing there."""
     for path in Path(folder).glob(".*.part*"):
         _remove(path)
 
 
 def make_folder(path: Path) -> Path:
-    """Make the folder and its parents, and return it.
+    """Create the folder and its parents if they do not exist, and return it.
 
     Raises:
-        InputError: if a file is in the way, or the folder cannot be made.
+        InputError: if a file is in the way, or the folder cannot be created.
     """
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{path} cannot be a folder: a file is in the way; move it away and run again.") from None
     except OSError as error:
-        raise InputError(f"The folder {path} cannot be made: {error.strerror or error}.") from None
+        raise InputError(f"The folder {path} cannot be created: {error.strerror or error}.") from None
     return Path(path)
 
 
 def write_table(table: "pd.DataFrame", path: Path) -> None:
-    """Write a table as Parquet, whole or not at all. Equal tables give equal bytes."""
+    """Write a table as Parquet, atomically. Equal tables give equal bytes."""
     with atomic(path) as temporary:
         table.to_parquet(temporary, index=False)
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Read a table that a stage wrote.
+    """Return the table in a Parquet file that a stage wrote.
 
     Raises:
-        InputError: if it is missing or is not Parquet.
+        InputError: if the file is missing or is not Parquet.
     """
     import pandas as pd
 
@@ -105,22 +105,26 @@ def read_table(path: Path) -> "pd.DataFrame":
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write a value as readable JSON with sorted keys, whole or not at all. NaN is refused: undefined is `null`."""
+    """Write a value as indented JSON with sorted keys, atomically.
+
+    Raises:
+        ValueError: if the value contains NaN; an undefined number must be None.
+    """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     with atomic(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def plain_rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Return the rows of a table as plain values for JSON; what is undefined is None."""
+    """Return the rows of a table as dicts of plain values for JSON; missing values are None."""
     return json.loads(table.to_json(orient="records", double_precision=15))
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Return the value in a JSON file.
 
     Raises:
-        InputError: if it is missing or broken.
+        InputError: if the file is missing or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -131,12 +135,15 @@ def read_json(path: Path) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Return 16 hexadecimal digits that name a plain value (numbers, texts, lists, dicts), equal on every machine."""
+    """Return the first 16 hexadecimal digits of the SHA-256 of a plain value (numbers, texts, lists, dicts).
+
+    Equal values have equal digests on every machine; the order of a dict's keys does not matter.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""One progress bar for everything that takes longer than a breath.
+"""Progress bars: a widget in JupyterLab, plain text in a terminal and in notebooks that `dfutils run` executes.
 
-In JupyterLab it is a widget; in a terminal and in a batch run of a notebook it is plain text, because a widget would
-leave dead text and outside addresses in the report. `dfutils run` reads the plain text and shows it in its own line.
+A widget in a report would be dead text with addresses outside. `dfutils run` reads the plain text and shows it in a
+line of its own.
 """
 
 import os
@@ -16,19 +16,19 @@ BATCH = "DFUTILS_BATCH"
 
 
 def bar(items: Iterable[Any] | None = None, *, total: int | None = None, desc: str = "", unit: str = "it") -> tqdm:
-    """Return a tqdm bar over `items` (or one to be moved by hand) with rate and remaining time."""
-    kind: type[tqdm] = tqdm
-    if watched():
-        from tqdm.notebook import tqdm as kind
-    return kind(items, total=total, desc=desc, unit=unit, mininterval=0.3, dynamic_ncols=True, leave=False)
+    """Return a tqdm bar over `items`, or one to be updated by hand, with rate and remaining time."""
+    bar_class: type[tqdm] = tqdm
+    if is_interactive():
+        from tqdm.notebook import tqdm as bar_class
+    return bar_class(items, total=total, desc=desc, unit=unit, mininterval=0.3, dynamic_ncols=True, leave=False)
 
 
-def watched() -> bool:
-    """Whether somebody sits before this notebook: it is one, and `dfutils run` did not start it."""
+def is_interactive() -> bool:
+    """Return whether this process is the kernel of a notebook that `dfutils run` did not start."""
     return _in_notebook() and not os.environ.get(BATCH)
 
 
 def _in_notebook() -> bool:
-    """Whether this process is a notebook's kernel; asked of IPython, if it is loaded at all."""
+    """Return whether this process is the kernel of a notebook, without importing IPython."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return type(shell).__name__ == "ZMQInteractiveShell"

@@ -1,7 +1,7 @@
-"""What an experiment has done so far, and with which parameters.
+"""Records of an experiment's finished stages.
 
-Each stage that ends leaves a record in the experiment's run folder. A stage that would put other results in the place
-of recorded ones is stopped before it starts, so a finished experiment always matches its name.
+Each finished stage writes a record with its parameters to the experiment's run folder. A stage that would overwrite
+results of other parameters is refused before it starts, so that the files of an experiment always belong together.
 """
 
 import platform
@@ -24,47 +24,52 @@ STAGES = {
     "demo": "06_demo",
     "robustness": "07_robustness",
 }
-"""The stages in order, and the notebook that is each."""
+"""The stages in order, and the notebook of each."""
 
 DEFAULT_STAGES = ("download", "preprocess", "train", "evaluate", "errors")
-"""What a run does unless it is told otherwise; the others are asked for by name."""
+"""Stages of a run by default; the others must be named."""
 
 _PACKAGES = ("numpy", "opencv-python-headless", "dlib-bin", "av", "torch", "torchvision", "lightning", "scikit-learn")
 
 
 def claim(params: Params, stage: str) -> None:
-    """Make sure that `stage` of this experiment may run: it is not finished, or was finished with the same parameters.
+    """Check that `stage` of this experiment may run: it is not finished, or was finished with the same parameters.
 
-    Only parameters that were given (a notebook's cell, a file) and that change results are compared.
+    Only parameters that were given (in a notebook's cell or a file) and that change results are compared.
 
     Raises:
-        InputError: naming the parameters that differ.
+        InputError: if parameters differ; the message names them.
     """
     path = _path(params, stage)
     if not path.exists():
         return
-    before = read_json(path)["parameters"]
-    now = lasting(params, sorted(params.model_fields_set))
-    differ = [name for name in now if name in before and before[name] != now[name]]
-    changed = [f"{name} {before[name]!r} → {now[name]!r}" for name in differ]
+    recorded = read_json(path)["parameters"]
+    given = lasting(params, sorted(params.model_fields_set))
+    changed = [
+        f"{name} {recorded[name]!r} → {value!r}"
+        for name, value in given.items()
+        if name in recorded and recorded[name] != value
+    ]
     if changed:
         raise InputError(
             f"The {stage} stage of experiment {params.experiment!r} is finished with other parameters "
-            f"({', '.join(changed)}): give this one a name of its own with -p experiment=NAME, or delete {path.parent}."
+            f"({', '.join(changed)}): name this experiment differently with -p experiment=NAME, or delete "
+            f"{path.parent}."
         )
 
 
-def finish(params: Params, stage: str, **facts: Any) -> None:
-    """Record that `stage` ended: its parameters, the versions that made it, and `facts` for the stages after it."""
+def finish(params: Params, stage: str, **results: Any) -> None:
+    """Write the record of a finished stage: its parameters, the versions of the software, and `results`, which the
+    stages after it read."""
     given = lasting(params, sorted(params.model_fields_set))
-    write_json({"parameters": given, "made_by": provenance(), **facts}, _path(params, stage))
+    write_json({"parameters": given, "made_by": provenance(), **results}, _path(params, stage))
 
 
 def record(params: Params, stage: str) -> dict[str, Any]:
     """Return the record of a finished stage.
 
     Raises:
-        InputError: if that stage has not been run for this experiment.
+        InputError: if the stage is not finished for this experiment.
     """
     path = _path(params, stage)
     if not path.exists():
@@ -80,19 +85,19 @@ def _path(params: Params, stage: str) -> Path:
 
 
 def provenance() -> dict[str, Any]:
-    """Return what made an output: versions of the suite, of Python and of the packages that matter, and the commit."""
+    """Return the versions of the suite, of Python and of the packages that affect results, and the commit."""
     versions = {"dfutils": __version__, "python": platform.python_version(), "platform": platform.platform()}
     return {**versions, **{name: metadata.version(name) for name in _PACKAGES}, "commit": commit()}
 
 
 def commit() -> str:
-    """Return the checkout's commit, with `+` where files differ from it; empty outside a git checkout."""
+    """Return the commit of the checkout, followed by `+` if files differ from it; "" outside a git checkout."""
     try:
         return _git("rev-parse", "--short=12", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.SubprocessError):
         return ""
 
 
-def _git(*words: str) -> str:
-    command = ["git", "-C", str(Path(__file__).resolve().parents[2]), *words]
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).resolve().parents[2]), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()

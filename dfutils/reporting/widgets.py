@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dfutils.core.progress import watched
+from dfutils.core.progress import is_interactive
 from dfutils.metrics import figures
 from dfutils.reporting import image_plots, score_plots
 from dfutils.reporting.figure import Picture, Pictures
@@ -20,7 +20,7 @@ from dfutils.reporting.wording import Text
 
 def is_live() -> bool:
     """Whether widgets would be answered: in a notebook's kernel that neither `dfutils run` nor papermill started."""
-    if not watched():
+    if not is_interactive():
         return False
     history = sys.modules["IPython"].get_ipython().user_ns.get("In", [])
     return not any(cell.startswith("# Parameters\n") for cell in history)

@@ -1,4 +1,4 @@
-"""Files are whole or absent, and digests say what things are made of."""
+"""Tests of atomic files and of digests."""
 
 import json
 
@@ -20,13 +20,13 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
-    left = []
+    leftovers = []
     for name in ("a.json", "b"):
         with pytest.raises(KeyboardInterrupt), files.atomic(tmp_path / name) as temporary:
-            left.append(temporary)
+            leftovers.append(temporary)
             raise KeyboardInterrupt
-    left[0].write_text("half")
-    left[1].mkdir()
+    leftovers[0].write_text("half")
+    leftovers[1].mkdir()
     (tmp_path / "a.part.json").write_text("{}")
     files.remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.part.json"]
@@ -57,8 +57,8 @@ def test_what_is_in_the_way_is_named(tmp_path):
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(InputError, match="is a folder where a file should be"):
         files.write_json({}, tmp_path / "folder.json")
-    with pytest.raises(InputError, match="is a file where a folder should be"), files.atomic(tmp_path / "file") as made:
-        made.mkdir()
+    with pytest.raises(InputError, match="is a file where a folder should be"), files.atomic(tmp_path / "file") as new:
+        new.mkdir()
     assert (tmp_path / "file").read_text() == "x"
 
 

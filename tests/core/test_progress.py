@@ -1,4 +1,4 @@
-"""The bar shows what is done, in a terminal as plain text."""
+"""Tests of the progress bar."""
 
 import io
 
@@ -8,17 +8,17 @@ from dfutils.core import progress
 
 
 def test_a_bar_outside_a_notebook_is_plain_text_and_passes_the_items_on(capsys):
-    made = progress.bar(iter("abc"), total=3, desc="letters", unit="letter")
-    assert type(made) is tqdm
-    assert list(made) == ["a", "b", "c"]
-    shown = capsys.readouterr().err
-    assert "letters" in shown
-    assert "letter/s" in shown or "s/letter" in shown
+    bar = progress.bar(iter("abc"), total=3, desc="letters", unit="letter")
+    assert type(bar) is tqdm
+    assert list(bar) == ["a", "b", "c"]
+    printed = capsys.readouterr().err
+    assert "letters" in printed
+    assert "letter/s" in printed or "s/letter" in printed
 
 
-def test_a_bar_moved_by_hand_counts():
-    made = progress.bar(total=2, desc="x")
-    made.fp = io.StringIO()
-    made.update(2)
-    assert made.n == 2
-    made.close()
+def test_a_bar_updated_by_hand_counts():
+    bar = progress.bar(total=2, desc="x")
+    bar.fp = io.StringIO()
+    bar.update(2)
+    assert bar.n == 2
+    bar.close()

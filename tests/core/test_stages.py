@@ -1,4 +1,4 @@
-"""An experiment's name always means one set of parameters."""
+"""Tests of the records of finished stages."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_parameters_that_change_no_result_may_change(home):
     stages.claim(params.resolve({"experiment": "a", "workers": 2}), "preprocess")
 
 
-def test_facts_pass_to_later_stages_and_their_absence_says_what_to_run(home):
+def test_results_pass_to_later_stages_and_their_absence_says_what_to_run(home):
     mine = params.resolve({"experiment": "a"})
     with pytest.raises(InputError, match="run notebook 03_train first"):
         stages.record(mine, "train")
