@@ -91,7 +91,7 @@ def _stage(detector: Detector, clip: torch.Tensor) -> nn.Module:
 def randomised(detector: Detector, seed: int = 0) -> Detector:
     """Return a detector of the same architecture with random weights, for the sanity check."""
     other = Detector(**{**detector.architecture, "seed": seed})
-    other.facts = copy.deepcopy(detector.config)
+    other.config = copy.deepcopy(detector.config)
     return other.to(next(detector.parameters()).device).eval()
 
 
