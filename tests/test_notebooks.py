@@ -1,6 +1,7 @@
 """The notebooks as they are committed: without outputs, with the defaults of params/tiny.yaml, and readable."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import nbformat
@@ -13,6 +14,7 @@ from dfutils.core.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in STAGES.values()]
+ROOMS = {f"dfutils.{path.parent.name}" for path in (ROOT / "dfutils").glob("*/__init__.py")}
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 
 
@@ -58,7 +60,7 @@ def test_a_notebook_reads_like_a_paper(notebook):
         assert word in first
     for cell in cells(notebook, "code"):
         assert len(cell.source.splitlines()) <= 15 or "parameters" in tags(cell), cell.source
-    assert 15 <= len(nbformat.read(notebook, as_version=4).cells) <= 50
+    assert 20 <= len(nbformat.read(notebook, as_version=4).cells) <= 45
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
@@ -77,6 +79,44 @@ def test_a_notebook_uses_only_parameters_it_declares(notebook):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "p":
                 assert node.attr in known | set(declared(notebook)), node.attr
+
+
+def names_of_rooms(notebook: Path) -> set[str]:
+    """Return what a notebook uses of the package: the names it imports, and every attribute of such a name."""
+    first, *others = [ast.parse(cell.source) for cell in cells(notebook, "code")]
+    imports = [node for node in ast.walk(first) if isinstance(node, ast.ImportFrom) and node.module]
+    rooms = [node for node in imports if node.module.partition(".")[0] == "dfutils"]
+    for node in rooms:
+        assert node.module in ROOMS, f"{node.module} is no room"
+    for tree in (first, *others):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.partition(".")[0] == "dfutils" for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node not in rooms:
+                assert (node.module or "").partition(".")[0] != "dfutils", "imported after the first code cell"
+    aliases = {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in rooms for alias in node.names}
+    for name in aliases.values():
+        room, _, attribute = name.rpartition(".")
+        assert attribute in importlib.import_module(room).__all__, f"{name} is not what its room exposes"
+    used = {
+        f"{aliases[node.value.id]}.{node.attr}"
+        for tree in (first, *others)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in aliases
+    }
+    return used | set(aliases.values())
+
+
+def test_notebooks_use_at_most_forty_names_that_the_rooms_expose():
+    used = set().union(*map(names_of_rooms, NOTEBOOKS))
+    assert len(used) <= 40, "\n".join(sorted(used))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_notebook_defines_a_function_and_every_one_opens_with_a_caution(notebook):
+    sources = [cell.source for cell in cells(notebook, "code")]
+    assert not any(isinstance(node, ast.FunctionDef) for text in sources for node in ast.walk(ast.parse(text)))
+    assert sources[2].splitlines()[-1] == "caution(p)", "the first cell after the parameters checks them"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

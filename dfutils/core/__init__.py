@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "errors": ["InputError"],
+        "files": ["write_table"],
         "params": ["Params", "from_notebook", "load_params"],
         "stages": ["claim", "finish"],
     },

@@ -334,9 +334,10 @@ def _changes_results(field: FieldInfo) -> bool:
 
 
 class Indexed(NamedTuple):
-    """A dataset that notebook 01 has indexed: its videos table, and the folder that the table's paths begin in."""
+    """A dataset that notebook 01 has indexed: its videos table, the folder that its paths begin in, and its layout."""
 
     name: str
     root: Path
     folder: Path
     videos: pd.DataFrame
+    layout: str = ""

@@ -5,8 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "catalog": ["index", "load"],
-        "indexing": ["check", "pool"],
+        "catalog": ["index", "load", "pool_faces"],
+        "indexing": ["check", "fingerprint", "pool"],
         "layouts": ["LAYOUTS"],
         "obtaining": ["obtain"],
     },

@@ -4,8 +4,9 @@ Notebook 01 obtains a dataset and indexes it once; every later stage and experim
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,9 +14,18 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, read_table, write_json, write_table
 from dfutils.core.params import ROOT, Indexed, Place
 from dfutils.data import indexing
+from dfutils.faces.batch import Made
 
 DATA = ROOT / "data"
 """Where everything that is made of datasets lies; paths in tables of an experiment are relative to it."""
+
+
+class PooledFaces(NamedTuple):
+    """The preprocessed videos of several datasets: videos table, frames table, and each video's strip by its id."""
+
+    videos: pd.DataFrame
+    frames: pd.DataFrame
+    strips: dict[str, Path]
 
 
 def known(place: Place) -> Place:
@@ -54,7 +64,18 @@ def load(place: Place) -> Indexed:
     """
     if not (place.folder / "dataset.json").exists():
         raise InputError(f"The dataset {place.name!r} is not indexed yet: run notebook 01 with dataset: {place.name}.")
-    return Indexed(place.name, known(place).root, place.folder, read_table(place.folder / "videos.parquet"))
+    indexed = known(place)
+    videos = read_table(place.folder / "videos.parquet")
+    return Indexed(place.name, indexed.root, place.folder, videos, indexed.layout)
+
+
+def pool_faces(made: Mapping[str, Made]) -> PooledFaces:
+    """Join what preprocessing made of several datasets, given by name, with the ids that `indexing.pool` gives."""
+    videos = indexing.pool({name: result.videos for name, result in made.items()})
+    prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
+    frames = [result.frames.assign(video_id=prefix[name] + result.frames["video_id"]) for name, result in made.items()]
+    strips = {row.video_id: DATA / row.strip for row in videos.itertuples() if row.strip}
+    return PooledFaces(videos, pd.concat(frames, ignore_index=True), strips)
 
 
 def roots(names: Iterable[str]) -> dict[str, Path]:

@@ -10,16 +10,19 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
 from dfutils import metrics
-from dfutils.core.files import digest, make_folder, plain_rows, read_json, read_table, write_table
+from dfutils.core.files import atomic, digest, make_folder, plain_rows, read_json, read_table, write_json, write_table
 from dfutils.core.progress import bar
 from dfutils.detector.network import Detector
 from dfutils.evaluation import coverage, perturbations
+from dfutils.evaluation.experiment import Experiment
 from dfutils.evaluation.metrics_json import fingerprint
 from dfutils.evaluation.scoring import score
+from dfutils.faces import video
 
 _VERSION = 1  # part of the folder's name: raise it when a change of the code changes disturbed videos
 FIGURES = ("roc_auc", "balanced_accuracy", "recall_fake", "recall_real")
@@ -162,3 +165,57 @@ def _row(
     )
     row |= {"change": change["value"], "change_low": change["low"], "change_high": change["high"]}
     return {key: float("nan") if value is None else value for key, value in row.items()}
+
+
+class RobustnessTest:
+    """Test videos that had a score, disturbed and judged again."""
+
+    def __init__(self, experiment: Experiment, names: str, levels: str, most: int, seed: int = 0) -> None:
+        """Choose videos and disturbances.
+
+        Args:
+            experiment: that was evaluated.
+            names: disturbances, comma-separated, or `all`.
+            levels: levels of each, comma-separated.
+            most: videos, at most (see `choose_videos`).
+            seed: of noise and blocks, and of the bootstrap.
+
+        Raises:
+            InputError: for a disturbance or level that there is not, or an experiment that was not evaluated.
+        """
+        self.experiment, self.seed = experiment, seed
+        self.threshold: float = experiment.record("evaluate")["threshold"]
+        self.wanted = perturbations.chosen(names, levels)
+        self.videos = choose_videos(experiment.predictions, most)
+
+    def preview(self, most: int = 7) -> list[np.ndarray]:
+        """Return the first frame of the first video, undisturbed and in the first `most` ways disturbed, RGB uint8."""
+        path = self.experiment.path(self.videos["video_id"].iloc[0])
+        disturbed = [perturbations.preview(path, name, level, self.seed) for name, level in self.wanted[:most]]
+        return [video.first_frame(path), *disturbed]
+
+    def run(self, batch_size: int = 8, workers: int = 0) -> pd.DataFrame:
+        """Disturb the videos, find faces and score again; see `score_disturbed`."""
+        experiment = self.experiment
+        return score_disturbed(
+            experiment.videos.loc[self.videos["video_id"]],
+            experiment.roots,
+            experiment.detector,
+            self.wanted,
+            experiment.params.run_folder / "robustness",
+            experiment.face_settings,
+            seed=self.seed,
+            batch_size=batch_size,
+            workers=workers,
+        )
+
+    def measure(self, disturbed: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
+        """Return the figures of every disturbance and level, beside the undisturbed ones; see `degradation`."""
+        return degradation(self.videos, disturbed, self.threshold, resamples=resamples, seed=self.seed)
+
+    def write(self, measured: pd.DataFrame) -> None:
+        """Write robustness.csv and robustness.json into the experiment's report."""
+        folder = self.experiment.params.report_folder
+        with atomic(folder / "robustness.csv") as temporary:
+            measured.to_csv(temporary, index=False)
+        write_json(document(measured, self.experiment.detector), folder / "robustness.json")

@@ -9,7 +9,7 @@ review.csv there (`dfutils.faces.review`). A video that crashes or hangs what re
 
 import inspect
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -289,10 +289,3 @@ def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str], actions:
     write_table(frames_table, folder / "frames.parquet")
     write_table(table, folder / "videos.parquet")
     return Made(table, frames_table, review.obeyed(actions, table), folder)
-
-
-def pool_frames(made: Mapping[str, Made]) -> pd.DataFrame:
-    """Join the frames tables of several datasets, with the ids that `indexing.pool` gives."""
-    prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
-    parts = [part.frames.assign(video_id=prefix[name] + part.frames["video_id"]) for name, part in made.items()]
-    return pd.concat(parts, ignore_index=True)

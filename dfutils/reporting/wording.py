@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from dfutils.core import stages
+from dfutils.core.errors import InputError
+from dfutils.core.params import Params
+
 
 class Text(str):
     """A few lines that a notebook shows as they are, where they end a cell."""
@@ -66,3 +70,28 @@ def certainty(probability: float | None, threshold: float, frames: np.ndarray) -
     agree = int(((frames >= threshold) == fake).sum())
     said = f"The detector {words[level]}" + (f" {('real', 'fake')[fake]}" if level else "")
     return f"{said}; {agree} of {len(frames)} frames are on that side."
+
+
+_TINY = 16
+"""Variants of the built-in sample: with fewer, its scores do not even say that training works."""
+
+
+def caution(params: Params) -> Text | None:
+    """Return a warning if the scores of an experiment mean nothing, as its data are a few clips of the built-in sample.
+
+    The size of the sample is a parameter of notebook 01; after it, its record says what it was. None if notebook 01 was
+    not run for this experiment.
+    """
+    given = params.model_dump()
+    if "sample_variants" not in params.model_fields_set:
+        try:
+            given = stages.record(params, "download")["parameters"]
+        except InputError:
+            return None
+    layouts = {layout.strip() for layout in (given["layout"] or given["dataset"]).split(",")}
+    if layouts != {"sample"} or given["sample_variants"] >= _TINY:
+        return None
+    return Text(
+        f"The data are {given['sample_variants']} variants of the built-in sample: this run only shows that the "
+        "notebooks work, and its scores mean nothing."
+    )

@@ -7,5 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "web_page": ["serve"],
         "verdict": ["Verdict", "predict_video"],
+        "verdict_report": ["VerdictReport"],
     },
 )

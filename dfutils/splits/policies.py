@@ -8,6 +8,7 @@ method. `audit` (written in `dfutils.splits.leakage`) looks for what leaked all 
 """
 
 import difflib
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,12 @@ _PEOPLE, _SHARE, _MANY = 6, 0.8, 30
 
 
 def assign(
-    videos: pd.DataFrame, policy: str, seed: int = 0, val_fraction: float = 0.15, test_fraction: float = 0.2
+    videos: pd.DataFrame,
+    policy: str,
+    seed: int = 0,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+    held_out: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return a copy of the videos table with `split`: `train`, `val`, `test`, or "" for videos that are in none.
 
@@ -46,12 +52,17 @@ def assign(
 
     The result depends on ids and seed, not on the order of rows. `val_fraction` and `test_fraction` are of the videos
     (under `official`, `val_fraction` of the listed training videos), and each class and method comes close to them.
+    The datasets named in `held_out` are in no split of these, but scored as a whole: see `hold_out`; they come last.
     `attrs` holds `policy`, `groups` (how many were dealt out) and `dropped` (how many videos the policy left out).
 
     Raises:
         InputError: if the policy is unknown, ids occur twice, there are too few videos or groups, or a split would lack
             one of the two classes; the text says what to do.
     """
+    if held_out:
+        other = videos["dataset"].isin(list(held_out))
+        own = assign(videos[~other], policy, seed, val_fraction, test_fraction)
+        return pd.concat([own, hold_out(videos[other])])
     _check(videos, policy, val_fraction, test_fraction)
     usable = videos["status"] != "excluded" if "status" in videos else pd.Series(True, index=videos.index)
     rows = videos[usable.to_numpy()].sort_values("video_id").reset_index(drop=True)

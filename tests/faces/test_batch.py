@@ -11,7 +11,7 @@ import pytest
 import skimage.data
 
 from dfutils.core.errors import InputError
-from dfutils.data import indexing
+from dfutils.data import catalog, indexing
 from dfutils.faces import batch, review, video, workers
 from dfutils.faces import strips as faces_strips
 from tests.support.videos import SETTINGS, face_clip, indexed
@@ -187,7 +187,9 @@ def test_pooled_frames_carry_pooled_ids(made):
     _, result = made
     both = {"a": result, "b": result}
     videos = indexing.pool({name: part.videos for name, part in both.items()})
-    frames = batch.pool_frames(both)
+    pooled_videos, frames, strips = catalog.pool_faces(both)
+    pd.testing.assert_frame_equal(pooled_videos, videos)
+    assert set(strips) == set(videos.loc[videos["status"] == "ok", "video_id"])
     assert set(frames["video_id"]) <= set(videos["video_id"])
     assert len(frames) == 2 * len(result.frames)
-    pd.testing.assert_frame_equal(batch.pool_frames({"a": result}), result.frames)
+    pd.testing.assert_frame_equal(catalog.pool_faces({"a": result}).frames, result.frames)

@@ -192,7 +192,12 @@ def test_another_dataset_is_held_out_as_a_whole() -> None:
     other.loc[0, "status"] = "excluded"
     held = policies.hold_out(other)
     assert held["split"].tolist() == ["", *["eval"] * (len(other) - 1)]
-    both = pd.concat([policies.assign(entangled().assign(video_id=lambda t: "a" + t["video_id"]), "identity"), held])
+    own = entangled().assign(video_id=lambda t: "a" + t["video_id"])
+    both = pd.concat([policies.assign(own, "identity"), held])
+    named = pd.concat([other.assign(dataset="other"), own])
+    together = policies.assign(named, "identity", held_out=["other"])
+    assert together["video_id"].tolist() == both["video_id"].tolist()
+    assert together["split"].tolist() == both["split"].tolist()
     shared = audits.shared_people(both)
     assert set(shared.loc[shared["kind"] == "person", "other_split"]) == {"eval"}
 

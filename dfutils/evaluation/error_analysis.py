@@ -1,0 +1,152 @@
+"""The error analysis of notebook 05: which test videos are mistaken, where the detector looked, what is near them."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dfutils.core.files import atomic
+from dfutils.data import catalog
+from dfutils.detector.network import Detector
+from dfutils.evaluation import errors, evaluate, neighbours, saliency, scoring
+from dfutils.evaluation.experiment import Experiment
+from dfutils.faces.strips import load_strip, strip_names
+from dfutils.metrics.slices import by_slice
+
+
+class ScoredClip(NamedTuple):
+    """The crops that gave a video its score, uint8 RGB `(T, S, S, 3)`, and their rows of the frames table."""
+
+    crops: np.ndarray
+    rows: pd.DataFrame
+
+
+class Saliency(NamedTuple):
+    """Where a detector looked in a clip: its Grad-CAM and that of random weights, both `(T, S, S)`, and their likeness.
+
+    `alike` is a rank correlation, NaN where one map is flat.
+    """
+
+    maps: np.ndarray
+    random: np.ndarray
+    alike: float
+
+
+class ErrorAnalysis:
+    """The test videos that a detector is wrong about, and what may explain it."""
+
+    def __init__(self, experiment: Experiment, seed: int = 0) -> None:
+        """Analyse an evaluated experiment; `seed` is that of the random weights and of every draw.
+
+        Raises:
+            InputError: if the experiment was not evaluated.
+        """
+        self.experiment, self.seed = experiment, seed
+        self.threshold: float = experiment.record("evaluate")["threshold"]
+        self.videos, self.frames, self.detector = experiment.videos, experiment.frame_predictions, experiment.detector
+        predictions = experiment.predictions
+        self.test = predictions[predictions["split"] == "test"]
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The test videos that have a score."""
+        return self.test[self.test["probability_fake"].notna()]
+
+    @cached_property
+    def mistakes(self) -> pd.DataFrame:
+        """The mistaken test videos, the surest mistakes first, as `errors.mistakes` gives them."""
+        return errors.mistakes(self.test, self.threshold)
+
+    def strip(self, video_id: str, person: int = 0) -> np.ndarray:
+        """Return the crops of a person in a video, uint8 RGB `(T, S, S, 3)`; 0 is the main person."""
+        name = strip_names(self.videos.loc[video_id, "strip"], person + 1)[-1]
+        return load_strip(catalog.DATA / name, self.experiment.face_settings["face_size"])
+
+    def clip(self, video_id: str) -> ScoredClip:
+        """Return the crops that gave a video its score: of the most suspicious person, where there are several."""
+        rows = self.frames[self.frames["video_id"] == video_id].sort_values("position")
+        person = rows.groupby("person")["logit"].mean().idxmax()
+        rows = rows[rows["person"] == person]
+        return ScoredClip(self.strip(video_id, person)[rows["position"].to_numpy()], rows)
+
+    @cached_property
+    def _random_weights(self) -> Detector:
+        return saliency.randomised(self.detector, seed=self.seed)
+
+    def saliency(self, crops: np.ndarray) -> Saliency:
+        """Return where the detector looked in a clip, beside the same network with random weights."""
+        maps, other = saliency.gradcam(self.detector, crops), saliency.gradcam(self._random_weights, crops)
+        return Saliency(maps, other, saliency.likeness(maps, other))
+
+    def contributions(self, crops: np.ndarray) -> np.ndarray:
+        """Return what each frame adds to a clip's log-odds of fake, `(T,)`."""
+        return saliency.leave_one_out(self.detector, crops)
+
+    def explain_fakes(self, count: int) -> dict[str, Saliency]:
+        """Return where the detector looked in the first `count` fakes of the test by name, by video id."""
+        fakes = self.scored.loc[self.scored["label"] == 1, "video_id"].sort_values().head(count)
+        return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
+
+    def inside_forged(self, explained: dict[str, Saliency], resamples: int = 2000) -> pd.DataFrame:
+        """Return how much of the maps falls on what was forged, against two kinds of chance.
+
+        Columns as of `saliency.chance_summary`; no rows where it is not known what was forged.
+        """
+        maps, masks = [], []
+        for video_id, found in explained.items():
+            video = self.videos.loc[video_id]
+            root = self.experiment.roots[video["dataset"]]
+            rows = self.clip(video_id).rows
+            mask = saliency.forged_masks(rows, video, root, self.experiment.face_settings)
+            if mask is not None:
+                maps.append(found.maps)
+                masks.append(mask)
+        table = saliency.chance_summary(saliency.inside_against_chance(maps, masks), resamples, self.seed)
+        return table if maps else table.head(0)
+
+    @cached_property
+    def by_property(self) -> pd.DataFrame:
+        """The errors in thirds of each property of face and file."""
+        facts = errors.properties(self.test, self.frames, self.videos)
+        return errors.by_properties(self.test, facts, self.threshold)
+
+    @cached_property
+    def by_method(self) -> pd.DataFrame:
+        """The errors by method of forgery."""
+        return by_slice(self.test, "method", self.threshold)
+
+    @cached_property
+    def by_person(self) -> pd.DataFrame:
+        """The errors by person, most errors first."""
+        people = by_slice(self.test, "identity", self.threshold)
+        return people.sort_values("errors", ascending=False, kind="stable")
+
+    @cached_property
+    def by_sureness(self) -> pd.DataFrame:
+        """The errors where the detector is sure, and where it is not."""
+        return errors.by_sureness(self.test, self.threshold)
+
+    def diagnose(self, most: int, batch_size: int = 8) -> pd.DataFrame:
+        """Return the mistakes with what their nearest training clips suggest, as `neighbours.diagnose` does.
+
+        Args:
+            most: training clips compared, at most, drawn at random.
+            batch_size: clips at a time.
+        """
+        train = self.videos[(self.videos["split"] == "train") & (self.videos["status"] == "ok")].sort_values("video_id")
+        train = train.sample(min(len(train), most), random_state=self.seed).sort_values("video_id")
+        asked = pd.concat([train, self.videos.loc[self.mistakes["video_id"]]]) if len(train) else train
+        asked = evaluate.with_strips(asked, catalog.DATA)
+        with neighbours.recording(self.detector) as recorder:
+            _, frames = scoring.score(self.detector, asked, catalog.DATA, batch_size=batch_size)
+        names, vectors = recorder.vectors(frames)
+        of_train = np.isin(names, train["video_id"])
+        known = ([name for name, kept in zip(names, of_train, strict=True) if kept], vectors[of_train])
+        near = neighbours.nearest(self.mistakes["video_id"], (names, vectors), known, self.videos)
+        return neighbours.diagnose(self.mistakes, near, neighbours.usual_distance(known, self.videos))
+
+    def write(self, diagnosed: pd.DataFrame) -> None:
+        """Write mistakes.csv, which is what `diagnose` returned."""
+        with atomic(self.experiment.params.report_folder / "mistakes.csv") as temporary:
+            diagnosed.to_csv(temporary, index=False)

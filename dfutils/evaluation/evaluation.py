@@ -1,0 +1,222 @@
+"""The evaluation of notebook 04: scores, what validation chooses, and every figure of the test split.
+
+Temperature and threshold come from the validation split, every figure from the test split. `Evaluation` computes each
+of its parts when it is first asked for.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfutils.core.files import make_folder, write_json, write_table
+from dfutils.data import catalog
+from dfutils.detector.network import probability
+from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
+from dfutils.evaluation.coverage import Counted, with_policy
+from dfutils.evaluation.experiment import Experiment
+from dfutils.metrics import calibration, figures
+from dfutils.metrics.slices import by_slice
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a detector said of the videos that are judged, before any calibration.
+
+    Attributes:
+        videos: their rows of the split table.
+        clips: `video_id` and `logit` of the videos whose strip is there.
+        frames: `video_id`, `person`, `position` and `logit` of each of their frames.
+        alone: by `video_id`, the mean logit of frames that were each scored without their neighbours in time.
+        missing: how many strips are missing.
+    """
+
+    videos: pd.DataFrame
+    clips: pd.DataFrame
+    frames: pd.DataFrame
+    alone: pd.Series
+    missing: int
+
+
+def score_splits(experiment: Experiment, batch_size: int = 8) -> Scores:
+    """Score the validation and the test split, and other datasets that are only scored.
+
+    Raises:
+        InputError: if the detector was trained on other videos or faces than the experiment's.
+    """
+    experiment.check_detector()
+    videos = experiment.videos
+    judged = videos[videos["split"].isin(["val", "test", "eval"])]
+    with neighbours.recording(experiment.detector) as recorder:
+        clips, frames = scoring.score(
+            experiment.detector, evaluate.with_strips(judged, catalog.DATA), catalog.DATA, batch_size=batch_size
+        )
+    alone = recorder.alone(frames).set_index("video_id")["logit"]
+    missing = int((judged["status"] == "ok").sum()) - len(clips)
+    return Scores(judged, clips, frames, alone, missing)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What validation videos choose: a temperature for the scores, and a threshold on them.
+
+    `note` says why the rule could not be followed, if it could not; `videos` is the number of validation videos.
+    """
+
+    temperature: float
+    threshold: float
+    rule: str
+    target_recall: float
+    note: str
+    videos: int
+
+
+def calibrate(scores: Scores, rule: str = "balanced", target_recall: float = 0.9) -> Calibration:
+    """Fit the temperature on the validation videos, then choose the threshold by `rule`, and return both."""
+    val = scores.videos[scores.videos["split"] == "val"].merge(scores.clips.dropna(), on="video_id")
+    temperature = calibration.fit_temperature(val["label"], probability(val["logit"]))
+    val["probability_fake"] = probability(val["logit"], temperature)
+    threshold, note = evaluate.choose_threshold(val, rule, target_recall)
+    return Calibration(temperature, threshold, rule, target_recall, note, len(val))
+
+
+class Evaluation:
+    """A detector's figures on the test split, at the temperature and the threshold that validation chose."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        scores: Scores,
+        calibration: Calibration,
+        *,
+        no_face: str = "abstain",
+        resamples: int = 2000,
+        seed: int = 0,
+    ) -> None:
+        """Prepare an evaluation; its parts are computed when they are asked for.
+
+        Args:
+            experiment: whose detector was scored.
+            scores: what it said.
+            calibration: what validation chose.
+            no_face: what a video without a face counts as: `abstain` (left out), `real` or `fake`.
+            resamples: bootstrap resamples behind an interval.
+            seed: of the bootstrap.
+        """
+        self.experiment, self.scores, self.calibration, self.no_face = experiment, scores, calibration, no_face
+        self.drawn = {"resamples": resamples, "seed": seed}
+        self.threshold = calibration.threshold
+        self.frames = scores.frames.assign(
+            probability_fake=probability(scores.frames["logit"], calibration.temperature)
+        )
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The predictions table of all judged videos."""
+        clips = self.scores.clips
+        calibrated = clips.assign(probability_fake=probability(clips["logit"], self.calibration.temperature))
+        return evaluate.predictions(self.scores.videos, calibrated, self.threshold)
+
+    @cached_property
+    def test(self) -> pd.DataFrame:
+        """The predictions of the test split."""
+        return self.predictions[self.predictions["split"] == "test"]
+
+    @cached_property
+    def counted(self) -> Counted:
+        """The test videos that count, as `no_face` says."""
+        return with_policy(self.test, self.no_face, self.threshold)
+
+    @cached_property
+    def uncalibrated(self) -> np.ndarray:
+        """The scores of the counted videos before the temperature, `(n,)`."""
+        raw = pd.Series(probability(self.scores.clips["logit"]), index=self.scores.clips["video_id"])
+        return raw.reindex(self.counted.table["video_id"]).fillna(float(self.no_face == "fake")).to_numpy()
+
+    @cached_property
+    def measured(self) -> dict[str, Any]:
+        """The figures of the test split, as `evaluate.measure` gives them."""
+        return self._measure(self.test)
+
+    @cached_property
+    def elsewhere(self) -> dict[str, dict[str, Any]]:
+        """The same for every other dataset that was scored, by name."""
+        held_out = self.predictions[self.predictions["split"] == "eval"]
+        return {name: self._measure(rows) for name, rows in held_out.groupby("dataset")}
+
+    def _measure(self, table: pd.DataFrame) -> dict[str, Any]:
+        frames = self.frames.dropna()
+        return evaluate.measure(table, frames, self.threshold, no_face=self.no_face, **self.drawn)
+
+    @cached_property
+    def bands(self) -> pd.DataFrame:
+        """Bands of 95% around the ROC and the precision-recall curve."""
+        counted = self.counted
+        return figures.bands(counted.labels, counted.scores, groups=counted.groups, **self.drawn)
+
+    @cached_property
+    def by_method(self) -> pd.DataFrame:
+        """The errors by method of forgery."""
+        return by_slice(self.test, "method", self.threshold)
+
+    @cached_property
+    def by_part(self) -> pd.DataFrame:
+        """The errors by dataset, method and quality."""
+        return evaluate.by_parts(self.test, self.experiment.videos, self.threshold)
+
+    @cached_property
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """The figures of what needs no detector, beside the detector's, as `reference_scores.baselines` gives them."""
+        videos, temperature = self.experiment.videos, self.calibration.temperature
+        usable = videos[videos["status"] == "ok"]
+        others = {
+            "majority class": reference_scores.majority(videos),
+            "container facts": reference_scores.container(usable, self.experiment.frames, self.drawn["seed"]),
+            "single frames": self.scores.alone.map(lambda logit: probability(logit, temperature)),
+        }
+        rule = {"rule": self.calibration.rule, "target_recall": self.calibration.target_recall}
+        return reference_scores.baselines(self.predictions, others, self.threshold, **rule, **self.drawn)
+
+    def earlier_runs(self) -> tuple[pd.DataFrame, int]:
+        """Return this run beside the others on common test videos, and how many others share too few."""
+        reports, name = self.experiment.params.report_folder.parent, self.experiment.params.experiment
+        return comparison.paired(self.test, self.threshold, reports, name, **self.drawn)
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """The content of metrics.json: all figures, the verdict in words, and what made them."""
+        videos = self.experiment.videos
+        chosen = self.calibration
+        return metrics_json.document(
+            self.experiment.params,
+            self.experiment.record("preprocess"),
+            self.experiment.detector,
+            self.measured,
+            threshold={
+                "value": chosen.threshold,
+                "rule": chosen.rule,
+                "validation_videos": chosen.videos,
+                "note": chosen.note,
+            },
+            by_method=self.by_method,
+            by_part=self.by_part,
+            trained_on=sorted(videos.loc[videos["split"] == "train", "dataset"].unique()),
+            temperature=metrics_json.calibration(
+                self.counted.labels, self.uncalibrated, self.counted.scores, chosen.temperature
+            ),
+            baselines=self.baselines,
+            elsewhere=self.elsewhere,
+        )
+
+    def write(self) -> Path:
+        """Write predictions and metrics.json, keep temperature and threshold in the detector, and return the folder."""
+        params = self.experiment.params
+        folder = make_folder(params.report_folder)
+        write_table(self.predictions, folder / "predictions.parquet")
+        write_table(self.frames, folder / "frame_predictions.parquet")
+        write_json(self.document, folder / "metrics.json")
+        evaluate.keep_calibration(params.run_folder / "detector", self.calibration.temperature, self.threshold)
+        return folder

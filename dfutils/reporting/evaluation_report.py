@@ -1,0 +1,151 @@
+"""What notebooks 04 and 07 show: every figure of an evaluation, and how it holds under disturbance."""
+
+import pandas as pd
+from IPython.display import Markdown
+from pandas.io.formats.style import Styler
+
+from dfutils.evaluation import comparison, perturbations, reference_scores
+from dfutils.evaluation.evaluation import Evaluation
+from dfutils.evaluation.robustness import RobustnessTest
+from dfutils.metrics.figures import rates_from_confusion
+from dfutils.reporting import comparison_plots, image_plots, score_plots, tables, widgets
+from dfutils.reporting.figure import Picture
+from dfutils.reporting.wording import Text
+
+
+class EvaluationReport:
+    """Tables and figures of an evaluation."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        """Report on an evaluation."""
+        self.evaluation = evaluation
+
+    def confusion(self) -> Picture:
+        """Draw the confusion matrix of the test videos."""
+        return score_plots.confusion(self.evaluation.measured["confusion"])
+
+    def rates(self) -> pd.DataFrame:
+        """Return precision, recall and F1 of both classes."""
+        return tables.rounded(rates_from_confusion(self.evaluation.measured["confusion"]))
+
+    def coverage(self) -> Text:
+        """Return how many test videos have a score, and what those without a face count as."""
+        known, policy = self.evaluation.measured["counts"]["coverage"], self.evaluation.no_face
+        return Text(f"{known['scored']} of {known['videos']} test videos were scored; without a face: {policy}.")
+
+    def threshold(self) -> object:
+        """Return a slider that moves the threshold, where a kernel answers; else both rates against it, as a figure."""
+        counted = self.evaluation.counted
+        return widgets.threshold(counted.labels, counted.scores, self.evaluation.threshold)
+
+    def intervals(self) -> Picture:
+        """Draw every figure over videos as a dot on its interval."""
+        return score_plots.intervals(self.evaluation.measured["video"])
+
+    def frame_figures(self) -> pd.DataFrame:
+        """Return every figure over single frames with its interval."""
+        return tables.summary(self.evaluation.measured["frame"])
+
+    def baselines(self) -> pd.DataFrame:
+        """Return the figures of what needs no detector, beside the detector's."""
+        return tables.reference_scores(self.evaluation.baselines)
+
+    def gain(self) -> Picture:
+        """Draw the ROC AUC of the detector and of what needs none, on their intervals."""
+        measured = self.evaluation.baselines
+        known = {name: figures["roc_auc"] for name, figures in measured.items()}
+        title = reference_scores.finding(measured)
+        return comparison_plots.forest(known, title, mark=reference_scores.DETECTOR)
+
+    def roc_pr(self) -> Picture:
+        """Draw ROC and precision-recall curves with bands of 95%, and the threshold in use."""
+        counted, threshold = self.evaluation.counted, self.evaluation.threshold
+        return score_plots.roc_pr(counted.labels, counted.scores, threshold, self.evaluation.bands)
+
+    def scores(self) -> Picture:
+        """Draw the scores of fakes upwards and of reals downwards."""
+        counted = self.evaluation.counted
+        return score_plots.score_histogram(counted.labels, counted.scores, self.evaluation.threshold)
+
+    def reliability(self) -> Picture:
+        """Draw the share of fakes among videos of like score, before and after the temperature."""
+        counted = self.evaluation.counted
+        return score_plots.reliability(counted.labels, self.evaluation.uncalibrated, counted.scores)
+
+    def parts(self) -> Picture:
+        """Draw the error rate by dataset, method and quality."""
+        return score_plots.slices(self.evaluation.by_part)
+
+    def parts_table(self) -> pd.DataFrame:
+        """Return the errors by dataset, method and quality."""
+        return tables.slices(self.evaluation.by_part)
+
+    def elsewhere(self) -> pd.DataFrame | Text:
+        """Return a few figures on the test split and on every other dataset that was scored."""
+        evaluation = self.evaluation
+        measured = {evaluation.experiment.params.experiment: evaluation.measured, **evaluation.elsewhere}
+        table = tables.compared({name: part["video"] for name, part in measured.items()})
+        return tables.or_none(table if evaluation.elsewhere else table.head(0), "None are named.")
+
+    def verdict(self) -> Markdown:
+        """Return the result in words, with what limits it."""
+        written = self.evaluation.document
+        caveats = [f"- {caveat}" for caveat in written["caveats"]]
+        return Markdown("\n".join([f"**{written['verdict']}**", "", *caveats]))
+
+    def earlier_runs(self, earlier: pd.DataFrame) -> pd.DataFrame | Text:
+        """Return this run beside others on the test videos of both, from what `Evaluation.earlier_runs` returned."""
+        return tables.or_none(tables.paired_runs(earlier), "There is no run to compare with.")
+
+    def train_test_matrix(self) -> pd.DataFrame:
+        """Return the AUC over videos by training datasets and test dataset, of all reports that are here."""
+        reports = self.evaluation.experiment.params.report_folder.parent
+        return comparison.train_test_matrix(reports, self.evaluation.document)
+
+    def published(self) -> Styler:
+        """Return published figures, with what differs."""
+        return tables.published(self.evaluation.experiment.record("preprocess")["layouts"])
+
+
+class RobustnessReport:
+    """Tables and figures of a robustness test."""
+
+    def __init__(self, test: RobustnessTest) -> None:
+        """Report on a robustness test."""
+        self.test = test
+
+    def plan(self) -> Text:
+        """Return which videos are disturbed, and how."""
+        videos, wanted = self.test.videos, self.test.wanted
+        lines = [
+            f"{len(videos)} test videos ({(videos['label'] == 0).sum()} real), {len(wanted)} disturbances and levels:"
+        ]
+        for name, level in wanted:
+            strength = perturbations.LEVELS[name][level - 1]
+            lines.append(f"  {perturbations.WORDS[name]}, level {level}: {strength:g}")
+        return Text("\n".join(lines))
+
+    def preview(self, most: int = 7) -> Picture:
+        """Draw the first frame of one of the videos, undisturbed and disturbed."""
+        images = self.test.preview(most)
+        captions = ["undisturbed"]
+        captions += [f"{perturbations.WORDS[name]}, level {level}" for name, level in self.test.wanted[:most]]
+        return image_plots.frame_grid(images, captions, "The same frame, undisturbed and disturbed")
+
+    def statuses(self, disturbed: pd.DataFrame) -> pd.DataFrame:
+        """Return the number of videos by disturbance, level and status."""
+        counts = disturbed.groupby(["perturbation", "level"], sort=False)["status"].value_counts().unstack(fill_value=0)
+        counts.index.names, counts.columns.name = [None, None], None
+        return counts.rename(index=perturbations.WORDS, columns=lambda name: name.replace("_", " "))
+
+    def degradation(self, measured: pd.DataFrame) -> Picture:
+        """Draw the AUC and the share of videos without a score against the level, for each disturbance."""
+        return comparison_plots.degradation(measured)
+
+    def separation(self, measured: pd.DataFrame) -> pd.DataFrame:
+        """Return how many videos were scored, and how well the classes are told apart."""
+        return tables.robustness(measured).iloc[:, :4]
+
+    def decisions(self, measured: pd.DataFrame) -> pd.DataFrame:
+        """Return the figures at the threshold of the undisturbed videos."""
+        return tables.robustness(measured).iloc[:, 4:]

@@ -1,0 +1,98 @@
+"""What notebook 03 shows: the clips, the network, and how training went."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from dfutils.detector import layer_table, schedule
+from dfutils.detector.clips import Batches, class_weights, loader
+from dfutils.detector.experiment import Clips
+from dfutils.detector.network import Detector
+from dfutils.reporting import data_plots, image_plots
+from dfutils.reporting.figure import Picture, Pictures
+from dfutils.reporting.tables import or_none
+from dfutils.reporting.wording import Text
+
+
+class TrainingReport:
+    """Tables and figures of a detector's training."""
+
+    def __init__(self, detector: Detector, clips: Clips) -> None:
+        """Report on a detector and the clips that it is fitted to."""
+        self.detector, self.clips = detector, clips
+
+    def splits(self, videos: pd.DataFrame) -> pd.DataFrame:
+        """Return the number of videos with enough faces, by split and class, from the split table."""
+        usable = videos[videos["status"] == "ok"]
+        classes = usable["label"].map({0: "real", 1: "fake"}).rename("class")
+        return pd.crosstab(usable["split"], classes).reindex(["train", "val", "test"])
+
+    def class_weights(self, weights: str, balanced_sampling: bool, swap: float) -> Text:
+        """Return what a mistake on a clip of each class costs, and how many clips are made fakes on the spot.
+
+        The arguments are the parameters `class_weights`, `balanced_sampling` and `swap`.
+        """
+        train = self.clips.train
+        sampled = {"blended": train.blended, "balanced_sampling": balanced_sampling}
+        real, fake = class_weights(train.labels, weights, **sampled)
+        lines = [f"A real clip weighs {real:.2f}, a fake one {fake:.2f}."]
+        if train.blended:
+            lines += [
+                f"In an epoch {train.blended:.0%} of the real clips, drawn anew, become fakes: {1 - swap:.0%} of them",
+                "blended with their own face, slightly changed, the others with another clip's "
+                "(`dfutils.forgery.self_blending`).",
+            ]
+        return Text("\n".join(lines))
+
+    def layers(self, train_frames: int) -> pd.DataFrame:
+        """Return the network stage by stage, with the shapes that a clip of `train_frames` frames (0: all) takes."""
+        train = self.clips.train
+        stages = layer_table.table(self.detector, train.face_size, train_frames or train.frames_per_video)
+        return stages.set_index("layer").assign(parameters=stages["parameters"].map("{:,}".format).to_numpy())
+
+    def size(self) -> Text:
+        """Return how many weights the network has, in all and for each training clip."""
+        total = sum(weight.numel() for weight in self.detector.parameters())
+        return Text(f"{total:,} parameters, {total / len(self.clips.train):,.0f} for each training clip.")
+
+    def first_batch(self, batch_size: int, seed: int, most: int = 6) -> Pictures:
+        """Draw the first clips of the first epoch's first batch as the network sees them, after augmentation."""
+        train = self.clips.train
+        batch = next(iter(loader(train, Batches(len(train), batch_size, shuffle=True, seed=seed))))
+        seen = self.detector.denormalise(self.detector.normalise(batch.frames))
+        drawn = Pictures()
+        for index, label, frames in list(zip(batch.index.tolist(), batch.labels.tolist(), seen, strict=True))[:most]:
+            blended = ", made on the spot" if label != train.labels[index] else ""
+            title = f"{('real', 'fake')[label]}{blended} · {train.video_ids[index]}"
+            drawn.append(image_plots.strip(frames.permute(0, 2, 3, 1).numpy(), title=title))
+        return drawn
+
+    def curves(self, history: pd.DataFrame) -> Picture:
+        """Draw loss, accuracy and validation AUC by epoch, and mark the epoch that is kept."""
+        return data_plots.curves(history)
+
+    def gap(self, history: pd.DataFrame) -> Text:
+        """Return in words how far training and validation are apart."""
+        return Text(schedule.gap(history))
+
+    def learning_rate(self, history: pd.DataFrame, settings: Mapping[str, object]) -> Picture:
+        """Draw the learning rate all along a run with these settings."""
+        return data_plots.learning_rate(schedule.rates(history, settings))
+
+    def kept_epoch(self, history: pd.DataFrame) -> Text:
+        """Return the figures of the epoch that is kept, and how long training took."""
+        best = history[history["best"]].iloc[0]
+        seconds, speed = history["seconds"].sum(), history["images_per_s"].median()
+        lines = [
+            f"Training accuracy: {best['train_accuracy']:.2%}, training average loss: {best['train_loss']:.4f}",
+            f"Validation accuracy: {best['val_accuracy']:.2%}, average loss: {best['val_loss']:.4f}",
+            f"Validation AUC: {best['val_auc']:.3f}",
+            f"Epochs: {len(history)}, {seconds:.0f} s in all, {speed:.0f} images a second.",
+        ]
+        return Text("\n".join(lines))
+
+    def ablation(self, histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame | Text:
+        """Return the kept epoch of each history, by `temporal`, where there is more than one."""
+        kept = {name: history[history["best"]].drop(columns="best") for name, history in histories.items()}
+        rows = pd.concat(kept).droplevel(1).rename_axis("temporal")
+        return or_none(rows if len(rows) > 1 else rows.head(0), "Not asked for.")

@@ -1,0 +1,87 @@
+"""What notebook 06 shows of one video on its way to a verdict."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from IPython.display import HTML, IFrame
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import write_json
+from dfutils.core.params import ROOT
+from dfutils.core.progress import is_interactive
+from dfutils.detector.network import Detector
+from dfutils.faces import video
+from dfutils.faces.extraction import FaceClip, find_faces
+from dfutils.faces.video import VideoFacts
+from dfutils.reporting import image_plots
+from dfutils.reporting.figure import Picture
+from dfutils.reporting.wording import Text
+from dfutils.serving import verdict_html
+from dfutils.serving.verdict import Verdict, face_settings
+
+
+class VerdictReport:
+    """Text and figures of what a detector sees in a video, and of its verdict."""
+
+    def __init__(self, path: Path, detector: Detector) -> None:
+        """Report on a video; its faces are looked for when they are first asked for."""
+        self.path, self.detector = path, detector
+
+    @property
+    def file(self) -> VideoFacts:
+        """What the container says."""
+        return video.probe(self.path)
+
+    def frames(self, count: int = 4, most: int = 150) -> Picture:
+        """Draw `count` frames, evenly spread over the first `most`."""
+        wanted = np.linspace(0, min(max(self.file.n_frames, 1), most) - 1, count).round().astype(int).tolist()
+        shown = {index: (time, frame) for index, time, frame in video.frames(self.path, wanted=wanted)}
+        captions = [f"frame {index}, {time:.1f} s" for index, (time, _) in shown.items()]
+        return image_plots.frame_grid([frame for _, frame in shown.values()], captions, "The video as it comes")
+
+    @property
+    def settings(self) -> Any:
+        """How faces are found for this detector."""
+        return face_settings(self.detector)
+
+    @cached_property
+    def clip(self) -> FaceClip:
+        """The face crops of the person who is seen longest and largest."""
+        return find_faces(self.path, self.settings).clip
+
+    def faces(self) -> Text:
+        """Return how many faces were found in how many frames, and why there are too few, if there are."""
+        clip = self.clip
+        return Text(f"{clip.status}: {len(clip.frames)} faces in {clip.n_read} frames. {clip.reason}")
+
+    def strip(self) -> Picture:
+        """Draw the crops in the order of time.
+
+        Raises:
+            InputError: if there are too few faces for a verdict.
+        """
+        if self.clip.status != "ok":
+            raise InputError(f"{self.clip.reason} Choose another video with video_file.")
+        return image_plots.strip(self.clip.frames, times=self.clip.times, title="What the detector sees")
+
+    def explained(self, verdict: Verdict) -> HTML:
+        """Return the verdict as the web page shows it, with Grad-CAM laid over the faces."""
+        return HTML(verdict_html.fragment(verdict, self._heat(verdict), dark=True))
+
+    def _heat(self, verdict: Verdict) -> np.ndarray | None:
+        return verdict_html.heat(self.detector, verdict)
+
+    def web_page(self, model: Path) -> IFrame | Text:
+        """Return the web page with the detector of the folder `model`; in a batch run, the command that starts it."""
+        if not is_interactive():
+            return Text(f"dfutils serve --model {model.relative_to(ROOT.resolve()).as_posix()}")
+        from dfutils.serving import web_page
+
+        return IFrame(web_page.beside(model), "100%", 900)
+
+    def write(self, verdict: Verdict, folder: Path) -> None:
+        """Write verdict.html, a report in one file, and verdict.json into a folder."""
+        verdict_html.write(verdict, folder / "verdict.html", self._heat(verdict))
+        write_json(verdict.to_dict(), folder / "verdict.json")
