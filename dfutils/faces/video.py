@@ -1,9 +1,9 @@
-"""Video files in and out: what a file says about itself, its first frames, and H.264 for what the suite makes.
+"""Reading and writing of video files: container facts, the first frames, and H.264 encoding.
 
-Decoding is OpenCV's, one thread a video, and a frame that nobody asked for is decoded but never converted to colour:
-conversion costs up to half as much again as decoding. From here on a picture is RGB, upright, 8 bits a channel. A file
-that cannot be used raises `VideoError`, whose text goes into the videos table as the reason; a file that breaks off
-half-way gives the frames before the break.
+OpenCV decodes with one thread per video. Frames that are not requested are decoded but not converted to RGB, because
+the conversion takes up to half as long as decoding. All frames are RGB, upright, with 8 bits per channel. A file that
+cannot be used raises `VideoError`, whose message becomes the reason in the videos table. A file that is damaged
+half-way gives the frames before the damage.
 """
 
 import math
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-# Settings of OpenCV's FFmpeg, read when a video is opened: no chatter on standard error, and a playlist or script
-# that poses as a video may open nothing but local files.
+# Settings of OpenCV's FFmpeg, read when a video is opened: no messages on standard error, and a playlist or script that
+# is disguised as a video may open local files only.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 
@@ -26,18 +26,19 @@ from dfutils.core.files import atomic
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-MAX_PIXELS = 8192 * 4320  # a frame of 8K video; larger ones could exhaust the memory of a worker
+MAX_PIXELS = 8192 * 4320  # a frame of 8K video; larger frames could exhaust the memory of a worker
 
 
 class VideoError(InputError):
-    """This one video cannot be used; the text is the reason, a sentence for the videos table."""
+    """A video that cannot be used; the message is the reason, a sentence for the videos table."""
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a container says of its video stream; 0, NaN or "" where it says nothing.
+    """The metadata of a video stream as its container states it; 0, NaN or "" where it states nothing.
 
-    `width` and `height` are in pixels as displayed, after rotation; `bitrate` is in bits per second, of the whole file.
+    `width` and `height` are in pixels as displayed, after rotation; `bitrate` is that of the whole file, in bits per
+    second.
     """
 
     width: int
@@ -50,10 +51,11 @@ class VideoFacts:
 
 
 def probe(path: Path | str) -> VideoFacts:
-    """Return the facts of a video, after its first frame proved readable.
+    """Return the container facts of a video, after decoding its first frame as a check.
 
     Raises:
-        VideoError: if the file is missing, empty, no video, without a readable frame, or larger than `MAX_PIXELS`.
+        VideoError: if the file is missing, empty, not a video or without a readable frame, or if its frames have more
+            than `MAX_PIXELS` pixels.
     """
     capture = _open(path)
     try:
@@ -64,7 +66,7 @@ def probe(path: Path | str) -> VideoFacts:
         if not bitrate:
             bitrate = 8 * Path(path).stat().st_size / duration
         if not capture.grab():
-            raise VideoError(_no_frame(path))
+            raise VideoError(_no_frame_message(path))
         return VideoFacts(
             width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
             height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
@@ -83,9 +85,9 @@ def frames(
 ) -> Iterator[tuple[int, float, np.ndarray]]:
     """Yield `(index, time_s, frame)` of the first `max_frames` frames, in order; a frame is RGB uint8 `(H, W, 3)`.
 
-    Only indices in `wanted` are converted and yielded (all if None). `wanted` is asked as each frame comes, so the
-    caller may change it between two frames. Times are the container's, index / fps where it has none. A video that
-    breaks off gives the frames before the break.
+    Only indices in `wanted` are converted and yielded (all if None). Membership is tested as each frame is decoded, so
+    the caller may change `wanted` during the iteration. Times are the container's, or index / fps where it has none. A
+    video that is damaged half-way gives the frames before the damage.
 
     Raises:
         VideoError: as `probe` does.
@@ -96,7 +98,7 @@ def frames(
         for index in range(max_frames):
             if not capture.grab():
                 if index == 0:
-                    raise VideoError(_no_frame(path))
+                    raise VideoError(_no_frame_message(path))
                 return
             if wanted is not None and index not in wanted:
                 continue
@@ -120,19 +122,21 @@ def first_frame(path: Path | str) -> np.ndarray:
     """
     for _, _, frame in frames(path, max_frames=1):
         return frame
-    raise VideoError(_no_frame(path))
+    raise VideoError(_no_frame_message(path))
 
 
 def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf: int = 18) -> None:
-    """Write RGB uint8 frames `(H, W, 3)` as H.264 (yuv420p) in an MP4, whole or not at all.
+    """Write RGB uint8 frames `(H, W, 3)` to an MP4 as H.264 (yuv420p); on an exception no file is written.
 
-    Equal frames give equal bytes on one machine: one thread, no clock, no encoder names. An odd width or height is made
-    even by repeating the last column or row, as yuv420p needs. `crf` is x264's quality, 0 (best) to 51.
+    Equal frames give equal bytes on one machine: one thread, and neither times nor encoder names in the file. An odd
+    width or height is made even by repeating the last column or row, because yuv420p requires it. `crf` is x264's
+    constant rate factor, 0 (best quality) to 51.
 
     Raises:
-        InputError: if there is no frame, one is not such an image or has another size, or the disk refuses.
+        InputError: if there is no frame, a frame is not such an image or has another size than the first, or the file
+            cannot be written.
     """
-    import av  # only writing needs it
+    import av  # imported here because reading videos does not need it
 
     path = Path(path)
     with atomic(path) as temporary:
@@ -155,8 +159,7 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf
                     if image.shape != shape:
                         raise InputError(f"{path.name}: all frames of a video must have one size.")
                     even = np.pad(image, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
-                    picture = av.VideoFrame.from_ndarray(even, format="rgb24")
-                    container.mux(stream.encode(picture))
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
                 if stream is None:
                     raise InputError(f"{path.name}: there is no frame to write.")
                 container.mux(stream.encode())
@@ -165,7 +168,10 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf
 
 
 def compress(frames: np.ndarray, crf: int) -> np.ndarray:
-    """Return what H.264 leaves of RGB uint8 frames `(T, H, W, 3)` of even width and height, at x264's quality `crf`."""
+    """Return RGB uint8 frames `(T, H, W, 3)` after encoding as H.264 and decoding, all in memory.
+
+    Width and height must be even. `crf` is x264's constant rate factor, 0 (best quality) to 51.
+    """
     import av
 
     encoder = av.CodecContext.create("libx264", "w")
@@ -175,12 +181,16 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     packets = [p for image in frames for p in encoder.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))]
-    decoded = [picture for packet in [*packets, *encoder.encode(), None] for picture in decoder.decode(packet)]
-    return np.stack([picture.to_ndarray(format="rgb24") for picture in decoded])
+    decoded = [frame for packet in [*packets, *encoder.encode(), None] for frame in decoder.decode(packet)]
+    return np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
 
 
 def _open(path: Path | str) -> cv2.VideoCapture:
-    """Return an opened capture of a video small enough to decode."""
+    """Return an open capture of a video.
+
+    Raises:
+        VideoError: if the file cannot be opened or its frames are too large.
+    """
     path = Path(path)
     if path.is_dir():
         raise VideoError(f"{path.name} is a folder, not a video.")
@@ -188,11 +198,11 @@ def _open(path: Path | str) -> cv2.VideoCapture:
         raise VideoError(f"{path.name} does not exist.")
     if path.stat().st_size == 0:
         raise VideoError(f"{path.name} is empty (0 bytes).")
-    # An absolute path, so that no name is taken for an address ("a:b.mp4").
+    # An absolute path, because FFmpeg would take a relative name such as "a:b.mp4" for a URL.
     capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         capture.release()
-        raise VideoError(_why_closed(path))
+        raise VideoError(_diagnosis(path))
     width, height = (int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     if width * height > MAX_PIXELS:
         capture.release()
@@ -200,9 +210,9 @@ def _open(path: Path | str) -> cv2.VideoCapture:
     return capture
 
 
-def _why_closed(path: Path) -> str:
-    """Return why OpenCV could not open a file, as far as another reader can tell."""
-    import av  # only for the diagnosis
+def _diagnosis(path: Path) -> str:
+    """Return a sentence that says why OpenCV could not open a file, as far as PyAV or its first bytes tell."""
+    import av  # imported here because only this function needs it when reading
 
     try:
         with av.open(str(path.absolute())) as container:
@@ -219,22 +229,24 @@ def _why_closed(path: Path) -> str:
     return f"{path.name} is not a video that OpenCV can open."
 
 
-def _no_frame(path: Path | str) -> str:
+def _no_frame_message(path: Path | str) -> str:
     return f"{Path(path).name} has no frame that can be decoded."
 
 
 def _number(capture: cv2.VideoCapture, prop: int) -> float:
-    """Return a property as a number, 0 if it is absent or absurd (FFmpeg marks unknown lengths so)."""
+    """Return a property as a number; 0 if it is absent or out of range, as FFmpeg reports unknown lengths."""
     value = capture.get(prop)
     return float(value) if math.isfinite(value) and 0 < value < 1e12 else 0.0
 
 
 def _fourcc(code: int) -> str:
+    """Return the name of a codec from its four-character code; "" if it is not printable."""
     text = "".join(chr(code >> shift & 255) for shift in (0, 8, 16, 24))
     return text.strip() if text.isprintable() and text.isascii() else ""
 
 
 def _rgb(frame: np.ndarray) -> np.ndarray:
+    """Return a grey or BGR frame of OpenCV as RGB; a BGR frame is converted in place."""
     if frame.ndim == 2 or frame.shape[2] == 1:
         return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)

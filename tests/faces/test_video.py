@@ -1,4 +1,4 @@
-"""What a video says of itself, its frames in true colour and order, files that are no videos, and equal bytes out."""
+"""Container facts, colours and order of frames, files that are not videos, and reproducible encoding."""
 
 import math
 import struct
@@ -18,7 +18,7 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
 def quarters(height: int = 64, width: int = 96) -> np.ndarray:
-    """An image that tells up from down, left from right, and red from blue."""
+    """Return an image that shows a wrong orientation or order of channels: each quarter has its own colour."""
     image = np.zeros((height, width, 3), np.uint8)
     image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = RED, GREEN
     image[height // 2 :, : width // 2], image[height // 2 :, width // 2 :] = BLUE, WHITE
@@ -26,7 +26,7 @@ def quarters(height: int = 64, width: int = 96) -> np.ndarray:
 
 
 def ramp(n: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
-    """Grey frames, each of its own brightness."""
+    """Return grey frames of increasing brightness."""
     return [np.full((height, width, 3), 20 + 200 * i // n, np.uint8) for i in range(n)]
 
 
@@ -98,7 +98,7 @@ def test_wanted_may_change_on_the_way(tmp_path):
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_rotation_is_obeyed(tmp_path, turns):
+def test_rotation_is_applied(tmp_path, turns):
     video.write(tmp_path / "a.mp4", [quarters()] * 3)
     data = bytearray((tmp_path / "a.mp4").read_bytes())
     cos, sin = {1: (0, 1), 2: (-1, 0), 3: (0, -1)}[turns]  # clockwise quarter turns, as telephones write them
@@ -155,12 +155,12 @@ def test_names_with_spaces_letters_and_colons(tmp_path):
 
 
 def bad_files(folder: Path) -> dict[str, str]:
-    """Write a file of every bad kind; return name -> words that the reason must hold."""
+    """Write a file of each kind that cannot be used; return file name -> text that the reason must contain."""
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "text.mp4").write_text("These are not the frames you are looking for.\n" * 50)
     sound(folder / "sound.m4a").rename(folder / "sound.mp4")
     video.write(folder / "whole.mp4", ramp(20, 64, 64))
-    with av.open(str(folder / "late.mp4"), "w") as container:  # its index comes last, and is cut off
+    with av.open(str(folder / "late.mp4"), "w") as container:  # its index is at the end, and is cut off
         stream = container.add_stream("libx264", rate=25)
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"
