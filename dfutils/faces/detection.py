@@ -1,7 +1,7 @@
-"""What can be told of a face in one picture: where it is, its landmarks, its pose, whose it is; and its crop.
+"""Faces in one image: detection, landmarks, pose, embedding for recognition, and crops with their quality.
 
-dlib does the finding and knowing: its HOG detector with 68 landmarks and its recognition network, whose files come in
-the package `face_recognition_models` and are loaded once a process, when first needed.
+The models are dlib's: its HOG detector, its predictor of 68 landmarks and its recognition network. Their files come in
+the package `face_recognition_models` and are loaded once per process, on first use.
 """
 
 from dataclasses import dataclass, field
@@ -17,14 +17,14 @@ from dfutils.faces.tracking import overlap
 
 Box = tuple[float, float, float, float]
 
-SMALLEST = 80  # side of the smallest face that dlib's HOG detector sees, in pixels of the picture it is given
-STEP = 5 / 6  # between the sizes that it tries; reducing by powers of it keeps to the boxes of a full-size search
-CELL = 8  # its grid, in pixels; a part that is cut out on this grid gives the boxes of the whole frame
+SMALLEST = 80  # side of the smallest face that dlib's HOG detector finds, in pixels of its input
+STEP = 5 / 6  # scale between the levels of its image pyramid; an input reduced by a power of it gives the same boxes
+CELL = 8  # cells of its HOG features, in pixels; a region that begins on this grid gives the boxes of the whole frame
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A detected face: `box` x, y, w, h in pixels, dlib's `score`, `landmarks` `(68, 2)` in the picture's pixels."""
+    """A detected face: `box` x, y, w, h in pixels, dlib's `score`, `landmarks` `(68, 2)` in pixels of the image."""
 
     box: Box
     score: float
@@ -47,13 +47,14 @@ def _recogniser() -> Any:
 
 
 def detect(rgb: np.ndarray, upsample: int = 0) -> list[Face]:
-    """Return the faces that dlib's HOG detector finds in a picture of the size given, best score first.
+    """Return the faces that dlib's HOG detector finds in an image, highest score first.
 
-    It sees faces of 80 pixels and more; each `upsample` doubles the picture first and halves that limit.
+    It finds faces of 80 pixels or more. The image is first enlarged by `2 ** upsample`, which divides that limit by the
+    same factor.
     """
     scale = 2.0**upsample
-    found = _run(cv2.resize(rgb, None, fx=scale, fy=scale) if upsample else rgb, 0.0)
-    boxes = [(tuple(value / scale for value in box), score) for box, score in found]
+    detections = _detect_boxes(cv2.resize(rgb, None, fx=scale, fy=scale) if upsample else rgb, 0.0)
+    boxes = [(tuple(value / scale for value in box), score) for box, score in detections]
     return [Face(box, score, landmarks(rgb, box)) for box, score in boxes]
 
 
@@ -68,9 +69,9 @@ def landmarks(rgb: np.ndarray, box: Box) -> np.ndarray:
 
 
 def embedding(crop_rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return dlib's description of a face, float64 `(128,)`, from a crop and the 68 landmarks in it.
+    """Return dlib's face embedding, float64 `(128,)`, of a crop and the 68 landmarks in it.
 
-    Two pictures of one person are mostly closer than 0.6 in Euclidean distance, of two people farther (dlib, example
+    The Euclidean distance between two images of one person is mostly below 0.6, of two people above (dlib, example
     dnn_face_recognition_ex).
     """
     rectangle = dlib.rectangle(0, 0, crop_rgb.shape[1] - 1, crop_rgb.shape[0] - 1)
@@ -81,10 +82,10 @@ def embedding(crop_rgb: np.ndarray, points: np.ndarray) -> np.ndarray:
 def crop(
     rgb: np.ndarray, box: Box, points: np.ndarray, face_size: int, face_margin: float, align: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a square around a face and scale it; return the crop, uint8 `(face_size, face_size, 3)`, and its landmarks.
+    """Return a square crop around a face, uint8 `(face_size, face_size, 3)`, and the landmarks in pixels of the crop.
 
-    The square is centred on the box and `1 + 2 * face_margin` times as wide; what lies outside the picture repeats its
-    border. With `align` it is turned about its centre so that the eyes are level.
+    The square is centred on the box and `1 + 2 * face_margin` times as wide; pixels outside the image repeat its
+    border. With `align` the square is rotated about its centre so that the eyes are level.
     """
     x, y, w, h = box
     side = max(round(max(w, h) * (1 + 2 * face_margin)), 2)
@@ -92,19 +93,19 @@ def crop(
     moved = np.asarray(points, dtype=float) - corner
     if align and np.isfinite(moved).all():
         dx, dy = moved[42:48].mean(axis=0) - moved[36:42].mean(axis=0)
-        turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), np.degrees(np.arctan2(dy, dx)), 1.0)
-        moved = moved @ turn[:, :2].T + turn[:, 2]
-        turn[:, 2] -= turn[:, :2] @ corner
-        part = cv2.warpAffine(rgb, turn, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        rotation = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), np.degrees(np.arctan2(dy, dx)), 1.0)
+        moved = moved @ rotation[:, :2].T + rotation[:, 2]
+        rotation[:, 2] -= rotation[:, :2] @ corner
+        square = cv2.warpAffine(rgb, rotation, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     else:
-        part = _part(rgb, int(corner[0]), int(corner[1]), side)
+        square = _square(rgb, int(corner[0]), int(corner[1]), side)
     scale = face_size / side
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(part, (face_size, face_size), interpolation=method), (moved + 0.5) * scale - 0.5
+    return cv2.resize(square, (face_size, face_size), interpolation=method), (moved + 0.5) * scale - 0.5
 
 
-def _part(rgb: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
-    """Return a square part of a picture, whose border is repeated where the part reaches beyond it."""
+def _square(rgb: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
+    """Return a square region of an image; pixels outside the image repeat its border."""
     height, width = rgb.shape[:2]
     x0, x1 = np.clip((left, left + side), (0, 1), (width - 1, width))
     y0, y1 = np.clip((top, top + side), (0, 1), (height - 1, height))
@@ -113,8 +114,8 @@ def _part(rgb: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
     return cv2.copyMakeBorder(inner, *map(int, borders), cv2.BORDER_REPLICATE) if borders.any() else inner
 
 
-# Nose tip, chin, outer corners of the eyes, corners of the mouth: which landmarks they are, and where they are on a
-# generic head in millimetres (x to the right in the picture, y down, z away from the camera).
+# Indices of six landmarks (nose tip, chin, outer corners of the eyes, corners of the mouth), and their positions on a
+# generic head in millimetres (x to the right in the image, y down, z away from the camera).
 _POSE_POINTS = [30, 8, 36, 45, 48, 54]
 _HEAD = np.array([(0, 0, 0), (0, 66, 13), (-45, -34, 27), (45, -34, 27), (-30, 30, 25), (30, 30, 25)], dtype=float)
 
@@ -141,11 +142,11 @@ def head_pose(points: np.ndarray) -> tuple[float, float, float]:
 
 
 def steady_box(box: Box, points: np.ndarray) -> Box:
-    """Return the square that dlib's detector would give on average for a face with these landmarks.
+    """Return the square box that dlib's detector would give on average for a face with these landmarks.
 
-    The detector's boxes grow in steps of a fifth, so a face that keeps its size flickers between two of them; the
-    spread of its landmarks changes half as much from frame to frame. Where the two boxes disagree, the landmarks failed
-    and the detector's is returned.
+    The sizes of the detector's boxes are a factor of 1.2 apart, so that the box of a face of constant size alternates
+    between two of them; the spread of the landmarks varies half as much from frame to frame. If the overlap of the two
+    boxes is at most 0.5, the landmarks are wrong and the detector's `box` is returned.
     """
     centre = points.mean(axis=0)
     side = float(np.sqrt(((points - centre) ** 2).sum(axis=1).mean())) / _SPREAD
@@ -154,90 +155,94 @@ def steady_box(box: Box, points: np.ndarray) -> Box:
     return steady if side > 0 and overlap(box, steady) > 0.5 else box
 
 
-# Means over 450 detections in the shared clips, in sides of the detector's box.
+# Means over 450 detections in twelve clips of real faces, relative to the side of the detector's box.
 _SPREAD = 0.358  # root mean square distance of the landmarks from their centre
-_CENTRE = (0.505, 0.542)  # of the landmarks, from the upper left corner
+_CENTRE = (0.505, 0.542)  # centre of the landmarks, from the upper left corner
 
 
 # Searching a frame
 
 
-def _run(rgb: np.ndarray, least: float) -> list[tuple[Box, float]]:
-    """Return boxes and scores of the faces that the detector finds in a picture as it is, best first."""
+def _detect_boxes(rgb: np.ndarray, least: float) -> list[tuple[Box, float]]:
+    """Return boxes and scores of `least` or more from dlib's detector at the given size, highest score first."""
     if min(rgb.shape[:2]) < SMALLEST // 2:
         return []
-    found, scores, _ = _detector().run(np.ascontiguousarray(rgb), 0, least)
-    return [((d.left(), d.top(), d.width(), d.height()), s) for d, s in zip(found, scores, strict=True)]
+    rectangles, scores, _ = _detector().run(np.ascontiguousarray(rgb), 0, least)
+    return [((r.left(), r.top(), r.width(), r.height()), s) for r, s in zip(rectangles, scores, strict=True)]
 
 
 def search(rgb: np.ndarray, area: Box, times: int, least: float) -> list[tuple[Box, float]]:
-    """Return boxes and scores, `least` and more, of the faces in a part of a frame, best first.
+    """Return boxes and scores of `least` or more of the faces in a region of a frame, highest score first.
 
-    The part is reduced `times` times by 5/6, or enlarged if `times` is negative.
+    The region `area` (x, y, w, h) is resized by `(5 / 6) ** times` before detection; a negative `times` enlarges it.
     """
     scale = STEP**times
     grid = CELL / scale
     x0, y0 = (round(max(0, int(value / grid)) * grid) for value in area[:2])
-    part = rgb[y0 : max(0, round(area[1] + area[3])), x0 : max(0, round(area[0] + area[2]))]
-    if min(part.shape[:2]) * scale < SMALLEST // 2:
+    region = rgb[y0 : max(0, round(area[1] + area[3])), x0 : max(0, round(area[0] + area[2]))]
+    if min(region.shape[:2]) * scale < SMALLEST // 2:
         return []
     if times:
-        part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    found = _run(part, least)
-    return [((x0 + x / scale, y0 + y / scale, w / scale, h / scale), score) for (x, y, w, h), score in found]
+        region = cv2.resize(region, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    detections = _detect_boxes(region, least)
+    return [((x0 + x / scale, y0 + y / scale, w / scale, h / scale), score) for (x, y, w, h), score in detections]
 
 
 def search_near(rgb: np.ndarray, box: Box, least: float) -> list[tuple[Box, float]]:
-    """Search around a box, half its side beyond it, at the size where the face is little larger than the smallest.
+    """Return boxes and scores, as `search` does, of the faces around a box, up to half its side beyond it.
 
-    On the shared clips, from one frame to the tenth after it, this missed none of the faces that the detector finds at
-    full size, took 5 to 7 ms (dlib's correlation tracker 6 to 8 ms, which tells no face from a lost one) and its boxes
-    agree with those at full size: median intersection over union 0.9.
+    The region is reduced until a face of the box's size is a little larger than `SMALLEST`. On twelve clips of real
+    faces, from one frame to the tenth after it, this missed no face that the detector finds at full size, and the
+    median intersection over union with the boxes at full size was 0.9. It takes 5 to 7 ms; dlib's correlation tracker,
+    which does not notice that a face is lost, takes 6 to 8 ms.
     """
     x, y, w, h = box
     return search(rgb, (x - w / 2, y - h / 2, 2 * w, 2 * h), _times(w, 1.05 * SMALLEST), least)
 
 
 def search_whole(rgb: np.ndarray, side: float, least: float) -> list[tuple[Box, float]]:
-    """Search a whole frame, its short side reduced to about `side`."""
+    """Return boxes and scores, as `search` does, of the faces in a frame with its short side reduced to `side`."""
     height, width = rgb.shape[:2]
     return search(rgb, (0, 0, width, height), max(0, _times(min(height, width), 0.95 * side)), least)
 
 
 def search_tiles(rgb: np.ndarray, least: float) -> list[tuple[Box, float]]:
-    """Search a frame at double size, in few tiles: faces of 40 pixels are seen and the memory stays small."""
+    """Return boxes and scores, as `search` does, of the faces in a frame enlarged to about twice its size.
+
+    Faces of 40 pixels are found. The frame is searched in tiles, so that little memory is needed.
+    """
     height, width = rgb.shape[:2]
-    parts = [(x, y, w, h) for y, h in _tiles(height) for x, w in _tiles(width)]
-    return distinct([found for part in parts for found in search(rgb, part, -4, least)])
+    tiles = [(x, y, w, h) for y, h in _tiles(height) for x, w in _tiles(width)]
+    return distinct([detection for tile in tiles for detection in search(rgb, tile, -4, least)])
 
 
 def _tiles(length: int, most: int = 1280, lap: int = 120) -> list[tuple[float, float]]:
-    """Return start and length of the fewest equal tiles of at most `most` that cover a length and overlap by `lap`."""
+    """Return starts and lengths of the fewest equal tiles, `most` long at most, that overlap by `lap`."""
     count = max(1, -(-(length - lap) // (most - lap)))
     tile = (length + (count - 1) * lap) / count
     return [(k * (tile - lap), tile) for k in range(count)]
 
 
 def _times(length: float, target: float) -> int:
-    """Return how often a length can be reduced by 5/6 before it falls below a target."""
+    """Return how often a length can be multiplied by 5/6 before it is below a target."""
     return int(np.floor(np.log(max(length, 1) / target) / -np.log(STEP)))
 
 
-def distinct(found: list[tuple[Box, float]]) -> list[tuple[Box, float]]:
-    """Drop what overlaps an earlier one: the same face, found twice."""
-    kept: list[tuple[Box, float]] = []
-    for box, score in found:
-        if all(overlap(box, other) < 0.3 for other, _ in kept):
-            kept.append((box, score))
-    return kept
+def distinct(detections: list[tuple[Box, float]]) -> list[tuple[Box, float]]:
+    """Return the detections without those whose box overlaps an earlier one: the same face, detected twice."""
+    faces: list[tuple[Box, float]] = []
+    for box, score in detections:
+        if all(overlap(box, other) < 0.3 for other, _ in faces):
+            faces.append((box, score))
+    return faces
 
 
 # A crop's quality
 
 
-def quality(picture: np.ndarray) -> tuple[float, float]:
-    """Return the sharpness (variance of the Laplacian at 112 pixels) and the mean luma of a crop."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+def quality(face_crop: np.ndarray) -> tuple[float, float]:
+    """Return sharpness (variance of the Laplacian at 112 pixels) and mean luma (0 to 255) of a crop."""
+    grey = cv2.cvtColor(face_crop, cv2.COLOR_RGB2GRAY)
     if grey.shape[0] != 112:
         method = cv2.INTER_AREA if grey.shape[0] > 112 else cv2.INTER_CUBIC
         grey = cv2.resize(grey, (112, 112), interpolation=method)

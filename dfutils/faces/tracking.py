@@ -1,9 +1,9 @@
-"""Which faces in a video belong to one person.
+"""Grouping of the faces detected in a video's frames into people.
 
-A detector gives faces in single frames. Here they become *tracks* (one face that stays in about one place and keeps its
-colours) and tracks become *people*. A cut, or a second head that appears where the first one was, changes the place or
-the colours, and the track ends; whether two tracks show the same person is then asked of whoever can recognise faces.
-Nothing here looks at pixels: it works on what was noted when a face was sighted.
+A detector gives faces in single frames. They are linked to *tracks* (one face whose position and colours change little)
+and tracks are joined to *people*. A cut, or a second head that appears where the first one was, changes the position or
+the colours and ends the track; whether two tracks show the same person is then decided by face recognition. This module
+reads no pixels: it uses the properties of each `Sighting`.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -14,12 +14,12 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """A face in one frame, with all that a strip needs of it.
+    """A face in one frame, with everything that a strip and its rows of the frames table need.
 
     `box` is x, y, w, h in source pixels; `crop` uint8 RGB `(S, S, 3)`; `landmarks` `(68, 2)` in crop pixels; `pose`
-    yaw, pitch, roll in degrees. For telling cuts: `colours`, a histogram of the crop that sums to 1; `pattern`, its
-    small grey picture with mean 0 and norm 1; `scene`, a tiny grey picture of the whole frame. `flaw` says why the face
-    is not valid, "" if it is.
+    yaw, pitch, roll in degrees. For detecting cuts: `colours`, a histogram of the crop that sums to 1; `pattern`, the
+    grey crop at 32 x 32 pixels with mean 0 and norm 1; `scene`, the grey frame at 16 x 16 pixels. `flaw` is the reason
+    why the face is not valid, "" if it is.
     """
 
     index: int
@@ -38,7 +38,7 @@ class Sighting:
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the intersection over union of two boxes x, y, w, h: 0 (apart) to 1 (equal)."""
+    """Return the intersection over union of two boxes x, y, w, h: 0 (disjoint) to 1 (equal)."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     common = max(width, 0.0) * max(height, 0.0)
@@ -46,7 +46,7 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def near(before: Sighting, after: Sighting) -> bool:
-    """Return whether two faces are of about one place and one size."""
+    """Return whether two faces are close to each other in position and similar in size."""
     size = (before.box[2] * after.box[2]) ** 0.5
     dx = before.box[0] + before.box[2] / 2 - after.box[0] - after.box[2] / 2
     dy = before.box[1] + before.box[3] / 2 - after.box[1] - after.box[3] / 2
@@ -72,10 +72,11 @@ def likeness(before: Sighting, after: Sighting) -> int:
 def link(
     sightings: Sequence[Sighting], longest_gap: float, recognised: Callable[[Sighting, Sighting], bool]
 ) -> list[list[Sighting]]:
-    """Return tracks: lists of sightings in time order, at most one a frame, each continuing the last.
+    """Return tracks: lists of sightings in time order, at most one per frame.
 
-    A face continues a track if it is near its last one and surely looks like one of its last three. Where that is open,
-    `recognised`, which may be costly, is asked. A track not seen for more than `longest_gap` frames is over.
+    A face continues a track if it is `near` the track's last sighting and its `likeness` to one of the last three is 2.
+    If the likeness is 1, `recognised` decides, which may be expensive. A track ends after more than `longest_gap`
+    frames without a sighting.
     """
     tracks: list[list[Sighting]] = []
     for index in sorted({sighting.index for sighting in sightings}):
@@ -86,27 +87,27 @@ def link(
             for s, sighting in enumerate(new)
             if index - track[-1].index <= longest_gap and near(track[-1], sighting)
         )
-        taken: dict[int, int] = {}  # which new sighting goes to which track
+        track_of: dict[int, int] = {}  # position of a new sighting -> position of the track that it continues
         for _, t, s in pairs:
-            if t in taken.values() or s in taken:
+            if t in track_of.values() or s in track_of:
                 continue
             best = max(likeness(before, new[s]) for before in tracks[t][-3:])
             if best == 2 or (best == 1 and recognised(tracks[t][-1], new[s])):
-                taken[s] = t
+                track_of[s] = t
         for s, sighting in enumerate(new):
-            if s in taken:
-                tracks[taken[s]].append(sighting)
+            if s in track_of:
+                tracks[track_of[s]].append(sighting)
             else:
                 tracks.append([sighting])
     return tracks
 
 
 def weight(sightings: Sequence[Sighting], stride: float) -> float:
-    """Return how long and large a person is seen: the largest face of each stretch of `stride` frames, added up."""
+    """Return the weight of a person: the sum, over intervals of `stride` frames, of the width of the largest face."""
     largest: dict[int, float] = {}
     for sighting in sightings:
-        stretch = int(sighting.index / stride)
-        largest[stretch] = max(largest.get(stretch, 0.0), sighting.box[2])
+        interval = int(sighting.index / stride)
+        largest[interval] = max(largest.get(interval, 0.0), sighting.box[2])
     return sum(largest.values())
 
 
@@ -117,13 +118,14 @@ def people(
     same_below: float = 0.5,
     most: int = 8,
 ) -> list[list[Sighting]]:
-    """Join tracks of one person; return a list of sightings for each person, who is seen longest and largest first.
+    """Return the sightings of each person, in time order; the person of the largest `weight` first.
 
-    Each track, the weightiest first, goes to the nearest person so far whose best face (that of the highest score) is
-    at a `distance` below `same_below` from its own, and who is not in the same frame elsewhere. `distance` may be
-    costly: it is asked only for the `most` weightiest tracks, and never if there is only one; further tracks stay
-    people of their own. With dlib's description of faces its usual limit, 0.6, joins 3 of the 66 pairs of people in the
-    shared clips, of which the nearest is 0.54 apart.
+    The tracks are assigned in order of their weight, the largest first. Each goes to the nearest person whose best face
+    (the one of the highest score) has a `distance` below `same_below` from the track's best face and who has no
+    sighting in the same frame; otherwise it begins a new person. `distance` may be expensive: it is computed for the
+    `most` heaviest tracks only, and never if there is only one; each further track is a person of its own. With dlib's
+    embedding, its usual limit of 0.6 would join 3 of the 66 pairs of people in twelve clips of real faces, of which the
+    nearest are 0.54 apart.
     """
     ordered = sorted(tracks, key=lambda track: (-weight(track, stride), track[0].index, track[0].box))
     groups: list[list[list[Sighting]]] = []
@@ -144,19 +146,21 @@ def people(
 
 
 def _best(track: Sequence[Sighting]) -> Sighting:
+    """Return the sighting of the highest score, the earliest of equal ones."""
     return max(track, key=lambda sighting: (sighting.score, -sighting.index))
 
 
 def spread(indices: Sequence[int], count: int) -> list[int]:
-    """Return positions of `count` of the ascending `indices`, the closest two of them as far apart as can be.
+    """Return positions of `count` of the ascending `indices` that make the smallest gap between them a maximum.
 
-    First and last are among them (the middle one if `count` is 1); all positions if there are not more than `count`.
+    First and last position are included (if `count` is 1, it is the middle one). If there are at most `count` indices,
+    all positions are returned.
     """
     if len(indices) <= count:
         return list(range(len(indices)))
     if count == 1:
         return [len(indices) // 2]
-    low, high = 1, (indices[-1] - indices[0]) // (count - 1)  # the least gap is somewhere between
+    low, high = 1, (indices[-1] - indices[0]) // (count - 1)  # bisection: the smallest gap lies in this range
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if len(_apart(indices, middle)) >= count else (low, middle - 1)
@@ -164,7 +168,7 @@ def spread(indices: Sequence[int], count: int) -> list[int]:
 
 
 def between(indices: Sequence[int], taken: Collection[int], count: int) -> list[int]:
-    """Return `count` of the `indices`, one after the other the farthest from all that are taken by then, sorted."""
+    """Return `count` of the `indices`, sorted; each was chosen as the farthest from `taken` and those chosen before."""
     gaps = {index: min((abs(index - other) for other in taken), default=0) for index in indices}
     chosen: list[int] = []
     while gaps and len(chosen) < count:
@@ -175,7 +179,7 @@ def between(indices: Sequence[int], taken: Collection[int], count: int) -> list[
 
 
 def _apart(indices: Sequence[int], gap: int) -> list[int]:
-    """Return positions from the first on, each at least `gap` after the one before."""
+    """Return positions from the first on whose indices are at least `gap` apart."""
     chosen = [0]
     for position, index in enumerate(indices):
         if index - indices[chosen[-1]] >= gap:

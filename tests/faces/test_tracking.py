@@ -1,4 +1,4 @@
-"""Which faces belong to one person: geometry, colours, cuts, recognition; and even choices."""
+"""Grouping of faces into people by geometry, colours, cuts and recognition; and evenly spaced choices."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from dfutils.faces.tracking import Sighting
 
 
 def sighting(index: int, x: float = 100, side: float = 80, colour: int = 0, scene: float = 0) -> Sighting:
-    """Return a face of one colour, whose pattern goes with the colour."""
+    """Return a face of one colour; its pattern is that of the colour."""
     colours, pattern = np.zeros(8), np.zeros(8)
     colours[colour] = pattern[colour] = 1
     return Sighting(
@@ -26,7 +26,7 @@ def changed(of: Sighting, **values: Any) -> Sighting:
 
 
 def by_colour(one: Sighting, other: Sighting) -> float:
-    """Recognise people by colour."""
+    """Return a distance that is small between faces of one colour."""
     return 0.3 if one.colours.argmax() == other.colours.argmax() else 0.9
 
 
@@ -76,9 +76,9 @@ def test_a_long_absence_ends_a_track():
 
 def test_two_faces_side_by_side_never_mix():
     both = [s for k in range(5) for s in (sighting(k, x=100 + 5 * k), sighting(k, x=180 - 5 * k))]
-    found = tracking.link(both, 10, never)
-    assert sorted(len(track) for track in found) == [5, 5]
-    for track in found:
+    tracks = tracking.link(both, 10, never)
+    assert sorted(len(track) for track in tracks) == [5, 5]
+    for track in tracks:
         assert len({s.index for s in track}) == len(track)
 
 
@@ -145,11 +145,11 @@ def test_no_choice_is_more_even(indices, count):
     chosen = [ordered[k] for k in tracking.spread(ordered, count)]
     if 1 < len(chosen) < len(ordered):
         least = min(np.diff(chosen))
-        reach, position = 1, ordered[0]
-        for index in ordered:  # the most that fit with a larger gap
-            if index >= position + least + 1:
-                reach, position = reach + 1, index
-        assert reach < count
+        fitting, last = 1, ordered[0]
+        for index in ordered:  # how many indices a larger gap allows
+            if index >= last + least + 1:
+                fitting, last = fitting + 1, index
+        assert fitting < count
 
 
 def test_between_fills_the_largest_gaps_first():
