@@ -156,7 +156,7 @@ class FacesReport:
         for row in self.lost[self.lost["status"].isin(["no_face", "few_faces"])].head(most).itertuples():
             own_id = row.video_id.removeprefix(f"{row.dataset}__") if len(self.made) > 1 else row.video_id
             path = self.roots[row.dataset] / row.path
-            images, boxes = review.look(path, self.made[row.dataset].folder, own_id, max_frames)
+            images, boxes = review.review_frames(path, self.made[row.dataset].folder, own_id, max_frames)
             drawn.append(image_plots.review(images, boxes, title=f"{row.video_id}: {row.reason}"))
         return drawn
 
