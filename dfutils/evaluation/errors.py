@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dfutils.metrics.slices import by_slice, corrected_together
+from dfutils.metrics.slices import by_slice, concat_corrected
 
 
 def mistakes(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
@@ -61,4 +61,4 @@ def by_properties(table: pd.DataFrame, properties: pd.DataFrame, threshold: floa
     `properties` is a table of numbers by `video_id`; the column `property` says which one a row is of.
     """
     merged = table.merge(properties, left_on="video_id", right_index=True, how="left")
-    return corrected_together([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in properties])
+    return concat_corrected([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in properties])

@@ -13,7 +13,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, write_json
 from dfutils.evaluation import coverage
 from dfutils.metrics import calibration, figures
-from dfutils.metrics.slices import by_slice, corrected_together
+from dfutils.metrics.slices import by_slice, concat_corrected
 
 PREDICTION_COLUMNS = [
     "video_id", "dataset", "label", "method", "identity", "split", "status", "probability_fake", "predicted",
@@ -128,7 +128,7 @@ def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.
     quality = "quality" if pd.notna(named).any() else "bitrate in kbit/s"
     merged = table.assign(**{quality: named if quality == "quality" else kbits})
     names = [*(["dataset"] if table["dataset"].nunique() > 1 else []), "method", quality]
-    return corrected_together([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in names])
+    return concat_corrected([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in names])
 
 
 def check_trained_on(detector: Any, split_fingerprint: str) -> None:

@@ -1,9 +1,8 @@
-"""How good a set of scores is, and how sure one can be of that.
+"""Figures of a set of scores with confidence intervals, paired differences, and the confusion matrix.
 
-A detector's figures come from a few hundred videos at most, so every one of them stands beside an interval. All are
-functions of labels (0 real, 1 fake) and scores (probability of fake): pure numbers, no files, no network. A figure that
-is not defined, because a class is missing or nothing was called fake, is None. Figures and resamples are reckoned in
-`bootstrap`, the intervals in `intervals`; the parts of a test are compared in `slices`.
+All functions take labels (0 real, 1 fake) and scores (probability of fake). A figure that is undefined, because a class
+is missing or no video was predicted fake, is None. `resampling` computes figures and resamples, `intervals` the
+intervals; `slices` compares parts of a test set.
 """
 
 from typing import Any
@@ -18,33 +17,36 @@ CLASSES = ("real", "fake")
 """Names of the labels 0 and 1."""
 
 
-# --- the table that follows from a confusion matrix ---
-
-
 def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return counts `(2, 2)`: rows are true real and fake, columns called real and fake."""
-    labels, predicted = resampling.binary(labels, "labels"), resampling.binary(predicted, "predictions")
+    """Return counts `(2, 2)`: rows are true real and fake, columns predicted real and fake.
+
+    Raises:
+        InputError: if values are not 0 or 1, or lengths differ.
+    """
+    labels, predicted = resampling.check_binary(labels, "labels"), resampling.check_binary(predicted, "predictions")
     if len(labels) != len(predicted):
-        raise InputError(f"{len(labels)} labels but {len(predicted)} predictions: give one prediction a label.")
+        raise InputError(f"{len(labels)} labels but {len(predicted)} predictions: give one prediction per label.")
     return np.bincount(2 * labels + predicted, minlength=4).reshape(2, 2)
 
 
 def rates_from_confusion(matrix: np.ndarray) -> pd.DataFrame:
-    """Return precision, recall, f1 and support by class, as scikit-learn's `classification_report` lays them out.
+    """Return precision, recall, f1 and support by class, laid out as scikit-learn's `classification_report`.
 
-    Rows `real`, `fake`, `accuracy` (in the column `f1`), `macro avg`, `weighted avg`. What is undefined (precision of a
-    class that was never called, recall of one that is absent) is NaN, and so is a macro average over it.
+    Rows: `real`, `fake`, `accuracy` (in the column `f1`), `macro avg`, `weighted avg`. Undefined values (precision of a
+    class that was never predicted, recall of one that is absent) are NaN, and so are macro averages over them.
 
     Raises:
         InputError: if `matrix` is not 2 x 2 with counts.
     """
     matrix = np.asarray(matrix)
     if matrix.shape != (2, 2) or (matrix < 0).any() or (matrix != np.round(matrix)).any():
-        raise InputError("A confusion matrix here is 2 x 2 with counts: rows true real and fake, columns called so.")
-    right, support, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+        raise InputError(
+            "A confusion matrix is 2 x 2 with counts: rows are true real and fake, columns predicted real and fake."
+        )
+    correct, support, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = np.stack([right / called, right / support, 2 * right / (called + support)], axis=1)
-        accuracy = right.sum() / matrix.sum()
+        rates = np.stack([correct / predicted, correct / support, 2 * correct / (predicted + support)], axis=1)
+        accuracy = correct.sum() / matrix.sum()
         present = support > 0
         weighted = support[present] @ rates[present] / matrix.sum() if present.any() else np.full(3, np.nan)
     rows = [*rates, [np.nan, np.nan, accuracy], rates.mean(axis=0), weighted]
@@ -54,9 +56,6 @@ def rates_from_confusion(matrix: np.ndarray) -> pd.DataFrame:
         index=[*CLASSES, "accuracy", "macro avg", "weighted avg"],
     )
     return table.assign(support=[*support, *[matrix.sum()] * 3])
-
-
-# --- all figures of a set of scores, with intervals ---
 
 
 def summary(
@@ -108,10 +107,10 @@ def summary(
     Raises:
         InputError: if scores are NaN (with their number) or outside 0 to 1, or labels are not 0 and 1.
     """
-    labels, (scores,), groups = resampling.checked(labels, [scores], groups)
+    labels, (scores,), groups = resampling.check_inputs(labels, [scores], groups)
     if len(labels) == 0:
         return {name: intervals.entry(None, None, None, "none") for name in resampling.NAMES}
-    return intervals.estimates(labels, scores, threshold, groups, resamples, seed, confidence)
+    return intervals.estimate(labels, scores, threshold, groups, resamples, seed, confidence)
 
 
 def paired_difference(
@@ -137,11 +136,11 @@ def paired_difference(
     """
     if metric not in resampling.NAMES:
         raise InputError(f"{metric!r} is not a metric: choose one of {', '.join(resampling.NAMES)}.")
-    labels, (scores_a, scores_b), groups = resampling.checked(labels, [scores_a, scores_b], groups)
+    labels, (scores_a, scores_b), groups = resampling.check_inputs(labels, [scores_a, scores_b], groups)
     if len(labels) == 0:
         return intervals.entry(None, None, None, "none")
     pair = [
-        resampling.prepare(labels, scores, threshold)
+        resampling.sort_scores(labels, scores, threshold)
         for scores, threshold in zip((scores_a, scores_b), thresholds, strict=True)
     ]
     column = resampling.NAMES.index(metric)
@@ -149,11 +148,11 @@ def paired_difference(
     def difference(weights: np.ndarray) -> np.ndarray:
         if metric == "roc_auc":
             return resampling.roc_auc(pair[0], weights) - resampling.roc_auc(pair[1], weights)
-        a, b = (resampling.figures(sample, weights)[0][:, column] for sample in pair)
+        a, b = (resampling.figures(sorted_scores, weights)[0][:, column] for sorted_scores in pair)
         return a - b
 
     value = float(difference(np.ones((1, len(labels))))[0])
-    draws = np.concatenate(list(resampling.each_resample(difference, labels, groups, resamples, seed)))
+    draws = np.concatenate(list(resampling.map_resamples(difference, labels, groups, resamples, seed)))
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(draws) == 0:
         return intervals.entry(None, None, None, "none")
@@ -175,30 +174,27 @@ def bands(
     confidence: float = 0.95,
     points: int = 201,
 ) -> pd.DataFrame:
-    """Return pointwise bootstrap bands of the ROC and the precision-recall curve, to be drawn behind them.
+    """Return pointwise bootstrap confidence bands of the ROC and the precision-recall curve.
 
     Columns: `x` from 0 to 1; `tpr_low`, `tpr_high` where the false positive rate is `x`; `precision_low`,
-    `precision_high` where the recall of fakes is `x`. No rows where a class is missing.
+    `precision_high` where the recall of fakes is `x`. The table is empty if a class is missing.
+
+    Raises:
+        InputError: as `summary`.
     """
-    labels, (scores,), groups = resampling.checked(labels, [scores], groups)
+    labels, (scores,), groups = resampling.check_inputs(labels, [scores], groups)
     x = np.linspace(0, 1, points)
     columns = ["tpr_low", "tpr_high", "precision_low", "precision_high"]
     if len(np.unique(labels)) < 2:
         return pd.DataFrame(columns=["x", *columns], dtype=float)
-    sample = resampling.prepare(labels, scores, 0.5)
+    sorted_scores = resampling.sort_scores(labels, scores, 0.5)
     rates, precisions = [], []
-    for weights in resampling.draw_weights(labels, groups, resamples, seed):
-        for true, false in zip(*resampling.cumulative(sample, weights), strict=True):
-            if true[-1] and false[-1]:
-                rates.append(np.interp(x, false / false[-1], true / true[-1]))
-                first = np.maximum(np.searchsorted(true / true[-1], x - 1e-12), np.argmax(true > 0))
-                precisions.append(true[first] / (true[first] + false[first]))
+    for weights in resampling.bootstrap_weights(labels, groups, resamples, seed):
+        for tp, fp in zip(*resampling.cumulative_weights(sorted_scores, weights), strict=True):
+            if tp[-1] and fp[-1]:
+                rates.append(np.interp(x, fp / fp[-1], tp / tp[-1]))
+                first = np.maximum(np.searchsorted(tp / tp[-1], x - 1e-12), np.argmax(tp > 0))
+                precisions.append(tp[first] / (tp[first] + fp[first]))
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     limits = np.concatenate([np.quantile(curves, ends, axis=0) for curves in (rates, precisions)])
     return pd.DataFrame(dict(zip(["x", *columns], [x, *limits], strict=True)))
-
-
-# --- thresholds and calibration, from the validation split ---
-
-
-# --- the predictions table: which videos count, and where the errors are ---

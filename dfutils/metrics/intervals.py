@@ -1,7 +1,7 @@
-"""How sure one can be of a figure: intervals from the resamples of the videos.
+"""Confidence intervals of figures, from their values on bootstrap resamples of the videos.
 
-How they are made, and why the bootstrap's plain percentiles would not do, is told in `figures.summary`. A figure with
-its interval is a dict; here is also how it is written for a reader.
+`figures.summary` documents the methods and why plain bootstrap percentiles are not enough. A figure with its interval
+is a dict with the keys `value`, `low`, `high` and `method`; `value_and_interval` formats it.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit, stdtrit
 
-from dfutils.metrics.resampling import FPR, NAMES, each_resample, figures, prepare
+from dfutils.metrics.resampling import FPR, NAMES, figures, map_resamples, sort_scores
 
 METHODS = {
     "wilson": "Wilson score interval; the number of videos in it is the one that the bootstrap's variance amounts to",
@@ -22,13 +22,13 @@ METHODS = {
     "percentile": "percentile bootstrap over the same resamples of both",
     "none": "no interval: undefined, or too few videos",
 }
-"""What stands behind an interval, by its `method`."""
+"""Description of each `method` of an interval."""
 
 _KINDS = {"log_loss": "log", "brier": "log", "ece": "noise", "roc_auc": "logit", "average_precision": "logit"}
-_KINDS |= dict.fromkeys(FPR, "order statistics")  # all other figures are rates
+_KINDS |= dict.fromkeys(FPR, "order statistics")  # all other figures are rates, whose method is wilson
 
 
-def estimates(
+def estimate(
     labels: np.ndarray,
     scores: np.ndarray,
     threshold: float,
@@ -37,18 +37,18 @@ def estimates(
     seed: int,
     confidence: float,
 ) -> dict[str, dict[str, Any]]:
-    """Return what `figures.summary` documents, for what `resampling.checked` returned (at least one video)."""
-    sample = prepare(labels, scores, threshold)
+    """Return the result of `figures.summary` for the inputs, of at least one video, that `check_inputs` returned."""
+    sample = sort_scores(labels, scores, threshold)
     values, gap = (rows[0] for rows in figures(sample, np.ones((1, len(labels)))))
-    parts = each_resample(partial(figures, sample), labels, groups, resamples, seed)
-    draws, gaps = (np.concatenate(part) for part in zip(*parts, strict=True))
+    blocks = map_resamples(partial(figures, sample), labels, groups, resamples, seed)
+    draws, gaps = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
     units = independent_units(labels, groups, np.bincount(scores >= threshold, minlength=2))
     errors = [_standard_error(column, units) for column in draws.T]
     numbers = {
         name: _effective_number(name, value, error, units, None if groups is None else len(labels), confidence)
         for name, value, error in zip(NAMES, values, errors, strict=True)
     }
-    reach = stdtrit(units["least"] - 1, (1 + confidence) / 2) * np.array([-1, 1])
+    quantiles = stdtrit(units["least"] - 1, (1 + confidence) / 2) * np.array([-1, 1])
     result = {}
     for k, name in enumerate(NAMES):
         value, error, number, method = float(values[k]), errors[k], numbers[name], _KINDS.get(name, "wilson")
@@ -59,15 +59,15 @@ def estimates(
         elif method == "wilson":
             limits = wilson(value * number, number, confidence)
         elif method == "logit":
-            limits = expit(logit(value) + reach * error / (value * (1 - value)))
+            limits = expit(logit(value) + quantiles * error / (value * (1 - value)))
         elif method == "order statistics":
             sizes = numbers["recall_real"], numbers["recall_fake"]
-            drawn = _tpr_draws(labels, scores, FPR[name], sizes, resamples, np.random.default_rng([seed, k]))
-            limits = np.quantile(drawn, _ends(confidence))
+            recalls = _draw_tpr(labels, scores, FPR[name], sizes, resamples, np.random.default_rng([seed, k]))
+            limits = np.quantile(recalls, _tails(confidence))
         elif units["least"] < 2:
             limits, method = (None, None), "none"
         elif method == "log":
-            limits = value * np.exp(reach * error / max(value, 1e-300))
+            limits = value * np.exp(quantiles * error / max(value, 1e-300))
         else:
             limits = _ece_interval(value, gap, gaps, confidence)
         result[name] = entry(value, *limits, method)
@@ -75,14 +75,14 @@ def estimates(
 
 
 def entry(value: float | None, low: float | None, high: float | None, method: str) -> dict[str, Any]:
-    """Return a figure as plain numbers, with an interval that holds it."""
+    """Return a figure as a dict of plain numbers; the interval is widened, if necessary, to contain the value."""
     if low is None or high is None:
         return {"value": value, "low": None, "high": None, "method": method}
     return {"value": value, "low": float(min(low, value)), "high": float(max(high, value)), "method": method}
 
 
 def value_and_interval(figure: dict[str, Any], digits: int = 3) -> tuple[str, str]:
-    """Return a figure and its interval as texts for the reader: `undefined`, and "", where there is none."""
+    """Return a figure and its interval as texts; an undefined figure is `undefined`, a missing interval ""."""
     if figure["value"] is None:
         return "undefined", ""
     interval = "" if figure.get("low") is None else f"{figure['low']:.{digits}f} – {figure['high']:.{digits}f}"
@@ -90,7 +90,7 @@ def value_and_interval(figure: dict[str, Any], digits: int = 3) -> tuple[str, st
 
 
 def with_interval(figure: dict[str, Any], digits: int = 3) -> str:
-    """Return a figure as one text, its interval in brackets."""
+    """Return a figure as one text, with its interval in brackets."""
     value, interval = value_and_interval(figure, digits)
     return f"{value} ({interval})" if interval else value
 
@@ -106,24 +106,24 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
-def independent_units(labels: np.ndarray, groups: np.ndarray | None, called: np.ndarray) -> dict[str, float]:
-    """Return how many independent videos or groups a figure rests on where resamples show no variance.
+def independent_units(labels: np.ndarray, groups: np.ndarray | None, predicted: np.ndarray) -> dict[str, float]:
+    """Return for each figure its number of independent videos or groups, used where resamples show no variance.
 
-    `called`: videos called real and fake. `harmonic` is the harmonic mean of both classes, for figures of their order;
-    `least` the smaller class of those that are there.
+    `predicted` holds the numbers of videos predicted real and fake. `harmonic` is the harmonic mean of both classes'
+    numbers, for figures of the ranking; `least` is the number of the smaller class that is present.
     """
     unit = np.arange(len(labels)) if groups is None else groups
     real, fake = (len(np.unique(unit[labels == c])) for c in (0, 1))
-    every = len(np.unique(unit))
-    called_real, called_fake = called * every / len(labels)
+    total = len(np.unique(unit))
+    predicted_real, predicted_fake = predicted * total / len(labels)
     harmonic = 2 * real * fake / (real + fake)
     return {
-        "accuracy": every,
+        "accuracy": total,
         "balanced_accuracy": 2 * harmonic,
-        "precision_real": called_real,
+        "precision_real": predicted_real,
         "recall_real": real,
         "f1_real": real,
-        "precision_fake": called_fake,
+        "precision_fake": predicted_fake,
         "recall_fake": fake,
         "f1_fake": fake,
         "harmonic": harmonic,
@@ -132,7 +132,7 @@ def independent_units(labels: np.ndarray, groups: np.ndarray | None, called: np.
 
 
 def _standard_error(draws: np.ndarray, units: dict[str, float]) -> float:
-    """Return the bootstrap's standard error, freed of its bias at small numbers; NaN for a class of one."""
+    """Return the bootstrap's standard error, corrected for small samples; NaN if a class has a single unit."""
     draws = draws[np.isfinite(draws)]
     if len(draws) == 0 or units["least"] < 2:
         return np.nan
@@ -144,20 +144,21 @@ def _effective_number(
 ) -> float:
     """Return the number of independent videos that would make a plain proportion as uncertain as this figure.
 
-    `grouped`: all videos, where they share groups. Recall without groups is a plain proportion. The number is lowered
-    by what Student's quantile exceeds the normal one, as the error itself is estimated (Korn and Graubard, 1998).
+    `grouped` is the number of videos if they share groups, else None. Recall without groups is a plain proportion. The
+    number is reduced by the ratio of the normal to Student's quantile, because the error itself is estimated (Korn and
+    Graubard, 1998).
     """
-    own = units.get(name, units["harmonic"])
+    independent = units.get(name, units["harmonic"])
     if grouped is None and name.startswith("recall"):
-        return own
+        return independent
     if not error > 1e-9 or not 1e-12 < value < 1 - 1e-12:
-        return own
+        return independent
     point = (1 + confidence) / 2
-    lowered = (NormalDist().inv_cdf(point) / stdtrit(units["least"] - 1, point)) ** 2
-    return min(value * (1 - value) / error**2, grouped or units["accuracy"]) * lowered
+    reduction = (NormalDist().inv_cdf(point) / stdtrit(units["least"] - 1, point)) ** 2
+    return min(value * (1 - value) / error**2, grouped or units["accuracy"]) * reduction
 
 
-def _tpr_draws(
+def _draw_tpr(
     labels: np.ndarray,
     scores: np.ndarray,
     share: float,
@@ -165,10 +166,11 @@ def _tpr_draws(
     resamples: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draw the recall of fakes `(resamples,)` at the unknown threshold that calls `share` of all reals fake.
+    """Return draws of the recall of fakes `(resamples,)` at the unknown threshold whose false positive rate is `share`.
 
-    That threshold stands above so many of the reals as uniform numbers fall below `share`, and between two of them in
-    the ratio of its distances to the uniform numbers around it. `sizes`: effective numbers of reals and of fakes.
+    The number of reals above that threshold is the number of uniform variates below `share`; its position between two
+    reals has the ratio of the distances from `share` to the uniform variates around it. `sizes` holds the effective
+    numbers of reals and of fakes.
     """
     reals, fakes = np.sort(scores[labels == 0])[::-1], np.sort(scores[labels == 1])
     above = len(fakes) - np.searchsorted(fakes, reals, side="right")
@@ -184,15 +186,17 @@ def _tpr_draws(
 
 
 def _ece_interval(value: float, gap: np.ndarray, gaps: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Return limits of the error that endless videos would show.
+    """Return the limits of the calibration error that infinitely many videos would have.
 
-    `gap` `(bins,)` and its resamples `gaps` hold each bin's part of the error, with its sign. The value cannot exceed
-    the truth by more than the noise of all bins together (triangle inequality); above, the basic bootstrap.
+    `gap` `(bins,)` and `gaps` `(resamples, bins)` hold the signed term of each bin. The value cannot exceed the true
+    error by more than the noise of all bins together (triangle inequality), which gives the lower limit; the upper
+    limit is that of the basic bootstrap.
     """
-    least, most = _ends(confidence)
-    noise = np.quantile(np.abs(gaps - gap).sum(axis=1), most)
-    return max(value - noise, 0.0), 2 * value - np.quantile(np.abs(gaps).sum(axis=1), least)
+    lower, upper = _tails(confidence)
+    noise = np.quantile(np.abs(gaps - gap).sum(axis=1), upper)
+    return max(value - noise, 0.0), 2 * value - np.quantile(np.abs(gaps).sum(axis=1), lower)
 
 
-def _ends(confidence: float) -> tuple[float, float]:
+def _tails(confidence: float) -> tuple[float, float]:
+    """Return the quantiles that bound a central interval."""
     return (1 - confidence) / 2, (1 + confidence) / 2

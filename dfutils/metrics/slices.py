@@ -1,7 +1,7 @@
-"""Where the errors are: the scored videos cut into slices, with a correction for looking at many.
+"""Error rates by slice of the scored videos, with exact tests corrected for multiple comparisons.
 
-Look at enough slices and one of them is bad by chance. Each slice is therefore compared with the other videos of the
-same class, exactly, and the p-values are corrected for their number.
+Among many slices one is bad by chance. Each slice is therefore compared with the other videos of the same class by an
+exact test, and the p-values are corrected for the number of slices.
 """
 
 from itertools import pairwise
@@ -17,23 +17,23 @@ from dfutils.metrics.intervals import wilson
 def by_slice(
     table: pd.DataFrame, column: str, threshold: float, *, bins: int = 4, confidence: float = 0.95
 ) -> pd.DataFrame:
-    """Return how often the detector errs in each slice of the scored videos, a row a value of `column`.
+    """Return the detector's error rates by slice of the scored videos, one row per value of `column`.
 
-    A number with more than `bins` values is cut into quarters (`bins` quantiles). Missing values make the slice
-    `unknown`, the last; in `method`, the slice of "" is `real`, the first.
+    A numeric column with more than `bins` distinct values is divided at its quantiles. Missing values form the slice
+    `unknown`, the last; in the column `method`, the slice of "" is `real`, the first.
 
     Args:
         table: predictions table, with `column` merged into it; rows without a score are left out.
-        column: what to slice by.
-        threshold: scores at or above it are called fake.
-        bins: slices of a number.
-        confidence: of the Wilson intervals.
+        column: name of the column to slice by.
+        threshold: scores at or above it are predicted fake.
+        bins: largest number of slices of a numeric column.
+        confidence: confidence level of the Wilson intervals.
 
     Returns:
-        Columns `slice`, `n`, `real`, `fake` (videos), `errors`, `error_rate`, `low`, `high`, `recall_real`,
-        `recall_fake` (NaN without such videos), `p` (chance of errors as uneven as these if the slice were like the
-        other videos of the same class: Fisher's exact test, stratified by class; NaN where there is nothing to compare
-        with) and `p_holm`, corrected for all slices of this table. Correct over several tables with `holm`.
+        Columns `slice`, `n`, `real`, `fake` (numbers of videos), `errors`, `error_rate` with its interval `low`,
+        `high`, `recall_real`, `recall_fake` (NaN without such videos), `p` (p-value of Fisher's exact test, stratified
+        by class, of the slice against the other videos of the same class; NaN if there are none) and `p_holm`, the
+        p-value corrected for all slices of this table. `concat_corrected` corrects over several tables.
 
     Raises:
         InputError: if `column` is not in the table.
@@ -47,7 +47,7 @@ def by_slice(
     if column == "method":
         names = np.where(names == "unknown", "real", names)
         order = [*(["real"] if "unknown" in order else []), *(name for name in order if name != "unknown")]
-    found = []
+    rows_of_slices = []
     for name in order:
         inside = names == name
         n, errors = int(inside.sum()), int(wrong[inside].sum())
@@ -56,33 +56,34 @@ def by_slice(
             1 - wrong[inside & (labels == c)].mean() if (inside & (labels == c)).any() else np.nan for c in (0, 1)
         ]
         classes = [int((labels[inside] == c).sum()) for c in (0, 1)]
-        found.append([name, n, *classes, errors, errors / n, low, high, *recalls, _exact_p(labels, wrong, inside)])
+        p = _exact_p(labels, wrong, inside)
+        rows_of_slices.append([name, n, *classes, errors, errors / n, low, high, *recalls, p])
     columns = ["slice", "n", "real", "fake", "errors", "error_rate", "low", "high", "recall_real", "recall_fake", "p"]
-    result = pd.DataFrame(found, columns=columns)
+    result = pd.DataFrame(rows_of_slices, columns=columns)
     return result.assign(p_holm=holm(result["p"].to_numpy(dtype=float)))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Return p-values corrected for looking at all of them (Holm, 1979); NaN stays NaN and does not count."""
+    """Return p-values corrected for multiple comparisons (Holm, 1979); NaN stays NaN and is not counted."""
     p = np.asarray(p, dtype=float)
     result = np.full(p.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    finite = np.flatnonzero(np.isfinite(p))
+    order = finite[np.argsort(p[finite], kind="stable")]
     factors = np.arange(len(order), 0, -1)
     result[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
     return result
 
 
 def _slices(values: pd.Series, bins: int) -> tuple[np.ndarray, list[str]]:
-    """Return the name of each row's slice, and the names in order."""
+    """Return the name of each row's slice `(n,)`, and the distinct names in order."""
     missing = values.isna().to_numpy() | (values.astype(str) == "").to_numpy()
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=float, na_value=np.nan)
         if len(np.unique(numbers[~missing])) > bins:
             edges = np.unique(np.quantile(numbers[~missing], np.linspace(0, 1, bins + 1)))
-            place = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
+            bin_index = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
             texts = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
-            names = np.array(texts, dtype=object)[place]
+            names = np.array(texts, dtype=object)[bin_index]
             order = [text for text in dict.fromkeys(texts) if (names[~missing] == text).any()]
         else:
             names = np.array([f"{number:g}" for number in numbers], dtype=object)
@@ -95,19 +96,25 @@ def _slices(values: pd.Series, bins: int) -> tuple[np.ndarray, list[str]]:
 
 
 def _exact_p(labels: np.ndarray, wrong: np.ndarray, inside: np.ndarray) -> float:
-    """Return the two-sided p of Fisher's exact test, stratified by class, on the number of errors inside."""
-    chances, least, compared = np.ones(1), 0, False
+    """Return the two-sided p-value of Fisher's exact test, stratified by class, on the number of errors inside.
+
+    The distribution of that number is the convolution of the classes' hypergeometric distributions. NaN if every class
+    lies wholly inside or outside.
+    """
+    probabilities, least, compared = np.ones(1), 0, False
     for c in (0, 1):
         total, errors, size = ((labels == c).sum(), (wrong & (labels == c)).sum(), (inside & (labels == c)).sum())
         low, high = max(0, size + errors - total), min(size, errors)
-        chances = np.convolve(chances, hypergeom.pmf(np.arange(low, high + 1), total, errors, size) if total else [1.0])
+        pmf = hypergeom.pmf(np.arange(low, high + 1), total, errors, size) if total else [1.0]
+        probabilities = np.convolve(probabilities, pmf)
         least += low
         compared |= 0 < size < total
-    observed = chances[int((wrong & inside).sum()) - least]
-    return float(min(chances[chances <= observed * (1 + 1e-7)].sum(), 1.0)) if compared else np.nan
+    observed = probabilities[int((wrong & inside).sum()) - least]
+    return float(min(probabilities[probabilities <= observed * (1 + 1e-7)].sum(), 1.0)) if compared else np.nan
 
 
-def corrected_together(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    joined = pd.concat(parts, ignore_index=True)
+def concat_corrected(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables of `by_slice`, each with a column `property`, as one, with `p_holm` corrected over all of them."""
+    joined = pd.concat(tables, ignore_index=True)
     columns = ["property", *(name for name in joined if name != "property")]
     return joined.assign(p_holm=holm(joined["p"].to_numpy(dtype=float)))[columns]

@@ -58,7 +58,7 @@ def truth(population: Population) -> np.ndarray:
     labels, scores, _ = population.draw(
         np.random.default_rng(10**6), times=3_000_000 // (population.reals + population.fakes)
     )
-    sample = resampling.prepare(labels, scores, 0.5)
+    sample = resampling.sort_scores(labels, scores, 0.5)
     return resampling.figures(sample, np.ones((1, len(labels))))[0][0]
 
 
@@ -85,7 +85,9 @@ def holds_difference(metric: str, repetitions: int, resamples: int) -> float:
 
     column = resampling.NAMES.index(metric)
     labels, *scores = pair(np.random.default_rng(10**6), 1_000_000)
-    a, b = (resampling.figures(resampling.prepare(labels, s, 0.5), np.ones((1, len(s))))[0][0, column] for s in scores)
+    a, b = (
+        resampling.figures(resampling.sort_scores(labels, s, 0.5), np.ones((1, len(s))))[0][0, column] for s in scores
+    )
     held = 0
     for repetition in range(repetitions):
         labels, *scores = pair(np.random.default_rng(repetition), 150)
