@@ -82,16 +82,14 @@ def caution(params: Params) -> Text | None:
     The size of the sample is a parameter of notebook 01; after it, its record says what it was. None if notebook 01 was
     not run for this experiment.
     """
-    given = params.model_dump()
     if "sample_variants" not in params.model_fields_set:
         try:
-            given = stages.record(params, "download")["parameters"]
+            params = params.model_copy(update=stages.record(params, "download")["parameters"])
         except InputError:
             return None
-    layouts = {layout.strip() for layout in (given["layout"] or given["dataset"]).split(",")}
-    if layouts != {"sample"} or given["sample_variants"] >= _TINY:
+    if {place.layout for place in params.places} != {"sample"} or params.sample_variants >= _TINY:
         return None
     return Text(
-        f"The data are {given['sample_variants']} variants of the built-in sample: this run only shows that the "
+        f"The data are {params.sample_variants} variants of the built-in sample: this run only shows that the "
         "notebooks work, and its scores mean nothing."
     )

@@ -1,0 +1,45 @@
+"""What readers are told in words."""
+
+import pandas as pd
+import pytest
+from IPython.lib.pretty import pretty
+
+from dfutils.core import params, stages
+from dfutils.reporting.tables import or_none
+from dfutils.reporting.wording import Text, caution
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_a_text_is_shown_without_quotes():
+    assert pretty(Text("two\nlines")) == "two\nlines"
+
+
+def test_an_empty_table_is_a_sentence():
+    table = pd.DataFrame({"a": [1]})
+    assert or_none(table) is table
+    assert or_none(table.head(0)) == "None."
+    assert repr(or_none(table.head(0), "There are no mistakes.")) == "There are no mistakes."
+
+
+def test_the_few_clips_of_the_tiny_sample_are_warned_of(home):
+    tiny = params.resolve({"experiment": "tiny", "dataset": "tiny", "layout": "sample", "sample_variants": 8})
+    assert "scores mean nothing" in caution(tiny)
+    later = params.resolve({"experiment": "tiny"})
+    assert caution(later) is None, "nothing is known of the data before notebook 01 has run"
+    stages.finish(tiny, "download")
+    assert caution(later) == caution(tiny)
+
+
+@pytest.mark.parametrize(
+    "values", [{"dataset": "sample", "sample_variants": 64}, {"dataset": "celeb_df_v2", "sample_variants": 8}]
+)
+def test_other_data_are_not_warned_of(home, values):
+    given = params.resolve({"experiment": "mine", **values})
+    assert caution(given) is None
+    stages.finish(given, "download")
+    assert caution(params.resolve({"experiment": "mine"})) is None
