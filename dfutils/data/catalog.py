@@ -14,7 +14,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, read_table, write_json, write_table
 from dfutils.core.params import ROOT, Indexed, Place
 from dfutils.data import indexing
-from dfutils.faces.batch import Made
+from dfutils.faces.batch import Preprocessed
 
 DATA = ROOT / "data"
 """Where everything that is made of datasets lies; paths in tables of an experiment are relative to it."""
@@ -69,7 +69,7 @@ def load(place: Place) -> Indexed:
     return Indexed(place.name, indexed.root, place.folder, videos, indexed.layout)
 
 
-def pool_faces(made: Mapping[str, Made]) -> PooledFaces:
+def pool_faces(made: Mapping[str, Preprocessed]) -> PooledFaces:
     """Join what preprocessing made of several datasets, given by name, with the ids that `indexing.pool` gives."""
     videos = indexing.pool({name: result.videos for name, result in made.items()})
     prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}

@@ -1,15 +1,15 @@
-"""Videos to strips of faces: every video once, on all cores or a cluster, never twice.
+"""Preprocessing of a dataset: a strip of faces for each video, computed once, on all cores or a cluster.
 
-For each video a strip (PNG) and then a small row file are written; the row file says that the video is done. A run that
-was stopped finishes the rest, and the frames table and the videos table are put together from the row files at the end.
-What is made depends only on the video, on the settings, whose digest names the folder, and on what somebody wrote into
-review.csv there (`dfutils.faces.review`). A video that crashes or hangs what reads it becomes a row, too
-(`dfutils.faces.workers`).
+For each video its strips (PNG) are written first and then a small row file (JSON), which marks the video as finished. A
+run that was interrupted resumes with the videos that have no row file; at the end the frames table and the videos table
+are assembled from the row files. The results depend only on the video, on the settings, whose digest names the folder,
+and on the actions in the folder's review.csv (`dfutils.faces.review`). A video that crashes or hangs the process that
+reads it has a row file too (`dfutils.faces.workers`).
 """
 
 import inspect
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from dfutils.faces import extraction, review
 from dfutils.faces.detection import Box
 from dfutils.faces.extraction import extract_clips
 from dfutils.faces.strips import strip_names, write_strip
-from dfutils.faces.workers import CRASHED, HUNG, run_each
+from dfutils.faces.workers import CRASHED, HUNG, call_each
 
 FRAME_COLUMNS = [
     "video_id", "person", "position", "frame", "time_s", "x", "y", "w", "h", "score", "sharpness", "brightness",
@@ -36,11 +36,11 @@ FRAME_COLUMNS = [
 ]  # fmt: skip
 
 _VERSION = 1
-"""Part of every signature: raise it when a change of the code changes strips."""
+"""Part of every signature; increase it when a change of the code changes strips."""
 
 
 class _Job(NamedTuple):
-    """One video to be done: all that another process must know."""
+    """One video to preprocess, as plain values for another process."""
 
     video_id: str
     path: Path
@@ -51,13 +51,19 @@ class _Job(NamedTuple):
 
     @property
     def row(self) -> Path:
+        """Path of the row file."""
         return self.folder / "rows" / f"{self.video_id}.json"
 
 
-class Made(NamedTuple):
-    """What preprocessing made of a dataset: both tables, with the columns that DESIGN's tables have.
+class Preprocessed(NamedTuple):
+    """The results of preprocessing a dataset, as `preprocess` returns them.
 
-    `reviewed` says what came of each action in review.csv: `video_id`, `action`, `result`. `folder` holds the strips.
+    Attributes:
+        videos: the videos table with `status`, `reason`, `people` (how many were seen), `strip` (path below the folder
+            of all datasets, "" if none) and `strips` (how many, see `strip_names`).
+        frames: the frames table, one row per crop, with `FRAME_COLUMNS`.
+        reviewed: one row per action in review.csv: `video_id`, `action`, `result`.
+        folder: that of the strips.
     """
 
     videos: pd.DataFrame
@@ -85,62 +91,71 @@ def preprocess(
     video_timeout_s: float = 600.0,
     scheduler: str = "",
     progress: bool = True,
-) -> Made:
-    """Make the strips of all videos of a dataset that are not made yet, and the tables of all.
+) -> Preprocessed:
+    """Return the tables of a dataset's faces, after writing the strips that do not exist yet.
+
+    Strips, tables and review.csv are written to `<folder of the dataset>/faces/<signature>/`.
 
     Args:
         dataset: an indexed dataset.
-        settings: as `settings` gives them.
-        workers: processes; 0 is one a core. Each is held to one thread.
-        video_timeout_s: a video that takes longer is given up.
-        scheduler: address of a Dask scheduler, whose workers see the same folders under the same names; "" for local
-            processes.
-        progress: show a bar.
-
-    Returns:
-        The videos table with `status`, `reason`, `people` (how many were seen), `strip` (path below the folder of all
-        datasets, "" if none) and `strips` (how many, see `strip_names`), the frames table, and what was reviewed. Both
-        tables are written to `<folder>/faces/<signature>/` too, with review.csv beside them.
+        settings: as `settings` returns them.
+        workers: number of processes, each with one thread; 0 for one per core.
+        video_timeout_s: a video that takes longer becomes `unreadable`.
+        scheduler: address of a Dask scheduler, whose workers must see the same folders under the same paths; "" for
+            local processes.
+        progress: show a progress bar.
 
     Raises:
-        InputError: if there is no video, a folder vanishes or cannot be written to, the disk is full, another run is at
-            work on the same strips, review.csv has a mistake, or the cluster is gone. What is finished stays.
+        InputError: if there is no video, a folder is missing or cannot be written to, the disk is full, another run is
+            preprocessing the same strips, review.csv is invalid, or the cluster is lost. Finished videos are kept.
     """
     videos, folder = dataset.videos, dataset.folder / "faces" / signature(settings)
     if videos.empty:
         raise InputError(f"There are no videos in the index of {dataset.name} to preprocess: run notebook 01 again.")
     make_folder(folder / "rows")
-    with _claimed(folder, dataset.name):
-        for place in (folder, folder / "rows"):
-            remove_leftovers(place)
+    with _locked(folder, dataset.name):
+        for leftovers in (folder, folder / "rows"):
+            remove_leftovers(leftovers)
         actions = review.actions(folder, set(videos["video_id"]))
-        known = videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]]
-        known = {name: reason for name, reason in known.itertuples(index=False) if name not in actions}
-        jobs = []
-        for row in videos.itertuples():
-            action = actions.get(row.video_id, review.Action(""))
-            if row.video_id in known or action.verb == "exclude":
-                continue
-            job = _Job(row.video_id, dataset.root / row.path, dataset.root, folder, settings, action.box)
-            if action.verb == "retry":
-                _forget_failure(job.row)
-            if not _is_done(job):
-                jobs.append(job)
+        unreadable = videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]]
+        unreadable = {name: reason for name, reason in unreadable.itertuples(index=False) if name not in actions}
+        jobs = _open_jobs(dataset, folder, settings, unreadable, actions)
         count = min(workers or cpu_count(), max(len(jobs), 1))
         calls = [(job,) for job in jobs]
-        done = run_each(_one, calls, workers=count, timeout_s=video_timeout_s, scheduler=scheduler)
-        for k, lost in bar(done, total=len(jobs), desc="faces", unit="video") if progress and jobs else done:
-            if lost:
-                _give_up(jobs[k], lost, video_timeout_s)
+        ended = call_each(_extract_one, calls, workers=count, timeout_s=video_timeout_s, scheduler=scheduler)
+        for k, failure in bar(ended, total=len(jobs), desc="faces", unit="video") if progress and jobs else ended:
+            if failure:
+                _write_failure(jobs[k], failure, video_timeout_s)
         write_json(settings, folder / "settings.json")
-        made = _compact(videos, folder, known, actions)
-        review.renew(folder, made.videos)
-    return made
+        results = _assemble(videos, folder, unreadable, actions)
+        review.update(folder, results.videos)
+    return results
+
+
+def _open_jobs(
+    dataset: Indexed,
+    folder: Path,
+    settings: dict[str, Any],
+    unreadable: Collection[str],
+    actions: dict[str, review.Action],
+) -> list[_Job]:
+    """Return the videos that are still to be preprocessed, without those that are `unreadable` or excluded."""
+    jobs = []
+    for row in dataset.videos.itertuples():
+        action = actions.get(row.video_id, review.Action(""))
+        if row.video_id in unreadable or action.verb == "exclude":
+            continue
+        job = _Job(row.video_id, dataset.root / row.path, dataset.root, folder, settings, action.box)
+        if action.verb == "retry":
+            _remove_failed_row(job.row)
+        if not _is_done(job):
+            jobs.append(job)
+    return jobs
 
 
 @contextmanager
-def _claimed(folder: Path, name: str) -> Iterator[None]:
-    """Hold the folder for this run; the system lets go of it when the process ends, however it does."""
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Lock the folder against other runs; the operating system releases the lock of a process that was killed."""
     lock = FileLock(folder / "run.lock")
     try:
         lock.acquire(timeout=0)
@@ -156,7 +171,8 @@ def _claimed(folder: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _forget_failure(row: Path) -> None:
+def _remove_failed_row(row: Path) -> None:
+    """Remove the row file of a video whose status is not ok, so that the video is preprocessed again."""
     try:
         if read_json(row)["status"] == "ok":
             return
@@ -165,15 +181,19 @@ def _forget_failure(row: Path) -> None:
     row.unlink(missing_ok=True)
 
 
-def _one(job: _Job) -> None:
-    """Write the strips and then the row file of one video, unless they are there."""
-    for place in (job.root, job.row.parent):
-        if not place.is_dir():
+def _extract_one(job: _Job) -> None:
+    """Write the strips and then the row file of one video, unless they exist.
+
+    Raises:
+        InputError: if the folder of the videos or of the row files is missing on this machine.
+    """
+    for folder in (job.root, job.row.parent):
+        if not folder.is_dir():
             raise InputError(
-                f"The folder {place} is not there on {socket.gethostname()}: bring it back and run again; what is "
-                "finished is kept."
+                f"The folder {folder} is missing on {socket.gethostname()}: restore it and run again; finished videos "
+                "are kept."
             )
-    if _is_done(job):  # on a cluster, a finished job whose worker dies is begun again
+    if _is_done(job):  # on a cluster, a finished job whose worker died is called again
         return
     cv2.setNumThreads(1)
     try:
@@ -186,15 +206,15 @@ def _one(job: _Job) -> None:
     for person, (clip, name) in enumerate(zip(clips, strip_names(f"{job.video_id}.png", len(clips)), strict=True)):
         if len(clip.frames):
             write_strip(clip.frames, job.folder / name)
-        frames += [{"person": person, **_finite(facts)} for facts in _facts(clip)]
+        frames += [{"person": person, **_without_nan(row)} for row in _frame_rows(clip)]
     main = clips[0]
     rejected = [[int(frame), [float(side) for side in box], why] for frame, box, why in main.candidates]
-    more = {"people": main.people, "n_read": main.n_read, "rejected": rejected, "frames": frames}
-    _write_row(job, main.status, main.reason, len(clips), **more)
+    fields = {"people": main.people, "n_read": main.n_read, "rejected": rejected, "frames": frames}
+    _write_row(job, main.status, main.reason, len(clips), **fields)
 
 
-def _facts(clip: extraction.FaceClip) -> list[dict[str, Any]]:
-    """Return what the frames table says of a clip's frames."""
+def _frame_rows(clip: extraction.FaceClip) -> list[dict[str, Any]]:
+    """Return one row of the frames table per frame of a clip, without `video_id` and `person`."""
     return [
         {
             "position": k,
@@ -212,39 +232,39 @@ def _facts(clip: extraction.FaceClip) -> list[dict[str, Any]]:
     ]
 
 
-def _write_row(job: _Job, status: str, reason: str, strips: int = 1, **more: Any) -> None:
-    """Write the row file, which says that a video is done, with what, and from what."""
+def _write_row(job: _Job, status: str, reason: str, strips: int = 1, **fields: Any) -> None:
+    """Write the row file of a video: its results, and the state of the file from which they were computed."""
     row = {
         "people": 0,
         "n_read": 0,
         "rejected": [],
         "frames": [],
-        **more,
+        **fields,
         "status": status,
         "reason": reason,
         "strips": strips if status == "ok" else 0,
-        "source": _source(job.path),
+        "source": _file_state(job.path),
         "box": None if job.box is None else list(job.box),
     }
     write_json(row, job.row)
 
 
-def _give_up(job: _Job, how: str, limit: float) -> None:
-    """Write the row of a video that was lost."""
+def _write_failure(job: _Job, failure: str, timeout_s: float) -> None:
+    """Write the row file of a video that ended its process or did not end within `timeout_s`."""
     reasons = {
         CRASHED: f"{job.path.name} ended the process that read it.",
-        HUNG: f"{job.path.name} was given up after {limit:g} s (video_timeout_s).",
+        HUNG: f"{job.path.name} was given up after {timeout_s:g} s (video_timeout_s).",
     }
-    _write_row(job, "unreadable", reasons[how])
+    _write_row(job, "unreadable", reasons[failure])
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """Write NaN as null: JSON has no other word for it."""
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with None for NaN, which JSON cannot represent."""
     return {name: None if isinstance(value, float) and value != value else value for name, value in values.items()}
 
 
-def _source(path: Path) -> list[int]:
-    """Return what tells that a video is the one a row was made from: its size and time of change."""
+def _file_state(path: Path) -> list[int]:
+    """Return size and modification time (ns) of a file, which identify its content; empty if it is missing."""
     try:
         stat = path.stat()
     except OSError:
@@ -253,33 +273,35 @@ def _source(path: Path) -> list[int]:
 
 
 def _is_done(job: _Job) -> bool:
-    """Whether a row tells of this very video, made as asked, and its strips are still there."""
+    """Return whether the row file belongs to the present file and box of the job, and all its strips exist."""
     if not job.row.exists():
         return False
     try:
-        known = read_json(job.row)
-        strips = strip_names(f"{job.video_id}.png", known["strips"])
-        same = known["source"] == _source(job.path) and known["box"] == (None if job.box is None else list(job.box))
+        row = read_json(job.row)
+        strips = strip_names(f"{job.video_id}.png", row["strips"])
+        same = row["source"] == _file_state(job.path) and row["box"] == (None if job.box is None else list(job.box))
     except (InputError, KeyError, TypeError):
         return False
     return same and all((job.folder / strip).exists() for strip in strips)
 
 
-def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str], actions: dict[str, review.Action]) -> Made:
-    """Put the row files together into the two tables."""
+def _assemble(
+    videos: pd.DataFrame, folder: Path, unreadable: dict[str, str], actions: dict[str, review.Action]
+) -> Preprocessed:
+    """Return the results of all videos, after writing both tables from the row files."""
     rows, frames = [], []
     base = f"{folder.parents[1].name}/faces/{folder.name}"
     for video_id in videos["video_id"]:
         if video_id in actions and actions[video_id].verb == "exclude":
             rows.append(("excluded", f"excluded in {review.NAME}.", 0, "", 0))
             continue
-        if video_id in known:
-            rows.append(("unreadable", known[video_id], 0, "", 0))
+        if video_id in unreadable:
+            rows.append(("unreadable", unreadable[video_id], 0, "", 0))
             continue
         row = read_json(folder / "rows" / f"{video_id}.json")
         strip = f"{base}/{video_id}.png" if row["status"] == "ok" else ""
         rows.append((row["status"], row["reason"], row["people"], strip, row["strips"]))
-        frames += [{"video_id": video_id, **fact} for fact in row["frames"]]
+        frames += [{"video_id": video_id, **frame} for frame in row["frames"]]
     columns = pd.DataFrame(rows, columns=["status", "reason", "people", "strip", "strips"], index=videos.index)
     counts = {"people": np.int32, "strips": np.int32}
     table = videos.drop(columns=["status", "reason"], errors="ignore").join(columns.astype(counts))
@@ -288,4 +310,4 @@ def _compact(videos: pd.DataFrame, folder: Path, known: dict[str, str], actions:
     frames_table[numbers] = frames_table[numbers].astype(float)
     write_table(frames_table, folder / "frames.parquet")
     write_table(table, folder / "videos.parquet")
-    return Made(table, frames_table, review.obeyed(actions, table), folder)
+    return Preprocessed(table, frames_table, review.applied(actions, table), folder)

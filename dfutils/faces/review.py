@@ -1,16 +1,16 @@
-"""What a person says of the videos whose face was not found: `review.csv`, and the pictures to judge by.
+"""Review of the videos without a strip: actions that the user writes into `review.csv`, and frames to decide by.
 
-The file lists every video without a strip, beside the table of their reasons. Whoever looks at them writes an action
-into its last column, and every later run obeys it. The file is the reader's: columns and actions that stand in it stay
-as they are, and a mistake in it is said in one sentence that names the line.
+The file lists every video without a strip with the reason. The user writes an action into its last column, and every
+later run applies it. Columns and actions that the user wrote are never changed; an invalid line is reported in one
+sentence that names it.
 """
 
 import csv
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ HELP = "write exclude, retry, or box x y w h (pixels of the video, from its uppe
 
 
 class Action(NamedTuple):
-    """What is to be done with a video: `exclude`, `retry` (as long as it has no strip) or `box`, with its box."""
+    """An action for a video: `exclude`, `retry` (while it has no strip) or `box`, with x, y, w, h in source pixels."""
 
     verb: str
     box: Box | None = None
@@ -36,24 +36,25 @@ class Action(NamedTuple):
 
 
 class _Sheet(NamedTuple):
-    """The file as it stands."""
+    """The content of a review file."""
 
     columns: list[str]
-    rows: list[tuple[int, dict[str, str]]]  # with the number of the line
+    rows: list[tuple[int, dict[str, str]]]  # line number, values by column
     delimiter: str
 
 
 def actions(folder: Path, known: Collection[str]) -> dict[str, Action]:
-    """Return the actions written in a folder's review.csv, by video id; none if there is no such file.
+    """Return the actions in a folder's review.csv, by video id; empty if there is no such file.
 
     Args:
         folder: that of the strips.
         known: the ids of all videos.
 
     Raises:
-        InputError: for an action or a video that there is not, naming the line.
+        InputError: if the file cannot be read, or for an unknown action or video; the message names the line.
     """
-    path, found = folder / NAME, {}
+    path = folder / NAME
+    actions: dict[str, Action] = {}
     for line, row in _read(path).rows:
         text = " ".join(row["action"].split())
         if not text:
@@ -65,12 +66,13 @@ def actions(folder: Path, known: Collection[str]) -> dict[str, Action]:
         action = _parse(text)
         if action is None:
             raise InputError(f"{where}: {text!r} is no action; {HELP}.")
-        if found.setdefault(video_id, action) != action:
+        if actions.setdefault(video_id, action) != action:
             raise InputError(f"{where}: {video_id} has another action on a line above; delete one of the two.")
-    return found
+    return actions
 
 
 def _parse(text: str) -> Action | None:
+    """Return the action that a text names, None if it names none."""
     words = re.split(r"[\s,]+", text.lower())
     if words in (["exclude"], ["retry"]):
         return Action(words[0])
@@ -83,7 +85,7 @@ def _parse(text: str) -> Action | None:
 
 
 def _read(path: Path) -> _Sheet:
-    """Read the file, whatever spreadsheet program last wrote it."""
+    """Return the content of a review file, with whichever delimiter a spreadsheet program saved it."""
     if not path.exists():
         return _Sheet(list(COLUMNS), [], ",")
     try:
@@ -101,10 +103,10 @@ def _read(path: Path) -> _Sheet:
     return _Sheet(columns, rows, delimiter)
 
 
-def renew(folder: Path, videos: pd.DataFrame) -> None:
-    """Bring the list up to date: add the videos that have no strip, take out those that have one and no action.
+def update(folder: Path, videos: pd.DataFrame) -> None:
+    """Update review.csv: add the videos without a strip, and remove those that have a strip and no action.
 
-    What somebody wrote is kept, even if that was since the run began.
+    Everything that the user wrote is kept, including what was written while the run was in progress.
 
     Args:
         folder: that of the strips.
@@ -115,17 +117,16 @@ def renew(folder: Path, videos: pd.DataFrame) -> None:
     """
     path = folder / NAME
     sheet = _read(path)
-    now = {row["video_id"]: row for row in videos[COLUMNS[:-1]].to_dict("records")}
-    lost = [name for name, row in now.items() if row["status"] not in ("ok", "excluded")]
-    own = set(sheet.columns) - set(COLUMNS[:-1])
+    current = {row["video_id"]: row for row in videos[COLUMNS[:-1]].to_dict("records")}
+    lost = [name for name, row in current.items() if row["status"] not in ("ok", "excluded")]
+    user_columns = set(sheet.columns) - set(COLUMNS[:-1])
     rows, listed = [], set()
     for _, row in sheet.rows:
         video_id = row["video_id"].strip()
-        if video_id in lost or any(row[name].strip() for name in own):
-            facts = {name: value for name, value in now.get(video_id, {}).items() if name in sheet.columns}
-            rows.append(row | facts)
+        if video_id in lost or any(row[name].strip() for name in user_columns):
+            rows.append(row | {name: v for name, v in current.get(video_id, {}).items() if name in sheet.columns})
             listed.add(video_id)
-    rows += [now[name] for name in lost if name not in listed]
+    rows += [current[name] for name in lost if name not in listed]
     if not rows and not path.exists():
         return
     text = io.StringIO(newline="")
@@ -134,7 +135,7 @@ def renew(folder: Path, videos: pd.DataFrame) -> None:
     )
     writer.writeheader()
     writer.writerows(rows)
-    content = text.getvalue().encode("utf-8-sig")  # the mark tells spreadsheet programs that it is UTF-8
+    content = text.getvalue().encode("utf-8-sig")  # spreadsheet programs recognise UTF-8 by the byte order mark
     if path.exists() and path.read_bytes() == content:
         return
     try:
@@ -144,13 +145,13 @@ def renew(folder: Path, videos: pd.DataFrame) -> None:
         raise InputError(f"{path} cannot be written: close it in other programs and run again.") from None
 
 
-def obeyed(found: dict[str, Action], videos: pd.DataFrame) -> pd.DataFrame:
-    """Return what came of each action: a table with `video_id`, `action` and `result`."""
-    status = videos.set_index("video_id")[["status", "reason"]]
+def applied(actions: dict[str, Action], videos: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per action, after it was applied: `video_id`, `action` and `result`."""
+    states = videos.set_index("video_id")[["status", "reason"]]
     rows = []
-    for video_id, action in sorted(found.items()):
-        state, reason = status.loc[video_id]
-        result = {"ok": "has a strip", "excluded": "excluded"}.get(state, f"still {state}: {reason}")
+    for video_id, action in sorted(actions.items()):
+        status, reason = states.loc[video_id]
+        result = {"ok": "has a strip", "excluded": "excluded"}.get(status, f"still {status}: {reason}")
         rows.append((video_id, str(action), result))
     return pd.DataFrame(rows, columns=["video_id", "action", "result"])
 
@@ -158,35 +159,35 @@ def obeyed(found: dict[str, Action], videos: pd.DataFrame) -> pd.DataFrame:
 def review_frames(
     path: Path, folder: Path, video_id: str, max_frames: int, most: int = 6
 ) -> tuple[list[np.ndarray], list[list[tuple[tuple[float, ...], str]]]]:
-    """Return what a person needs to see of a video that gave no strip.
+    """Return frames of a video without a strip, and the detections in each.
 
     Args:
         path: the video.
         folder: that of the strips.
-        video_id: the video's id in it.
-        max_frames: that it was preprocessed with.
-        most: frames to show.
+        video_id: the video's id in this folder.
+        max_frames: the parameter with which the video was preprocessed.
+        most: largest number of frames.
 
     Returns:
-        Evenly spaced frames, RGB, of those that were read, with some in which something was found, and for each the
-        boxes `(x, y, w, h)` in its pixels of what was taken for a face, each with why it was rejected, or that it is
-        valid. Empty for a video that cannot be read.
+        Frames, RGB uint8 `(H, W, 3)`: about two thirds evenly spaced over those that were read, one third with
+        detections; and for each frame its detections, each a box `(x, y, w, h)` in pixels and the reason why it was
+        rejected, or "a valid face". Both are empty if the video cannot be read.
     """
     row = read_json(folder / "rows" / f"{video_id}.json")
-    found: dict[int, list[tuple[tuple[float, ...], str]]] = {}
-    for frame, box, why in row["rejected"]:
-        found.setdefault(frame, []).append((tuple(box), why))
-    for fact in row["frames"]:
-        found.setdefault(fact["frame"], []).append((tuple(fact[side] for side in "xywh"), "a valid face"))
-    chosen = _evenly(range(max(row["n_read"], 1)), most - most // 3) | _evenly(sorted(found), most // 3)
+    detections: dict[int, list[tuple[tuple[float, ...], str]]] = {}
+    for index, box, reason in row["rejected"]:
+        detections.setdefault(index, []).append((tuple(box), reason))
+    for face in row["frames"]:
+        detections.setdefault(face["frame"], []).append((tuple(face[side] for side in "xywh"), "a valid face"))
+    chosen = _evenly(range(max(row["n_read"], 1)), most - most // 3) | _evenly(sorted(detections), most // 3)
     try:
-        looked_at = list(video.frames(path, max_frames, wanted=chosen))
+        frames = list(video.frames(path, max_frames, wanted=chosen))
     except video.VideoError:
         return [], []
-    return [frame for _, _, frame in looked_at], [found.get(index, []) for index, _, _ in looked_at]
+    return [frame for _, _, frame in frames], [detections.get(index, []) for index, _, _ in frames]
 
 
-def _evenly(indices: Any, most: int) -> set[int]:
-    """Return at most `most` of the indices, evenly spread."""
-    places = np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int) if len(indices) else []
-    return {int(indices[k]) for k in places}
+def _evenly(indices: Sequence[int], most: int) -> set[int]:
+    """Return at most `most` of the indices, evenly spaced."""
+    positions = np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int) if len(indices) else []
+    return {int(indices[k]) for k in positions}

@@ -10,9 +10,9 @@ from dfutils.core.files import atomic
 
 
 def strip_names(strip: str, count: int) -> list[str]:
-    """Return the paths of a video's strips, one a person, the main one first, from the path of that one.
+    """Return the paths of a video's `count` strips, one per person, from the path of the main person's, which is first.
 
-    `~` separates the number of a further person: it is in no video's id, and allowed in file names everywhere.
+    The strips of further people end in `~1`, `~2`, …: no video's id contains `~`, and every file system allows it.
     """
     return [strip, *(f"{strip.removesuffix('.png')}~{person}.png" for person in range(1, count))][:count]
 
@@ -21,15 +21,12 @@ def write_strip(frames: np.ndarray, path: Path) -> None:
     """Write crops, uint8 RGB `(T, S, S, 3)` with T > 0, side by side as a PNG."""
     strip = cv2.cvtColor(np.concatenate(list(frames), axis=1), cv2.COLOR_RGB2BGR)
     with atomic(path) as temporary:
-        # imwrite and imread cannot open every path on Windows; their in-memory twins need none
+        # encoded in memory, because imwrite and imread cannot open every path on Windows
         temporary.write_bytes(cv2.imencode(".png", strip)[1].tobytes())
 
 
 def read_strip(path: Path, grey: bool = False) -> np.ndarray | None:
-    """Return a strip as it lies on disk, crops side by side, uint8 `(S, T * S, 3)` RGB or `(S, T * S)` grey.
-
-    None if it is missing or broken.
-    """
+    """Return a strip, crops side by side, uint8 `(S, T * S, 3)` RGB or `(S, T * S)` grey; None if it cannot be read."""
     data = np.fromfile(path, dtype=np.uint8) if Path(path).is_file() else np.empty(0, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR) if len(data) else None
     return image if image is None or grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -39,7 +36,7 @@ def load_strip(path: Path, face_size: int) -> np.ndarray:
     """Return the crops of a strip, uint8 RGB `(T, face_size, face_size, 3)`.
 
     Raises:
-        InputError: if it is missing, broken, or of another crop size.
+        InputError: if the strip is missing or broken, or its crops have another size.
     """
     image = read_strip(path)
     if image is None:

@@ -1,9 +1,9 @@
-"""Many calls in processes that may die, on this machine or on a cluster.
+"""Calls in worker processes that may crash or hang, on this machine or on a Dask cluster.
 
-Native code that meets a broken file can end the whole process, or never return. So each call runs in a worker process
-under a watchdog; when a worker dies, and with it the pool, the calls that were running are tried again, each in a
-process of its own, where a second death can only be its own fault. Whatever the call was about is then *lost*, and all
-others go on. A call that raises ends everything: that is no accident of one file.
+Native code that reads a broken file can end its process or never return. Each call therefore runs in a worker process
+under a watchdog. If a worker dies, the process pool ends; the calls that were running are repeated, each in a process
+of its own, so that a second death can only be caused by the call itself. Such a call has *failed*; all others continue.
+A call that raises an exception ends all of them, because an exception is not caused by one broken file.
 """
 
 import contextlib
@@ -28,26 +28,26 @@ CRASHED = "crashed"
 HUNG = "hung"
 
 _PATIENCE_S = 120.0
-"""How long a cluster may be without any worker."""
+"""How long a cluster may have no worker, in seconds."""
 
 
-def run_each(
+def call_each(
     function: Callable[..., Any], jobs: Sequence[tuple], *, workers: int, timeout_s: float, scheduler: str = ""
 ) -> Iterator[tuple[int, str]]:
-    """Call `function(*job)` for every job, and yield each job's position as it ends: with "", or how it was lost.
+    """Call `function(*job)` for every job, and yield each job's position when its call ends, with "" or its failure.
 
     Args:
-        function: of a module, so that other processes can import it; what it returns is dropped.
+        function: a function of a module, so that other processes can import it; its return value is discarded.
         jobs: its arguments, as plain values.
-        workers: processes on this machine, each held to one thread.
-        timeout_s: after this time a call is `HUNG`; one that ends its process is `CRASHED`.
-        scheduler: address of a Dask scheduler whose workers take the place of local processes; "" for none. They must
-            run under nannies, as they do by default, so that one that dies comes back.
+        workers: number of processes on this machine, each with one thread.
+        timeout_s: a call that takes longer is yielded as `HUNG`, one that ends its process as `CRASHED`.
+        scheduler: address of a Dask scheduler whose workers are used instead of local processes; "" for none. The
+            workers must run under nannies, as they do by default, so that one that dies is restarted.
 
     Raises:
-        InputError: if the cluster cannot be reached, or lost its workers.
-        RuntimeError: if processes die before they so much as import the function.
-        Exception: whatever a call raised; no further job is begun.
+        InputError: if the scheduler cannot be reached, or the cluster has lost its workers.
+        RuntimeError: if a process ends before it has imported the function.
+        Exception: any exception of a call; no further call is begun.
     """
     if scheduler:
         yield from _on_cluster(function, jobs, timeout_s, scheduler)
@@ -60,15 +60,15 @@ def _on_this_machine(
 ) -> Iterator[tuple[int, str]]:
     waiting = list(range(len(jobs)))
     while waiting:
-        taken: list[int] = []
+        dispatched: list[int] = []
         ended: set[int] = set()
 
-        def calls(waiting: list[int] = waiting, taken: list[int] = taken) -> Iterator[Any]:
+        def calls(waiting: list[int] = waiting, dispatched: list[int] = dispatched) -> Iterator[Any]:
             for k in waiting:
-                taken.append(k)
-                yield delayed(_watched)(function, jobs[k], timeout_s, k)
+                dispatched.append(k)
+                yield delayed(_call_watched)(function, jobs[k], timeout_s, k)
 
-        # joblib runs a single worker in this very process, so there are always two; what is dispatched keeps one idle.
+        # With n_jobs=1 joblib would call in this process, so it is at least 2; pre_dispatch then keeps one worker idle.
         settings = {"batch_size": 1, "pre_dispatch": workers, "return_as": "generator_unordered"}
         try:
             with parallel_config("loky", n_jobs=max(workers, 2), inner_max_num_threads=1):
@@ -77,23 +77,23 @@ def _on_this_machine(
                     yield k, ""
         except TerminatedWorkerError:
             pass
-        for k in taken:
+        for k in dispatched:
             if k not in ended:
-                yield k, run_alone(function, jobs[k], timeout_s)
-        waiting = waiting[len(taken) :]
+                yield k, call_alone(function, jobs[k], timeout_s)
+        waiting = waiting[len(dispatched) :]
 
 
 _ONE_AT_A_TIME = threading.Lock()
-"""A Dask worker may have several threads; dlib's detectors and the watchdog are one a process."""
+"""A Dask worker may have several threads, but dlib's detectors and the watchdog exist once per process."""
 
 
-def _watched(function: Callable[..., Any], job: tuple, timeout_s: float, result: Any = "") -> Any:
-    """Call a function and return `result`; end this process if that takes too long.
+def _call_watched(function: Callable[..., Any], job: tuple, timeout_s: float, result: Any = "") -> Any:
+    """Call a function and return `result`; end this process if the call takes longer than `timeout_s`.
 
-    The watchdog is a thread of C that needs no lock of Python's, which native code that hangs may hold.
+    The watchdog is faulthandler's C thread, which does not need the GIL: native code that hangs may hold it.
     """
-    with _ONE_AT_A_TIME, open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(timeout_s, exit=True, file=nowhere)
+    with _ONE_AT_A_TIME, open(os.devnull, "w") as devnull:
+        faulthandler.dump_traceback_later(timeout_s, exit=True, file=devnull)
         try:
             function(*job)
         finally:
@@ -104,7 +104,7 @@ def _watched(function: Callable[..., Any], job: tuple, timeout_s: float, result:
 _CHILD = """
 import os, pickle, sys
 answers = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)  # whatever else is printed is no answer
+os.dup2(2, 1)  # the function's own output goes to standard error
 sys.path[:] = pickle.load(sys.stdin.buffer)
 function, job = pickle.load(sys.stdin.buffer)
 answers.write(b"+")
@@ -117,29 +117,30 @@ except BaseException as error:
 """
 
 
-def run_alone(function: Callable[..., Any], job: tuple, timeout_s: float) -> str:
-    """Call a function in a fresh process of its own; return "", `CRASHED` or `HUNG`. What it raises is raised here.
+def call_alone(function: Callable[..., Any], job: tuple, timeout_s: float) -> str:
+    """Call a function in a new process of its own; return "", `CRASHED` or `HUNG`.
 
     Raises:
-        RuntimeError: if the process ended before it began with the call.
+        RuntimeError: if the process ended before the call began.
+        Exception: any exception of the call.
     """
     environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
-    with tempfile.TemporaryFile() as complaints:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": complaints}
+    with tempfile.TemporaryFile() as stderr:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stderr}
         with subprocess.Popen([sys.executable, "-c", _CHILD], env=environment, **pipes) as process:
             try:
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(pickle.dumps(sys.path) + pickle.dumps((function, job)))
                     process.stdin.flush()
-                begun = process.stdout.read(1)  # the time that it takes to begin does not count
+                begun = process.stdout.read(1)  # the time until the call begins does not count
                 answer, _ = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
                 return HUNG
             finally:
                 process.kill()
         if not begun:
-            complaints.seek(0)
-            text = complaints.read().decode(errors="replace").strip()[-500:]
+            stderr.seek(0)
+            text = stderr.read().decode(errors="replace").strip()[-500:]
             raise RuntimeError(f"A process ended with code {process.returncode} before it could begin: {text}")
     if process.returncode:
         return CRASHED
@@ -148,14 +149,14 @@ def run_alone(function: Callable[..., Any], job: tuple, timeout_s: float) -> str
     return ""
 
 
-class _LostError(Exception):
-    """How a call was lost. Dask keeps a result on the worker that made it, where it can be lost, but not an error."""
+class _FailedError(Exception):
+    """The failure of a call. Dask stores a result on its worker, where it can be lost, but sends an exception back."""
 
 
-def _verdict(function: Callable[..., Any], job: tuple, timeout_s: float) -> None:
-    found = run_alone(function, job, timeout_s)
-    if found:
-        raise _LostError(found)
+def _call_alone_or_raise(function: Callable[..., Any], job: tuple, timeout_s: float) -> None:
+    failure = call_alone(function, job, timeout_s)
+    if failure:
+        raise _FailedError(failure)
 
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -164,9 +165,10 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 def _on_cluster(
     function: Callable[..., Any], jobs: Sequence[tuple], timeout_s: float, scheduler: str
 ) -> Iterator[tuple[int, str]]:
-    """As `each`. Dask gives a job whose worker dies to another one, and after some deaths gives it up.
+    """Yield as `call_each` does.
 
-    It blames all that was on the worker, so a job that it gave up is run again, by a worker, in a process of its own.
+    Dask repeats the jobs of a worker that died on another worker, and drops a job after some deaths. The cause may be
+    another job of the same worker, so a dropped job is repeated by a worker in a process of its own.
     """
     try:
         from distributed import Client, wait
@@ -182,17 +184,17 @@ def _on_cluster(
         ) from None
     waiting = list(reversed(range(len(jobs))))
     running: dict[Any, int] = {}
-    lonely_s = 0
+    without_workers_s = 0
     with client:
         try:
             while waiting or running:
                 threads = sum(client.nthreads().values())
-                lonely_s = 0 if threads else lonely_s + 1
-                if lonely_s > _PATIENCE_S:
+                without_workers_s = 0 if threads else without_workers_s + 1
+                if without_workers_s > _PATIENCE_S:
                     raise InputError(f"The cluster at {scheduler} has no workers: start some and run again.")
                 while waiting and len(running) < 2 * threads:
                     k = waiting.pop()
-                    running[client.submit(_watched, function, jobs[k], timeout_s, pure=False)] = k
+                    running[client.submit(_call_watched, function, jobs[k], timeout_s, pure=False)] = k
                 if not running:
                     time.sleep(1)
                     continue
@@ -203,10 +205,10 @@ def _on_cluster(
                 for future in finished:
                     k, error = running.pop(future), future.exception() if future.status == "error" else None
                     if isinstance(error, KilledWorker):
-                        running[client.submit(_verdict, function, jobs[k], timeout_s, pure=False)] = k
-                    elif error is None or isinstance(error, _LostError):
+                        running[client.submit(_call_alone_or_raise, function, jobs[k], timeout_s, pure=False)] = k
+                    elif error is None or isinstance(error, _FailedError):
                         yield k, str(error or "")
                     else:
                         raise error
         except (OSError, CancelledError) as error:
-            raise InputError(f"The scheduler at {scheduler} is gone ({error}): start it and run again.") from None
+            raise InputError(f"The scheduler at {scheduler} was lost ({error}): start it and run again.") from None

@@ -9,7 +9,7 @@ import pandas as pd
 from dfutils.core.params import Indexed, Place
 from dfutils.data.indexing import check
 from dfutils.faces import review, video
-from dfutils.faces.batch import Made
+from dfutils.faces.batch import Preprocessed
 from dfutils.faces.strips import load_strip
 from dfutils.reporting import data_plots, image_plots
 from dfutils.reporting.figure import Picture, Pictures
@@ -104,7 +104,11 @@ class FacesReport:
     """Tables and figures of what was found in the videos: their faces, and the videos that were lost."""
 
     def __init__(
-        self, videos: pd.DataFrame, frames: pd.DataFrame, datasets: Sequence[Indexed], made: Mapping[str, Made]
+        self,
+        videos: pd.DataFrame,
+        frames: pd.DataFrame,
+        datasets: Sequence[Indexed],
+        made: Mapping[str, Preprocessed],
     ) -> None:
         """Report on preprocessed videos.
 

@@ -20,13 +20,13 @@ from dfutils.faces import batch, video
 from tests.support.videos import SETTINGS, encode, face_clip, indexed
 
 ROOT = Path(__file__).resolve().parents[2]
-real_one = batch._one
+extract_one = batch._extract_one
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the signals sent here are those of POSIX")
 
 
-def faulty_one(job) -> None:
-    """Do a video as ever, but for those whose name asks for trouble; note who began."""
+def faulty_extract_one(job) -> None:
+    """Preprocess a video, with a failure if its name asks for one; record that the call began."""
     with (job.root / "began").open("a") as file:
         file.write(f"{job.video_id}\n")
     if "crash" in job.path.name:
@@ -38,7 +38,7 @@ def faulty_one(job) -> None:
         (job.root / "began").unlink()
         job.root.rmdir()
     time.sleep(0.3 if "slow" in job.path.name else 0)
-    real_one(job)
+    extract_one(job)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +56,18 @@ def folder_of(root: Path, clip: Path, *names: str) -> Path:
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """All that a run leaves, but for the lock."""
+    """Return the files that a run leaves, without the lock."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "run.lock")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def statuses(made: batch.Made) -> dict[str, str]:
+def statuses(made: batch.Preprocessed) -> dict[str, str]:
     return dict(zip(made.videos["path"].str.removeprefix("real/"), made.videos["status"], strict=True))
 
 
 @posix
 def test_a_video_that_crashes_or_hangs_is_a_row(tmp_path, clip, monkeypatch):
-    monkeypatch.setattr(batch, "_one", faulty_one)
+    monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, "a", "b", "crash", "hang", "z")
     dataset = indexed(root, tmp_path)
     made = batch.preprocess(dataset, SETTINGS, workers=2, video_timeout_s=15, progress=False)
@@ -126,7 +126,7 @@ def test_kill_minus_nine_and_again_gives_the_bytes_of_an_unbroken_run(tmp_path, 
 
 @posix
 def test_two_runs_at_once(tmp_path, clip, monkeypatch):
-    monkeypatch.setattr(batch, "_one", faulty_one)
+    monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, *(f"slow{k}" for k in range(6)))
     dataset, found = indexed(root, tmp_path), []
     first = threading.Thread(
@@ -144,10 +144,10 @@ def test_two_runs_at_once(tmp_path, clip, monkeypatch):
 
 
 def test_a_folder_that_vanishes_on_the_way_is_a_sentence(tmp_path, clip, monkeypatch):
-    monkeypatch.setattr(batch, "_one", faulty_one)
+    monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, "a", "vanish", "z")
     dataset = indexed(root, tmp_path)
-    with pytest.raises(InputError, match=r"is not there on .* what is finished is kept"):
+    with pytest.raises(InputError, match=r"is missing on .* finished videos are kept"):
         batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
     monkeypatch.undo()
     folder_of(root, clip, "a", "vanish", "z")
@@ -177,7 +177,7 @@ def test_a_full_disk_is_a_sentence_and_room_lets_the_run_end(tmp_path, clip):
 @posix
 def test_a_cluster_that_loses_a_worker_loses_no_video(tmp_path, clip, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="the extra cluster is not installed")
-    monkeypatch.setattr(batch, "_one", faulty_one)
+    monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, *(f"slow{k}" for k in range(12)))
     settings = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     settings["env"] = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

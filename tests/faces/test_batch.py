@@ -1,4 +1,4 @@
-"""Videos to strips: every kind of file gets its row, nothing is done twice, and a stopped run goes on."""
+"""Preprocessing of datasets: each file has its row, nothing is computed twice, and an interrupted run resumes."""
 
 import shutil
 from pathlib import Path
@@ -12,14 +12,14 @@ import skimage.data
 
 from dfutils.core.errors import InputError
 from dfutils.data import catalog, indexing
-from dfutils.faces import batch, review, video, workers
+from dfutils.faces import batch, review, video
 from dfutils.faces import strips as faces_strips
 from tests.support.videos import SETTINGS, face_clip, indexed
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """One's own videos, most of them bad."""
+    """Return a folder of videos, most of which cannot be used."""
     root = tmp_path_factory.mktemp("own")
     for name in ("real", "fake/blend"):
         (root / name).mkdir(parents=True)
@@ -65,12 +65,12 @@ def test_strips_hold_the_crops_that_the_frames_table_describes(made):
     dataset, result = made
     for row in result.videos[result.videos["status"] == "ok"].itertuples():
         strip = faces_strips.load_strip(dataset.folder.parent / row.strip, 64)
-        facts = result.frames[result.frames["video_id"] == row.video_id]
+        frames = result.frames[result.frames["video_id"] == row.video_id]
         assert strip.shape == (4, 64, 64, 3)
-        assert facts["position"].tolist() == [0, 1, 2, 3]
-        assert facts["frame"].is_monotonic_increasing
-        assert facts["brightness"].iloc[0] == pytest.approx(strip[0].mean(), rel=0.1)
-        assert all(len(points) == 136 for points in facts["landmarks"])
+        assert frames["position"].tolist() == [0, 1, 2, 3]
+        assert frames["frame"].is_monotonic_increasing
+        assert frames["brightness"].iloc[0] == pytest.approx(strip[0].mean(), rel=0.1)
+        assert all(len(points) == 136 for points in frames["landmarks"])
 
 
 def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_bytes(folder, made, monkeypatch):
@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_by
         assert jobs == [], "a finished video was taken up again"
         return iter(())
 
-    monkeypatch.setattr(workers, "run_each", refuse)
+    monkeypatch.setattr(batch, "call_each", refuse)
     batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
     assert {path: path.stat().st_mtime_ns for path in strips.glob("*.png")} == kept
     monkeypatch.undo()

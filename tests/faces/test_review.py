@@ -1,4 +1,4 @@
-"""review.csv: every lost video is listed, what the reader writes is obeyed and never lost, mistakes name their line."""
+"""review.csv: every video without a strip is listed, actions are applied and never lost, errors name their line."""
 
 import csv
 from pathlib import Path
@@ -27,17 +27,17 @@ def dataset(tmp_path):
     return indexed(root, tmp_path)
 
 
-def run(dataset) -> batch.Made:
+def run(dataset) -> batch.Preprocessed:
     return batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
 
 
-def listed(made: batch.Made) -> dict[str, dict[str, str]]:
+def listed(made: batch.Preprocessed) -> dict[str, dict[str, str]]:
     with (made.folder / review.NAME).open(encoding="utf-8-sig", newline="") as file:
         return {row["path"]: row for row in csv.DictReader(file)}
 
 
-def write(made: batch.Made, actions: dict[str, str], extra: str = "") -> None:
-    """Write actions into the file as a person would."""
+def write(made: batch.Preprocessed, actions: dict[str, str], extra: str = "") -> None:
+    """Write actions into the file as a user would."""
     path = made.folder / review.NAME
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     for name, action in actions.items():
@@ -46,7 +46,7 @@ def write(made: batch.Made, actions: dict[str, str], extra: str = "") -> None:
     path.write_text("\n".join(lines) + "\n" + extra, encoding="utf-8")
 
 
-def test_lost_videos_are_listed_and_actions_obeyed(dataset):
+def test_lost_videos_are_listed_and_actions_applied(dataset):
     made = run(dataset)
     assert made.reviewed.empty
     rows = listed(made)
@@ -74,7 +74,7 @@ def test_lost_videos_are_listed_and_actions_obeyed(dataset):
     assert results["exclude"] == "excluded" and results["box 10 10 60 60.5"] == "has a strip"
     assert results["retry"].startswith("still unreadable: empty.mp4 is empty")
     rows = listed(made)
-    assert rows["fake/swap/noise ü.mp4"]["action"] == "box 10 10 60 60.5", "obeyed actions stay, to be obeyed again"
+    assert rows["fake/swap/noise ü.mp4"]["action"] == "box 10 10 60 60.5", "actions stay, to be applied again"
     assert rows["real/face.mp4"]["status"] == "excluded"
     before = (made.folder / review.NAME).read_bytes()
     again = run(dataset)
@@ -107,9 +107,9 @@ def test_a_face_in_a_box_is_cropped_there_with_its_landmarks(dataset, tmp_path):
     path.write_text("video_id;path;status;reason;action;note\nreal__one;;;;box 66,30,120,120;mine\n", encoding="utf-8")
     made = run(dataset)
     assert made.reviewed["result"].tolist() == ["has a strip"]
-    facts = made.frames[made.frames["video_id"] == "real__one"]
-    assert (facts[["x", "y", "w", "h"]] == list(FACE)).all(axis=None) and facts["score"].isna().all()
-    points = np.array(facts["landmarks"].iloc[0]).reshape(68, 2)
+    frames = made.frames[made.frames["video_id"] == "real__one"]
+    assert (frames[["x", "y", "w", "h"]] == list(FACE)).all(axis=None) and frames["score"].isna().all()
+    points = np.array(frames["landmarks"].iloc[0]).reshape(68, 2)
     assert points.min() > 5 and points.max() < 64
     assert points[36:48, 1].mean() < points[48:68, 1].mean()  # eyes above the mouth
     text = path.read_text(encoding="utf-8-sig")
@@ -153,13 +153,13 @@ def test_a_file_that_is_no_list_is_a_sentence(dataset):
 
 def test_what_is_written_while_a_run_is_at_work_is_kept(dataset, monkeypatch):
     made = run(dataset)
-    real = review.renew
+    update = review.update
 
-    def renew(folder: Path, videos) -> None:
+    def write_and_update(folder: Path, videos) -> None:
         write(made, {"one": "exclude"})
-        real(folder, videos)
+        update(folder, videos)
 
-    monkeypatch.setattr(review, "renew", renew)
+    monkeypatch.setattr(review, "update", write_and_update)
     assert run(dataset).reviewed.empty
     assert listed(made)["real/one.mp4"]["action"] == "exclude"
     monkeypatch.undo()

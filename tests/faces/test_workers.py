@@ -1,4 +1,4 @@
-"""Calls that crash, hang, raise or lose their machine: all others end, and each ends once."""
+"""Calls that crash, hang, raise or lose their worker: all other calls end, and each ends once."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the signals sen
 
 
 def act(what: str, name: str, folder: Path) -> None:
-    """Note the start, do what is asked, note the end."""
+    """Record the start of the call, do what `what` names, record the end."""
     with (folder / "started").open("a") as file:
         file.write(f"{name}\n")
     if what == "crash":
@@ -46,9 +46,9 @@ def lines(path: Path) -> Counter:
 def run(folder: Path, *whats: str, **options) -> dict[int, str]:
     jobs = [(what, f"{k}", folder) for k, what in enumerate(whats)]
     options = {"workers": 2, "timeout_s": 60, **options}
-    found = list(faces_workers.run_each(act, jobs, **options))
-    assert len(found) == len(dict(found))
-    return dict(found)
+    ended = list(faces_workers.call_each(act, jobs, **options))
+    assert len(ended) == len(dict(ended))
+    return dict(ended)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -59,15 +59,15 @@ def test_all_calls_end_once_in_other_processes(tmp_path, workers):
 
 
 def test_a_crash_loses_its_own_call_and_no_other(tmp_path):
-    found = run(tmp_path, "fine", "slow", "crash", "slow", "fine", "fine", "crash", "fine")
-    assert found == {**dict.fromkeys((0, 1, 3, 4, 5, 7), ""), 2: faces_workers.CRASHED, 6: faces_workers.CRASHED}
+    failures = run(tmp_path, "fine", "slow", "crash", "slow", "fine", "fine", "crash", "fine")
+    assert failures == {**dict.fromkeys((0, 1, 3, 4, 5, 7), ""), 2: faces_workers.CRASHED, 6: faces_workers.CRASHED}
     assert set(lines(tmp_path / "ended")) == {"0", "1", "3", "4", "5", "7"}
 
 
 def test_a_hang_in_native_code_is_ended(tmp_path):
     started = time.monotonic()
-    found = run(tmp_path, "fine", "hang", "fine", "fine", timeout_s=4)
-    assert found == {0: "", 1: faces_workers.HUNG, 2: "", 3: ""}
+    failures = run(tmp_path, "fine", "hang", "fine", "fine", timeout_s=4)
+    assert failures == {0: "", 1: faces_workers.HUNG, 2: "", 3: ""}
     assert time.monotonic() - started < 60
 
 
@@ -76,13 +76,13 @@ def test_what_a_call_raises_ends_the_run(tmp_path):
         run(tmp_path, "fine", "refuse", *["slow"] * 30)
     assert len(lines(tmp_path / "ended")) < 20
     with pytest.raises(InputError, match="disk is full"):
-        faces_workers.run_alone(act, ("refuse", "0", tmp_path), 60)
+        faces_workers.call_alone(act, ("refuse", "0", tmp_path), 60)
 
 
 def test_processes_that_cannot_begin_blame_no_video(tmp_path, monkeypatch):
     monkeypatch.setattr(faces_workers, "_CHILD", "import os; os.abort()")
     with pytest.raises(RuntimeError, match="before it could begin"):
-        faces_workers.run_alone(act, ("fine", "0", tmp_path), 60)
+        faces_workers.call_alone(act, ("fine", "0", tmp_path), 60)
 
 
 def test_workers_times_threads_is_cores(tmp_path):
@@ -121,15 +121,15 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, cluster):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = run(tmp_path, *["slow"] * 16, scheduler=cluster.scheduler_address)
+    failures = run(tmp_path, *["slow"] * 16, scheduler=cluster.scheduler_address)
     killer.join()
-    assert found == dict.fromkeys(range(16), "")
+    assert failures == dict.fromkeys(range(16), "")
     assert set(lines(tmp_path / "ended")) == set(map(str, range(16)))
 
 
 def test_a_cluster_loses_the_call_that_crashes_and_no_other(tmp_path, cluster):
-    found = run(tmp_path, "fine", "crash", *["slow"] * 6, scheduler=cluster.scheduler_address)
-    assert found == {**dict.fromkeys(range(8), ""), 1: faces_workers.CRASHED}
+    failures = run(tmp_path, "fine", "crash", *["slow"] * 6, scheduler=cluster.scheduler_address)
+    assert failures == {**dict.fromkeys(range(8), ""), 1: faces_workers.CRASHED}
 
 
 def test_no_scheduler_and_no_workers_are_sentences(tmp_path, monkeypatch):
