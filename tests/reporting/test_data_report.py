@@ -1,0 +1,76 @@
+"""What notebooks 01 and 02 show of datasets, of videos without a face, and of splits."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfutils.core.params import Place
+from dfutils.data import catalog, indexing
+from dfutils.faces import batch, video
+from dfutils.reporting.data_report import DatasetReport, FacesReport, SplitReport
+from tests.support.videos import SETTINGS, indexed
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A dataset of two real videos and two fakes in which there is no face."""
+    folder = tmp_path_factory.mktemp("videos")
+    for k, name in enumerate(("real/a", "real/b", "fake/swap/a", "fake/blend/c")):
+        grey = np.full((64, 64, 3), 40 * (k + 1), np.uint8)
+        video.write(folder / f"{name}.mp4", [grey] * 3)
+    return folder
+
+
+def report(root, **changes) -> DatasetReport:
+    videos = indexing.open_facts(indexing.scan("folder", root), root, progress=False).assign(dataset="own", **changes)
+    return DatasetReport(videos, [Place("own", "folder", root, root)])
+
+
+def test_a_fake_stands_beside_the_video_it_was_made_from(root):
+    videos = report(root).videos
+    assert videos["video_id"].tolist() == ["fake__blend__c", "fake__swap__a", "real__a", "real__b"]
+    drawn = report(root, source_video=["real__b", "elsewhere", "", ""]).first_frames()
+    assert "real real__b; blend fake__blend__c; real real__a; swap fake__swap__a." in drawn.alt
+
+
+def test_without_fakes_real_videos_are_shown(root):
+    shown = report(root)
+    alone = DatasetReport(shown.videos[shown.videos["label"] == 0], shown.places)
+    assert "real real__a; real real__b." in alone.first_frames().alt
+
+
+def test_what_is_not_known_is_a_sentence(root):
+    shown = report(root, identity="", donor="")
+    assert shown.published_counts() == "No counts are published for these."
+    assert shown.people().startswith("Nobody is named")
+    assert shown.unreadable() == "All of them can be read."
+    assert (
+        report(root, identity=["p", "p", "q", ""], donor="").people().startswith("2 people are named, each in 1 to 2")
+    )
+
+
+def test_lost_videos_of_pooled_datasets_are_found_under_their_own_ids(root, tmp_path):
+    first = indexed(root, tmp_path)
+    datasets = [first, first._replace(name="other", folder=tmp_path / "other")]
+    made = {dataset.name: batch.preprocess(dataset, SETTINGS, workers=1, progress=False) for dataset in datasets}
+    videos, frames, strips = catalog.pool_faces(made)
+    shown = FacesReport(videos, frames, datasets, made)
+    assert not strips and len(shown.lost) == 8
+    drawn = shown.rejected_faces(SETTINGS["max_frames"])
+    assert len(drawn) == 8 and drawn[0].alt.startswith(videos["video_id"].iloc[0])
+    assert drawn._repr_html_().count("<img") == 8
+    assert shown.review_files().count("review.csv") == 2
+    assert shown.reviewed() == "No action is written there."
+    assert list(shown.statuses().columns) == ["no_face"]
+
+
+def test_the_policy_is_said_with_what_it_left_out():
+    table = pd.DataFrame({
+        "video_id": ["a", "b", "c", "d"], "label": [0, 1, 1, 0], "identity": ["p", "", "p", "q"], "source_video": "",
+        "split": ["train", "test", "", ""], "status": ["ok", "ok", "ok", "excluded"], "method": ["", "", "swap", ""],
+    })  # fmt: skip
+    shown = SplitReport(table, {}, 64)
+    assert shown.policy("random").splitlines()[0].endswith("1 videos are in no split.")
+    assert "1 fakes name neither a person nor their source video" in shown.policy("random")
+    assert shown.counts().loc["train", "real"] == 1 and np.isnan(shown.counts().loc["val", "real"])
+    assert shown.methods().loc["test", "fake"] == 1 and shown.methods().loc["val", "fake"] == 0
