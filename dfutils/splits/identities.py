@@ -1,8 +1,8 @@
-"""Which videos belong together: the same person, the same source video.
+"""Groups of videos that show the same person or have the same source video.
 
-Names tell most of it. Two videos show one person if they name the same target, or if one is a fake made from the other;
-a fake ties its target to its donor besides. What has no name is a person of its own. Splits are made from these groups,
-and audits hold splits against them.
+Two videos show one person if they name the same target, or if one is a fake made from the other; a fake also connects
+its target with its donor. An unnamed person counts as a person of its own. `policies` splits by these groups, and
+`leakage` looks for groups that several splits share.
 """
 
 import re
@@ -12,30 +12,33 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-# People whose names several datasets share: pooled, `id0` of Celeb-DF v1 and of v2 count as one (if they are two, a
-# split is stricter than need be).
+# Names of people that several datasets share: `id0` of Celeb-DF v1 and of v2 count as one person. If they are two, a
+# split is stricter than necessary.
 _SHARED = {r"id\d+": "Celeb-DF", r"\d{3}": "FaceForensics++"}
 
 
 def person_keys(videos: pd.DataFrame, column: str = "identity") -> np.ndarray:
-    """Return for each row the name in `column` (`identity` or `donor`) as `<dataset>: <name>`; "" where unknown."""
+    """Return the name in `column` (`identity` or `donor`) of each row as `<dataset>: <name>`, "" if unknown: `(n,)`."""
     keys = {}
     for dataset, name in set(zip(videos["dataset"], videos[column], strict=True)):
-        family = next((family for form, family in _SHARED.items() if re.fullmatch(form, name)), dataset)
+        family = next((family for pattern, family in _SHARED.items() if re.fullmatch(pattern, name)), dataset)
         keys[dataset, name] = f"{family}: {name}" if name else ""
     return np.array([keys[pair] for pair in zip(videos["dataset"], videos[column], strict=True)], dtype=object)
 
 
 def content_keys(videos: pd.DataFrame) -> np.ndarray:
-    """Return for each row the id of the real video behind it: its source, or itself. A video's compressions are one."""
+    """Return for each row the id of the real video that it shows: its source, or itself. `(n,)`.
+
+    The compressions of a video of FaceForensics++ have one key.
+    """
     ids = videos["source_video"].where(videos["source_video"] != "", videos["video_id"])
     return np.array([re.sub(r"__(?:raw|c0|c23|c40)__", "__*__", name) for name in ids], dtype=object)
 
 
 def people(videos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number, from 0, of each row's target person, and of its donor (the target's again where it has none).
+    """Return the numbers, from 0, of each row's target person and of its donor (of the target if it has none): `(n,)`.
 
-    Videos of one target share a number, and so do a fake and its source. Unknown people have one each.
+    Videos of one target share a number, and so do a fake and its source. Each unknown person has a number of its own.
     """
     count = len(videos)
     target, donor = person_keys(videos, "identity"), person_keys(videos, "donor")
@@ -49,7 +52,7 @@ def people(videos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def components(nodes: int, *edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return the number of the connected component of each of `nodes` nodes, given pairs of arrays of edges' ends."""
-    one, other = (np.concatenate(ends) for ends in zip(*edges, strict=True))
-    graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, other)), shape=(nodes, nodes))
+    """Return the number of the connected component of each of `nodes` nodes; `edges` are pairs of arrays of nodes."""
+    first, second = (np.concatenate(ends) for ends in zip(*edges, strict=True))
+    graph = coo_matrix((np.ones(len(first), dtype=np.int8), (first, second)), shape=(nodes, nodes))
     return connected_components(graph, directed=False)[1]

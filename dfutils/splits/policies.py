@@ -1,35 +1,51 @@
-"""Who may be in which split.
+"""Division of a videos table into train, validation and test.
 
-A score means something only if the detector has not met the test videos' people before. `assign` divides a videos table
-into train, validation and test so that no group of videos that belong together is torn: by people (target, donor, and
-the real video a fake was made from), by source video, by the dataset's own list, or not at all, as the seed projects
-did. Groups are dealt out largest first, each to the split that it brings closest to its share of every class and
-method. `audit` (written in `dfutils.splits.leakage`) looks for what leaked all the same.
+A score is meaningful only if the detector has not seen the people of the test videos in training. `assign` keeps groups
+of videos together: by people (target, donor, and the real video that a fake was made from), by source video, by the
+dataset's own list, or not at all. Groups are assigned greedily, the largest first, each to the split whose shares of
+classes and methods it brings closest to the requested ones. `leakage.audit` checks the result.
 """
 
 import difflib
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.splits.identities import components, content_keys, people
-from dfutils.splits.leakage import Audit, audit, embed
-
-__all__ = ["POLICIES", "SPLITS", "Audit", "assign", "audit", "embed", "hold_out"]
 
 SPLITS = ("train", "val", "test")
+"""Names of the splits, in the order of the sides that the functions below number."""
+
 POLICIES = {
     "official": "the dataset's own test list; validation from the remaining training identities",
     "identity": "no person, target or donor, in two splits",
     "source": "fakes stay with the video they were made from",
     "random": "video by video, as the seed projects did: people and source videos leak between splits",
 }
+"""Names of the policies and what they do."""
 
-# A component of at least so many people is taken apart if it holds more than this share of a class or method that has
-# at least so many videos.
-_PEOPLE, _SHARE, _MANY = 6, 0.8, 30
+# A component of at least _LEAST_PEOPLE people is divided into single people if it contains more than _LARGEST_SHARE of
+# a class or method of at least _LEAST_VIDEOS videos.
+_LEAST_PEOPLE, _LARGEST_SHARE, _LEAST_VIDEOS = 6, 0.8, 30
+
+
+class _Units(NamedTuple):
+    """The units (people, components of people, source videos or videos) that are assigned to sides, by row.
+
+    `target` and `donor` `(n,)` number the units of a row's target and of its donor; `separable` `(n,)` says whether
+    these may be on different sides, in which case the row is dropped.
+    """
+
+    target: np.ndarray
+    donor: np.ndarray
+    separable: np.ndarray
+
+    def side_of_rows(self, side_of: np.ndarray, n_sides: int) -> np.ndarray:
+        """Return the side of each row `(n,)` from those of the units; `n_sides` for a dropped row."""
+        return np.where(side_of[self.target] == side_of[self.donor], side_of[self.target], n_sides)
 
 
 def assign(
@@ -40,24 +56,35 @@ def assign(
     test_fraction: float = 0.2,
     held_out: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Return a copy of the videos table with `split`: `train`, `val`, `test`, or "" for videos that are in none.
+    """Return a copy of the videos table with `split`: `train`, `val`, `test`, or "" for videos in no split.
 
-    Policies are those of `POLICIES`. An unknown person counts as a person of its own. In no split are videos whose
-    status is `excluded`; under `official`, videos that the dataset's lists do not name; under `identity`, fakes whose
-    two people ended up apart. That happens only where people are so entangled that one component of the graph of people
-    holds over four fifths of a class or method (Celeb-DF: everybody is swapped with everybody): its people are then
-    dealt out one by one, and at random rather than so as to save fakes, which would gather people who look alike on
-    one side. Where the official lists have no validation part, it is taken from the training videos by components of
-    people, or, where one component holds too many, by target person; then no fake is dropped.
+    An unknown person counts as a person of its own. In no split are videos whose status is `excluded`; under
+    `official`, videos that the dataset's lists do not name; under `identity`, fakes whose target and donor are in
+    different splits. The last happens only if one component of the graph of people contains more than four fifths of a
+    class or method (in Celeb-DF everybody is swapped with everybody). The people of such a component are assigned one
+    by one, in random order; minimising the number of dropped fakes instead would gather people who look alike in one
+    split. If the official lists have no validation part, it is taken from the training videos by components of people,
+    or by target person if one component is too large; then no fake is dropped.
 
-    The result depends on ids and seed, not on the order of rows. `val_fraction` and `test_fraction` are of the videos
-    (under `official`, `val_fraction` of the listed training videos), and each class and method comes close to them.
-    The datasets named in `held_out` are in no split of these, but scored as a whole: see `hold_out`; they come last.
-    `attrs` holds `policy`, `groups` (how many were dealt out) and `dropped` (how many videos the policy left out).
+    The result depends on ids and seed, not on the order of rows.
+
+    Args:
+        videos: videos table.
+        policy: one of `POLICIES`.
+        seed: seed of the order in which units of equal size are assigned.
+        val_fraction: share of the videos for validation; under `official`, of the listed training videos. The shares
+            of each class and method are close to it.
+        test_fraction: share of the videos for the test; ignored under `official`.
+        held_out: names of datasets that are in none of these splits but scored as a whole, as by `hold_out`; their
+            rows are the last of the result.
+
+    Returns:
+        The table, with `attrs` `policy`, `groups` (number of units that were assigned) and `dropped` (number of videos
+        that the policy left out).
 
     Raises:
         InputError: if the policy is unknown, ids occur twice, there are too few videos or groups, or a split would lack
-            one of the two classes; the text says what to do.
+            one of the two classes; the message says what to do.
     """
     if held_out:
         other = videos["dataset"].isin(list(held_out))
@@ -73,21 +100,25 @@ def assign(
         side, groups = _divide(rows, policy, [1 - val_fraction - test_fraction, val_fraction, test_fraction], rng)
         split = np.array([*SPLITS, ""], dtype=object)[side]
     _check_classes(split, rows["label"].to_numpy(), policy, groups)
-    found = dict(zip(rows["video_id"], split, strict=True))
-    assigned = videos.assign(split=[found.get(name, "") for name in videos["video_id"]])
+    split_of = dict(zip(rows["video_id"], split, strict=True))
+    assigned = videos.assign(split=[split_of.get(name, "") for name in videos["video_id"]])
     assigned.attrs |= {"policy": policy, "groups": groups, "dropped": int((split == "").sum())}
     return assigned
 
 
 def hold_out(videos: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy of a videos table with `split` `eval` throughout ("" where excluded): another dataset, to be scored
-    as a whole."""
+    """Return a copy of the videos table of a dataset to be scored as a whole: `split` is `eval`, "" for excluded
+    videos."""
     excluded = videos["status"] == "excluded" if "status" in videos else False
     return videos.assign(split=np.where(excluded, "", "eval"))
 
 
 def _check(videos: pd.DataFrame, policy: str, val_fraction: float, test_fraction: float) -> None:
-    """Refuse what no policy can divide."""
+    """Check the arguments of `assign`.
+
+    Raises:
+        InputError: if no policy can divide the videos.
+    """
     if policy not in POLICIES:
         close = difflib.get_close_matches(policy, POLICIES, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(POLICIES)}."
@@ -96,9 +127,11 @@ def _check(videos: pd.DataFrame, policy: str, val_fraction: float, test_fraction
         raise InputError(
             f"val_fraction {val_fraction} and test_fraction {test_fraction} must be above 0 and leave some to training."
         )
-    twice = videos["video_id"][videos["video_id"].duplicated()]
-    if len(twice):
-        raise InputError(f"The video id {twice.iloc[0]} occurs twice in the videos table: index the dataset again.")
+    duplicates = videos["video_id"][videos["video_id"].duplicated()]
+    if len(duplicates):
+        raise InputError(
+            f"The video id {duplicates.iloc[0]} occurs twice in the videos table: index the dataset again."
+        )
     usable = videos[videos["status"] != "excluded"] if "status" in videos else videos
     for label, name, other in ((0, "real", "fake"), (1, "fake", "real")):
         count = int((usable["label"] == label).sum())
@@ -114,7 +147,11 @@ def _check(videos: pd.DataFrame, policy: str, val_fraction: float, test_fraction
 
 
 def _check_classes(split: np.ndarray, label: np.ndarray, policy: str, groups: int) -> None:
-    """Refuse splits of which one lacks a class."""
+    """Check that every split has videos of both classes.
+
+    Raises:
+        InputError: if one lacks a class.
+    """
     advice = {
         "official": "fetch the whole dataset, or set split_policy: identity",
         "identity": "add videos of other people, change the fractions, or set split_policy: source",
@@ -131,8 +168,10 @@ def _check_classes(split: np.ndarray, label: np.ndarray, policy: str, groups: in
 
 
 def _official(rows: pd.DataFrame, val_fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Return the listed split of each row, with a part of train for validation where the lists have none, and how many
-    groups of people that was taken from."""
+    """Return the listed split of each row, and the number of groups.
+
+    If the lists have no validation part, it is taken from the training videos.
+    """
     split = rows["official_split"].to_numpy(dtype=object, copy=True)
     if not np.any(split == "test"):
         raise InputError(
@@ -146,122 +185,121 @@ def _official(rows: pd.DataFrame, val_fraction: float, rng: np.random.Generator)
 
 
 def _divide(rows: pd.DataFrame, policy: str, shares: list[float], rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """Return the side of each row, 0 … len(shares) - 1 (len(shares) for a dropped row), and the number of groups."""
-    label, strata, sides = rows["label"].to_numpy(), _strata(rows), len(shares)
-    for apart in (False, True):
-        target, donor, loose = _units(rows, policy, strata, apart)
-        order = rng.permutation(int(max(target.max(), donor.max())) + 1)
-        side_of = np.zeros(len(order), dtype=int)
-        held = np.zeros((sides, int(strata.max()) + 1))
-        if loose.any():
-            # A fake stays if both of its people are on one side, so a side that holds a share p of the people keeps p²
-            # of the fakes among them: dealt by the roots of the shares, what stays has the shares that were asked for.
-            roots = np.sqrt(shares) / np.sqrt(shares).sum()
-            only_donors = loose & ~np.isin(donor, target)
-            unit = np.concatenate([target[loose], donor[only_donors]])
-            _deal(side_of, unit, np.concatenate([strata[loose], strata[only_donors]]), roots, order, held)
-            stays = loose & (side_of[target] == side_of[donor])
-            np.add.at(held, (side_of[target[stays]], strata[stays]), 1)
-        _deal(side_of, target[~loose], strata[~loose], np.array(shares), order, held)
-        _mend(side_of, target, donor, label, sides)
-        side = np.where(side_of[target] == side_of[donor], side_of[target], sides)
-        if np.all(_classes(side, label, sides)):
+    """Return the side of each row, 0 … len(shares) - 1 (len(shares) for a dropped row), and the number of units."""
+    label, n_sides = rows["label"].to_numpy(), len(shares)
+    strata = rows.groupby(["dataset", "label", "method"], sort=True).ngroup().to_numpy()
+    for single_people in (False, True):  # people one by one only if a side lacks a class otherwise
+        units = _units(rows, policy, strata, single_people)
+        side_of = _assign_units(units, strata, np.array(shares), rng)
+        _supply_missing_classes(side_of, units, label, n_sides)
+        side = units.side_of_rows(side_of, n_sides)
+        if np.all(_class_counts(side, label, n_sides)):
             break
-    return side, len(np.unique(target))
+    return side, len(np.unique(units.target))
 
 
-def _strata(rows: pd.DataFrame) -> np.ndarray:
-    """Return the number of each row's class and method."""
-    return rows.groupby(["dataset", "label", "method"], sort=True).ngroup().to_numpy()
+def _units(rows: pd.DataFrame, policy: str, strata: np.ndarray, single_people: bool) -> _Units:
+    """Return the units of each row's target and donor.
 
-
-def _units(
-    rows: pd.DataFrame, policy: str, strata: np.ndarray, apart: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the group of each row's target and of its donor, and whether the two may be torn apart.
-
-    Under `identity` and `official` groups are components of people; those that hold too much are taken apart into
-    people, all of them if `apart`.
+    Under `identity` and `official` units are components of people; too large ones, or all if `single_people`, are
+    divided into single people.
     """
-    whole = np.zeros(len(rows), dtype=bool)
+    inseparable = np.zeros(len(rows), dtype=bool)
     if policy in {"random", "source"}:
         unit = np.arange(len(rows)) if policy == "random" else pd.factorize(content_keys(rows))[0]
-        return unit, unit, whole
+        return _Units(unit, unit, inseparable)
     target, donor = people(rows)
     component = components(int(max(target.max(), donor.max())) + 1, (target, donor))
-    first = len(component)  # people are numbered below it, components from it on
-    many = np.bincount(component) >= _PEOPLE
-    large = (_too_large(component[target], strata, rows["label"]) & many) | apart
-    unit = np.where(large[component], np.arange(first), first + component)
-    if policy == "official":  # no fake is dropped: it goes where its target goes
-        return unit[target], unit[target], whole
-    return unit[target], unit[donor], large[component[target]]
+    n_people = len(component)  # units below it are people, units from it on are components
+    many = np.bincount(component) >= _LEAST_PEOPLE
+    divided = (_too_large(component[target], strata, rows["label"]) & many) | single_people
+    unit = np.where(divided[component], np.arange(n_people), n_people + component)
+    if policy == "official":  # no fake is dropped: its target alone decides
+        return _Units(unit[target], unit[target], inseparable)
+    return _Units(unit[target], unit[donor], divided[component[target]])
 
 
 def _too_large(component: np.ndarray, strata: np.ndarray, label: pd.Series) -> np.ndarray:
-    """Return for each component whether it holds over `_SHARE` of all videos, of a class, or of a class and method."""
+    """Return for each component whether it contains more than `_LARGEST_SHARE` of all videos, a class, or a stratum."""
     large = np.zeros(int(component.max()) + 1, dtype=bool)
-    for kinds in (np.zeros(len(strata), dtype=int), label.to_numpy(), strata):
-        for kind in np.unique(kinds):
-            held = np.bincount(component[kinds == kind], minlength=len(large))
-            large |= (held > _SHARE * held.sum()) & (held.sum() >= _MANY)
+    for partition in (np.zeros(len(strata), dtype=int), label.to_numpy(), strata):
+        for part in np.unique(partition):
+            counts = np.bincount(component[partition == part], minlength=len(large))
+            large |= (counts > _LARGEST_SHARE * counts.sum()) & (counts.sum() >= _LEAST_VIDEOS)
     return large
 
 
-def _deal(
-    side_of: np.ndarray, unit: np.ndarray, strata: np.ndarray, shares: np.ndarray, order: np.ndarray, held: np.ndarray
-) -> None:
-    """Deal the units of rows to sides, into `side_of`: largest first (`order` decides between equals), each where it
-    brings the counts of its strata closest to `shares`, by the sum over strata of (count - wanted)² / wanted.
+def _assign_units(units: _Units, strata: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the side of each unit, such that the rows of each stratum have about the given shares of the sides."""
+    target, donor, separable = units
+    order = rng.permutation(int(max(target.max(), donor.max())) + 1)
+    side_of = np.zeros(len(order), dtype=int)
+    counts = np.zeros((len(shares), int(strata.max()) + 1))  # rows of each stratum that are on each side
+    if separable.any():
+        # A fake remains if both of its people are on one side, so that a side with a share p of the people keeps p² of
+        # the fakes among them. People are therefore assigned by the square roots of the shares.
+        roots = np.sqrt(shares) / np.sqrt(shares).sum()
+        only_donors = separable & ~np.isin(donor, target)
+        unit = np.concatenate([target[separable], donor[only_donors]])
+        _assign_greedily(side_of, unit, np.concatenate([strata[separable], strata[only_donors]]), roots, order, counts)
+        remains = separable & (side_of[target] == side_of[donor])
+        np.add.at(counts, (side_of[target[remains]], strata[remains]), 1)
+    _assign_greedily(side_of, target[~separable], strata[~separable], shares, order, counts)
+    return side_of
 
-    `held` `(sides, strata)` is what the sides hold already.
+
+def _assign_greedily(
+    side_of: np.ndarray, unit: np.ndarray, strata: np.ndarray, shares: np.ndarray, order: np.ndarray, counts: np.ndarray
+) -> None:
+    """Set the sides of units in `side_of`, given the unit and the stratum of each row.
+
+    The largest unit is first; `order` decides between equals. Each is assigned to the side that minimises the sum over
+    strata of (count - goal)² / goal, where the goals are `shares` of all rows. `counts` `(sides, strata)` holds the
+    numbers of rows that are on the sides already.
     """
-    kinds, sides = held.shape[1], range(len(shares))
-    wanted_of = np.outer(shares, held.sum(axis=0) + np.bincount(strata, minlength=kinds))
-    wanted, missing = np.maximum(wanted_of, 1e-9).tolist(), (wanted_of - held).tolist()
-    pairs, counts = np.unique(unit * kinds + strata, return_counts=True)
-    holds: dict[int, list[tuple[int, int]]] = {}
-    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        holds.setdefault(pair // kinds, []).append((pair % kinds, count))
+    n_strata, sides = counts.shape[1], range(len(shares))
+    goals = np.outer(shares, counts.sum(axis=0) + np.bincount(strata, minlength=n_strata))
+    deficits, goals = (goals - counts).tolist(), np.maximum(goals, 1e-9).tolist()
+    pairs, sizes_of_pairs = np.unique(unit * n_strata + strata, return_counts=True)
+    contents: dict[int, list[tuple[int, int]]] = {}  # stratum and number of rows, by unit
+    for pair, count in zip(pairs.tolist(), sizes_of_pairs.tolist(), strict=True):
+        contents.setdefault(pair // n_strata, []).append((pair % n_strata, count))
     units, sizes = np.unique(unit, return_counts=True)
-    for chosen in units[np.lexsort((order[units], -sizes))].tolist():
+    for current in units[np.lexsort((order[units], -sizes))].tolist():
         costs = [
-            sum(count * (count - 2 * missing[s][kind]) / wanted[s][kind] for kind, count in holds[chosen])
-            for s in sides
+            sum(count * (count - 2 * deficits[side][k]) / goals[side][k] for k, count in contents[current])
+            for side in sides
         ]
         best = costs.index(min(costs))
-        side_of[chosen] = best
-        for kind, count in holds[chosen]:
-            missing[best][kind] -= count
+        side_of[current] = best
+        for k, count in contents[current]:
+            deficits[best][k] -= count
 
 
-def _classes(side: np.ndarray, label: np.ndarray, sides: int) -> np.ndarray:
-    """Return the number of real and of fake rows on each side, `(sides, 2)`; dropped rows count nowhere."""
-    kept = side < sides
-    return np.bincount(side[kept] * 2 + label[kept], minlength=2 * sides).reshape(sides, 2)
+def _class_counts(side: np.ndarray, label: np.ndarray, n_sides: int) -> np.ndarray:
+    """Return the numbers of real and of fake rows on each side `(n_sides, 2)`; dropped rows are not counted."""
+    remains = side < n_sides
+    return np.bincount(side[remains] * 2 + label[remains], minlength=2 * n_sides).reshape(n_sides, 2)
 
 
-def _mend(side_of: np.ndarray, target: np.ndarray, donor: np.ndarray, label: np.ndarray, sides: int) -> None:
-    """Move single units, small ones first, to sides that lack a class, as long as no other side loses one by it."""
-
-    def classes() -> np.ndarray:
-        return _classes(np.where(side_of[target] == side_of[donor], side_of[target], sides), label, sides)
-
+def _supply_missing_classes(side_of: np.ndarray, units: _Units, label: np.ndarray, n_sides: int) -> None:
+    """Move single units, the smallest first, to sides that lack a class, unless another side would then lack one."""
+    target, donor, _ = units
     sizes = np.bincount(target, minlength=len(side_of))
-    for _ in range(4 * sides):
-        before = classes()
+    for _ in range(4 * n_sides):
+        before = _class_counts(units.side_of_rows(side_of, n_sides), label, n_sides)
         if not np.any(before == 0):
             return
-        lacking, kind = np.argwhere(before == 0)[0]
-        # Units that would bring a row of that class along: all of it, or its one half if the other is there already.
-        here = (label == kind) & ((target == donor) | (side_of[donor] == lacking))
-        there = (label == kind) & (side_of[target] == lacking) & (target != donor)
-        able = np.unique(np.concatenate([target[here], donor[there]]))
-        able = able[side_of[able] != lacking]
-        for unit in able[np.argsort(sizes[able], kind="stable")][:200]:
-            origin, side_of[unit] = side_of[unit], lacking
-            after = classes()
-            if after[lacking, kind] and not np.any((after == 0) & (before > 0)):
+        side, missing = np.argwhere(before == 0)[0]
+        # Units that bring a row of that class with them: both of its people, or one if the other is on that side.
+        by_target = (label == missing) & ((target == donor) | (side_of[donor] == side))
+        by_donor = (label == missing) & (side_of[target] == side) & (target != donor)
+        movable = np.unique(np.concatenate([target[by_target], donor[by_donor]]))
+        movable = movable[side_of[movable] != side]
+        for unit in movable[np.argsort(sizes[movable], kind="stable")][:200]:
+            origin, side_of[unit] = side_of[unit], side
+            after = _class_counts(units.side_of_rows(side_of, n_sides), label, n_sides)
+            if after[side, missing] and not np.any((after == 0) & (before > 0)):
                 break
             side_of[unit] = origin
         else:

@@ -1,8 +1,8 @@
-"""How far one gets without looking at a face.
+"""Shortcut learning: how well the label is predicted from container facts, brightness and sharpness alone.
 
-Files of different origin differ in size, rate, length, codec and bitrate, in brightness and sharpness. Where origin
-goes with the label, that alone tells fakes from real videos, and a detector learns it first. A small classifier on
-these facts measures how much they tell: a detector whose score is no better has proved nothing.
+Files of different origin differ in size, frame rate, length, codec and bitrate, in brightness and sharpness. If origin
+and label are correlated, these facts separate fakes from real videos, and a detector may learn them instead of faces. A
+small classifier on the facts measures how well.
 """
 
 from dataclasses import dataclass
@@ -17,18 +17,26 @@ from sklearn.tree import DecisionTreeClassifier
 from dfutils.metrics import figures
 from dfutils.splits.identities import people
 
-MARGIN = 0.1  # the alarm: the interval's low end lies this much above chance
+MARGIN = 0.1
+"""How far the lower limit of the AUC must exceed 0.5 to raise an alarm."""
 _FACTS = ["width", "height", "fps", "n_frames", "duration_s", "bitrate", "codec", "brightness", "sharpness"]
 
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """How well the label is told without a face.
+    """How well the label is predicted without faces.
 
-    `auc` (videos, cross-validated by person; `low` and `high` its 95% interval over people) is NaN where there are too
-    few videos, and `note` says so. `alarm` is set where `low` is above 0.5 by `MARGIN`. `facts` has a row a fact:
-    `fact`, `auc` of a small tree on it alone, `importance` (AUC that the classifier loses when it is shuffled), and the
-    usual value of `real` and of `fake` videos (median, or the most frequent), the most telling first.
+    Attributes:
+        auc: ROC AUC of videos, cross-validated by person; NaN if there are too few videos.
+        low: lower limit of its 95% interval over people.
+        high: upper limit.
+        alarm: whether `low` exceeds 0.5 by `MARGIN`.
+        facts: table with one row per fact, the most informative first: `fact`, `auc` of a small tree on it alone,
+            `importance` (decrease of the classifier's AUC when the fact is permuted), and the typical value of `real`
+            and of `fake` videos (the median; of texts the mode).
+        videos: number of videos.
+        people: number of people.
+        note: why there is no figure; "" if there is one.
     """
 
     auc: float
@@ -41,24 +49,24 @@ class Shortcuts:
     note: str = ""
 
     @property
-    def telling(self) -> list[str]:
-        """The facts, three at most, that tell something each by itself; the first of all if none does."""
-        alone = self.facts.loc[self.facts["auc"] >= 0.5 + MARGIN, "fact"]
-        return (alone if len(alone) else self.facts["fact"].head(1)).head(3).tolist()
+    def informative(self) -> list[str]:
+        """The facts, three at most, that predict the label alone; if none does, the best."""
+        facts = self.facts.loc[self.facts["auc"] >= 0.5 + MARGIN, "fact"]
+        return (facts if len(facts) else self.facts["fact"].head(1)).head(3).tolist()
 
 
-def in_words(fact: str) -> str:
-    """Return what a fact's column is called in a sentence."""
+def fact_name(fact: str) -> str:
+    """Return the name of a fact's column for a sentence."""
     return {"fps": "frame rate", "n_frames": "number of frames", "duration_s": "length"}.get(fact, fact)
 
 
 def shortcuts(videos: pd.DataFrame, frames: pd.DataFrame | None = None, seed: int = 0, most: int = 20_000) -> Shortcuts:
-    """Train a small classifier on container and photometric facts alone and say how far it gets.
+    """Return how well a small classifier on container and photometric facts alone predicts the label.
 
-    Gradient-boosted trees of depth 3, five-fold cross-validation with all videos of a person (and of what was made from
-    them) in one fold; the interval is a bootstrap over people, 1,000 resamples. All videos whose facts are known take
-    part, whatever their split (at most `most`, whole people); fewer than 20, or fewer than 8 of a class or 5 people,
-    give no figure.
+    Gradient-boosted trees of depth 3, five-fold cross-validation with all videos of a person (and the fakes made from
+    them) in one fold; the interval is a bootstrap over people with 1,000 resamples. All videos whose facts are known
+    are used, whatever their split (at most `most` videos, of whole people). Fewer than 20 videos, 8 of a class, or 5
+    people give no figure.
     """
     rows, facts = _facts(videos, frames)
     label = rows["label"].to_numpy(dtype=int)
@@ -66,26 +74,28 @@ def shortcuts(videos: pd.DataFrame, frames: pd.DataFrame | None = None, seed: in
     rng = np.random.default_rng(seed)
     order = rng.permutation(int(group.max()) + 1 if len(group) else 0)
     if len(rows) > most:
-        kept = np.isin(group, order[np.cumsum(np.bincount(group)[order]) <= most])
-        rows, facts, label = rows[kept], facts[kept], label[kept]
-        group = np.unique(group[kept], return_inverse=True)[1]
+        chosen = np.isin(group, order[np.cumsum(np.bincount(group)[order]) <= most])
+        rows, facts, label = rows[chosen], facts[chosen], label[chosen]
+        group = np.unique(group[chosen], return_inverse=True)[1]
     groups = int(group.max()) + 1 if len(group) else 0
     if len(rows) < 20 or np.bincount(label, minlength=2).min() < 8 or groups < 5:
         table = pd.DataFrame(columns=["fact", "auc", "importance", "real", "fake"])
         note = f"too few videos with known facts ({len(rows)} of {groups} people)"
         return Shortcuts(np.nan, np.nan, np.nan, False, table, len(rows), groups, note)
-    numbers = _numbers(facts)
+    numbers = _encode(facts)
     fold = _folds(group, label, rng)
-    score, importance = _boosted(numbers, label, fold, seed, rng)
+    score, importance = _cross_validate_boosting(numbers, label, fold, seed, rng)
     figure = figures.summary(label, score, groups=group, resamples=1000, seed=seed)["roc_auc"]
     auc, low, high = (np.nan if figure[name] is None else figure[name] for name in ("value", "low", "high"))
     table = pd.DataFrame(
         {
             "fact": facts.columns,
-            "auc": [roc_auc_score(label, _tree(numbers[:, [k]], label, fold)) for k in range(facts.shape[1])],
+            "auc": [
+                roc_auc_score(label, _cross_validate_tree(numbers[:, [k]], label, fold)) for k in range(facts.shape[1])
+            ],
             "importance": importance,
             **{
-                name: [_usual(facts.loc[label == value, fact]) for fact in facts]
+                name: [_typical(facts.loc[label == value, fact]) for fact in facts]
                 for value, name in ((0, "real"), (1, "fake"))
             },
         }
@@ -94,39 +104,39 @@ def shortcuts(videos: pd.DataFrame, frames: pd.DataFrame | None = None, seed: in
     return Shortcuts(auc, low, high, bool(low > 0.5 + MARGIN), table, len(rows), groups)
 
 
-def learnt(
+def predict_from_facts(
     train: pd.DataFrame, others: pd.DataFrame, frames: pd.DataFrame | None = None, seed: int = 0
 ) -> pd.Series | None:
-    """Return by `video_id` how likely fake other videos look to trees that saw the facts of the training videos alone.
+    """Return the probability of fake of other videos, by `video_id`, from trees fitted to the facts of `train`.
 
-    A number of 0 to 1, for videos whose facts are known. None where `train` has under 20 videos with known facts, or
-    under 8 of a class.
+    Videos whose facts are unknown are left out. None if `train` has fewer than 20 videos with known facts, or fewer
+    than 8 of a class.
     """
     rows, facts = _facts(pd.concat([train, others], ignore_index=True), frames)
-    mine = rows["video_id"].isin(set(train["video_id"])).to_numpy()
+    in_train = rows["video_id"].isin(set(train["video_id"])).to_numpy()
     label = rows["label"].to_numpy(dtype=int)
-    if mine.sum() < 20 or np.bincount(label[mine], minlength=2).min() < 8:
+    if in_train.sum() < 20 or np.bincount(label[in_train], minlength=2).min() < 8:
         return None
-    numbers = _numbers(facts)
-    model = _trees(int(mine.sum()), seed).fit(numbers[mine], label[mine])
-    return pd.Series(model.predict_proba(numbers)[:, 1].round(9), index=rows["video_id"])[~mine]
+    numbers = _encode(facts)
+    model = _boosting(int(in_train.sum()), seed).fit(numbers[in_train], label[in_train])
+    return pd.Series(model.predict_proba(numbers)[:, 1].round(9), index=rows["video_id"])[~in_train]
 
 
 def _facts(videos: pd.DataFrame, frames: pd.DataFrame | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows whose container was read and their facts; a fact that no row has is left out."""
-    known = videos["bitrate"].notna() | videos["width"].notna()
+    """Return the rows whose container was read, and their facts; a fact that no row has is left out."""
+    was_read = videos["bitrate"].notna() | videos["width"].notna()
     if "status" in videos:
-        known &= ~videos["status"].isin(["unreadable", "excluded"])
-    rows = videos[known].sort_values("video_id").reset_index(drop=True)
+        was_read &= ~videos["status"].isin(["unreadable", "excluded"])
+    rows = videos[was_read].sort_values("video_id").reset_index(drop=True)
     facts = rows[[name for name in _FACTS if name in rows]]
     if frames is not None:
-        light = frames[frames["person"] == 0].groupby("video_id")[["brightness", "sharpness"]].mean()
-        facts = facts.join(light.reindex(rows["video_id"]).reset_index(drop=True))
+        means = frames[frames["person"] == 0].groupby("video_id")[["brightness", "sharpness"]].mean()
+        facts = facts.join(means.reindex(rows["video_id"]).reset_index(drop=True))
     return rows, facts[[name for name in facts if facts[name].notna().any() and (facts[name] != "").any()]]
 
 
-def _numbers(facts: pd.DataFrame) -> np.ndarray:
-    """Return the facts as float `(N, F)`; texts become their places in alphabetical order."""
+def _encode(facts: pd.DataFrame) -> np.ndarray:
+    """Return the facts as float `(N, F)`; texts are encoded as their ranks in alphabetical order."""
     columns = [
         pd.factorize(facts[name], sort=True)[0] if name == "codec" else facts[name].to_numpy(dtype=float)
         for name in facts
@@ -135,48 +145,48 @@ def _numbers(facts: pd.DataFrame) -> np.ndarray:
 
 
 def _folds(group: np.ndarray, label: np.ndarray, rng: np.random.Generator, folds: int = 5) -> np.ndarray:
-    """Return each row's fold: groups whole, and groups of a like share of fakes dealt round."""
+    """Return each row's fold `(n,)`: groups stay whole, and those of similar shares of fakes are spread over folds."""
     share = np.bincount(group, label) / np.bincount(group)
-    turn = np.empty(len(share), dtype=int)
-    turn[np.lexsort((rng.permutation(len(share)), share))] = np.arange(len(share)) % folds
-    return turn[group]
+    fold_of_group = np.empty(len(share), dtype=int)
+    fold_of_group[np.lexsort((rng.permutation(len(share)), share))] = np.arange(len(share)) % folds
+    return fold_of_group[group]
 
 
-def _boosted(
+def _cross_validate_boosting(
     numbers: np.ndarray, label: np.ndarray, fold: np.ndarray, seed: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the held-out scores and the AUC that each fact's shuffling (within the held-out rows) costs."""
+    """Return held-out scores `(n,)` and the decrease of AUC `(F,)` when each fact is permuted in the held-out rows."""
     score = np.full(len(label), 0.5)
-    shuffled = np.tile(score, (numbers.shape[1], 1))
+    permuted_scores = np.tile(score, (numbers.shape[1], 1))
     for k in np.unique(fold):
         train, test = fold != k, fold == k
         if len(np.unique(label[train])) < 2:
             continue
-        model = _trees(len(label), seed).fit(numbers[train], label[train])
+        model = _boosting(len(label), seed).fit(numbers[train], label[train])
         score[test] = model.predict_proba(numbers[test])[:, 1].round(9)
         for fact in range(numbers.shape[1]):
-            mixed = numbers[test].copy()
-            mixed[:, fact] = rng.permutation(mixed[:, fact])
-            shuffled[fact, test] = model.predict_proba(mixed)[:, 1].round(9)
-    whole = roc_auc_score(label, score)
-    return score, np.array([whole - roc_auc_score(label, mixed) for mixed in shuffled])
+            permuted = numbers[test].copy()
+            permuted[:, fact] = rng.permutation(permuted[:, fact])
+            permuted_scores[fact, test] = model.predict_proba(permuted)[:, 1].round(9)
+    auc = roc_auc_score(label, score)
+    return score, np.array([auc - roc_auc_score(label, permuted) for permuted in permuted_scores])
 
 
-def _trees(videos: int, seed: int) -> HistGradientBoostingClassifier:
-    """Return the classifier of so many videos, not yet trained."""
+def _boosting(videos: int, seed: int) -> HistGradientBoostingClassifier:
+    """Return an unfitted classifier for this number of videos."""
     return HistGradientBoostingClassifier(
         max_depth=3,
         max_iter=60,
         max_bins=64,
         min_samples_leaf=int(np.clip(videos // 20, 3, 50)),
-        class_weight="balanced",  # or folds with other shares of fakes would have other scores
+        class_weight="balanced",  # otherwise scores would depend on a fold's share of fakes
         early_stopping=False,
         random_state=seed,
     )
 
 
-def _tree(numbers: np.ndarray, label: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return the held-out scores of a small tree, which also finds a fact that tells by being in between."""
+def _cross_validate_tree(numbers: np.ndarray, label: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Return the held-out scores `(n,)` of a small tree, which may depend on a fact without being monotonic in it."""
     score = np.full(len(label), 0.5)
     leaf = int(np.clip(len(label) // 20, 3, 50))
     for k in np.unique(fold):
@@ -187,8 +197,8 @@ def _tree(numbers: np.ndarray, label: np.ndarray, fold: np.ndarray) -> np.ndarra
     return score
 
 
-def _usual(values: pd.Series) -> Any:
-    """Return the median of numbers, the most frequent of texts."""
+def _typical(values: pd.Series) -> Any:
+    """Return the median of numbers, the mode of texts."""
     if values.name == "codec":
         return values.mode().iloc[0] if len(values) else ""
     return float(values.median())

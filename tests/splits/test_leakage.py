@@ -1,0 +1,143 @@
+"""Tests of the search for leakage between splits."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from dfutils.splits import leakage, policies
+from dfutils.splits.shortcuts import fact_name
+from tests.support.tables import kaggle, pairs, table
+
+
+def test_shared_people_and_sources_are_listed_with_the_pairs() -> None:
+    videos = table(
+        [
+            ("r0", 0, "", "id0", "", ""),
+            ("r1", 0, "", "id1", "", ""),
+            ("r2", 0, "", "", "", ""),
+            ("f0", 1, "a", "id0", "id1", "r0"),
+            ("f1", 1, "a", "id2", "id3", "r9"),
+            ("f2", 1, "b", "id2", "id3", "r9"),
+            ("f3", 1, "b", "id2", "id3", "r9"),
+            ("f4", 1, "b", "id0", "", "r0"),
+        ]
+    ).assign(split=["train", "test", "val", "test", "val", "val", "train", ""])
+    shared = leakage.shared_people(videos.sample(frac=1, random_state=0))
+    assert shared.drop(columns=["video_id", "other_video_id"]).values.tolist() == [
+        ["person", "Celeb-DF: id0", "train", "test", 1, 1],
+        ["person", "Celeb-DF: id2", "train", "val", 1, 2],
+        ["person", "Celeb-DF: id3", "train", "val", 1, 2],
+        ["source video", "r0", "train", "test", 1, 1],
+        ["source video", "r9", "train", "val", 1, 2],
+    ]
+    assert shared.loc[4, ["video_id", "other_video_id"]].tolist() == ["f3", "f1"]
+
+
+def strip(seed: int, crops: int = 6, side: int = 48) -> np.ndarray:
+    """Return a strip of soft grey blobs, RGB."""
+    rng = np.random.default_rng(seed)
+    blobs = [cv2.resize(rng.random((9, 9)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)]
+    blobs += [np.clip(blobs[0] + rng.normal(0, 0.05, (side, side)), 0, 1) for _ in range(crops - 1)]
+    grey = (np.clip(np.concatenate(blobs, axis=1), 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def test_content_that_is_nearly_the_same_is_found_across_splits_only(tmp_path: Path) -> None:
+    names = [f"v{k:02d}" for k in range(40)]
+    images = {name: strip(k) for k, name in enumerate(names)}
+    images["v30"] = images["v01"].copy()
+    worse = cv2.imencode(".jpg", images["v02"], [cv2.IMWRITE_JPEG_QUALITY, 30])[1]
+    images["v31"] = np.clip(cv2.imdecode(worse, cv2.IMREAD_COLOR) * 0.8 + 20, 0, 255).astype(np.uint8)
+    images["v04"] = images["v03"].copy()  # in one split: no leak
+    paths = {name: tmp_path / f"{name} ü.png" for name in names}
+    for name, image in images.items():
+        paths[name].write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    paths["v10"].write_bytes(b"")
+    paths["v11"] = tmp_path / "missing.png"
+    videos = table([(name, k % 2, "a" if k % 2 else "", "", "", "") for k, name in enumerate(names)])
+    videos["split"] = ["train"] * 30 + ["test"] * 10
+    shared = leakage.shared_content(videos, paths)
+    assert shared[["split", "other_split", "video_id", "other_video_id"]].values.tolist() == [
+        ["train", "test", "v01", "v30"],
+        ["train", "test", "v02", "v31"],
+    ]
+    assert shared["distance"].iloc[0] == 0
+    assert shared.attrs["pairs"] == 2
+
+
+def test_without_strips_there_is_no_shared_content() -> None:
+    shared = leakage.shared_content(pairs(6).assign(split="train"), {})
+    assert shared.empty
+    assert shared.attrs["pairs"] == 0
+
+
+def vectors(videos: pd.DataFrame, persons: int) -> dict[str, np.ndarray]:
+    """Return embeddings of this many people, in turn within each class: distant between people, close within one; the
+    last fake is like nobody."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(persons, 128)) * 0.07
+    embeddings = {}
+    for label, rows in videos.sort_values("video_id").groupby("label"):
+        for k, name in enumerate(rows["video_id"]):
+            embeddings[name] = centres[k % persons] + rng.normal(size=128) * 0.015
+        if label == 1:
+            embeddings[name] = -2 * centres[0]
+    return embeddings
+
+
+def test_people_are_told_apart_by_face_whatever_their_names() -> None:
+    videos = policies.assign(pairs(30), "identity")
+    shared = leakage.shared_faces(videos, vectors(videos, 2))
+    assert shared.attrs["people"] == 2
+    assert shared.groupby("person").size().tolist() == [3, 3]  # each of the two on every pair of sides
+    assert shared["distance"].between(0, leakage.SAME_FACE).all()
+    counted = shared[shared["other_split"] == "test"].drop_duplicates("person")["other_videos"].sum()
+    assert counted in {(videos["split"] == "test").sum() - k for k in (0, 1)}  # all but the one that is like nobody
+    reals = videos[videos["label"] == 0]
+    alone = leakage.shared_faces(reals, vectors(reals, len(reals)))
+    assert alone.empty
+    assert alone.attrs["people"] == len(reals)
+
+
+def test_embeddings_recognise_a_face(faces_dir: Path, tmp_path: Path) -> None:
+    from dfutils.faces import detection
+
+    strips, rows = {}, []
+    for k, name in enumerate(["00001", "00002", "00003", "00001"]):
+        image = cv2.cvtColor(cv2.imread(str(faces_dir / "portraits" / f"{name}.jpg")), cv2.COLOR_BGR2RGB)
+        points = detection.detect(image)[0].landmarks
+        strips[f"v{k}"] = tmp_path / f"v{k}.png"
+        cv2.imwrite(str(strips[f"v{k}"]), cv2.cvtColor(np.concatenate([image, image], axis=1), cv2.COLOR_RGB2BGR))
+        rows += [{"video_id": f"v{k}", "person": 0, "landmarks": list(np.ravel(points))}] * 2
+    videos = table([(f"v{k}", k % 2, "a" if k % 2 else "", "", "", "") for k in range(4)])
+    videos["split"] = ["train", "train", "test", "test"]
+    shared = leakage.shared_faces(videos, leakage.embed(videos, strips, pd.DataFrame(rows), progress=False))
+    assert shared.attrs["people"] == 2  # v0 and v2; the fake v3 is v0's face, the fake v1 is nobody's
+    assert shared[["video_id", "other_video_id"]].values.tolist() == [["v0", "v3"]]
+
+
+def test_audit_returns_plain_values() -> None:
+    videos = policies.assign(kaggle(celeb_fakes=0), "random")
+    audit = leakage.audit(videos, embeddings=vectors(videos.head(60), 2))
+    plain = json.loads(json.dumps(audit.to_dict(), allow_nan=False))
+    assert plain["people_shared"] > 50
+    assert plain["source_videos_shared"] == 0
+    assert plain["content_pairs"] is None
+    assert (plain["people_by_face"], plain["people_by_face_shared"]) == (2, 2)
+    assert plain["shortcut_alarm"] is True
+    assert plain["shortcut_auc"]["low"] < plain["shortcut_auc"]["value"] < plain["shortcut_auc"]["high"]
+    assert len(audit.alarms) == 3
+    assert all(sentence.endswith(".") for sentence in audit.alarms)
+    assert f"facts such as {fact_name(audit.shortcuts.informative[0])}" in audit.alarms[-1]
+    again = leakage.audit(videos.sample(frac=1, random_state=1), embeddings=vectors(videos.head(60), 2))
+    assert again.to_dict() == audit.to_dict()
+
+
+def test_a_clean_split_raises_no_alarm() -> None:
+    videos = policies.assign(kaggle(celeb_fakes=150), "identity")
+    audit = leakage.audit(videos, strips={})
+    assert audit.alarms == ()
+    assert audit.to_dict()["content_pairs"] == 0
