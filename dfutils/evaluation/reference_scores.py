@@ -35,7 +35,9 @@ def container(videos: pd.DataFrame, frames: pd.DataFrame | None, seed: int = 0) 
 
     None where the training videos are too few (under 20, or under 8 of a class).
     """
-    return shortcuts.predict_from_facts(videos[videos["split"] == "train"], videos[videos["split"] != "train"], frames, seed)
+    return shortcuts.predict_from_facts(
+        videos[videos["split"] == "train"], videos[videos["split"] != "train"], frames, seed
+    )
 
 
 def baselines(
