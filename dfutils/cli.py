@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 
 _STOPPED = 130  # exit status after Ctrl-C
+_File = Annotated[Path, typer.Argument(help="The experiment's parameter file, such as params/sample.yaml.")]
+_Overrides = Annotated[list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")]
 _Model = Annotated[
     str, typer.Option(help="A detector's folder, published weights, or hf://owner/name; default: the suite's own.")
 ]
@@ -29,21 +31,19 @@ def _commands() -> None:
 
 @app.command()
 def run(
-    params: Annotated[Path, typer.Argument(help="The experiment's parameter file, such as params/sample.yaml.")],
+    params: _File,
     first: Annotated[str, typer.Option("--from", help="Start at this stage.", metavar="STAGE")] = "",
     only: Annotated[str, typer.Option(help="Run only this stage.", metavar="STAGE")] = "",
-    override: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
-    ] = None,
+    override: _Overrides = None,
     seeds: Annotated[
         str, typer.Option(help="Train and evaluate once per seed, and report the spread.", metavar="0,1,2")
     ] = "",
 ) -> None:
     """Run the notebooks of an experiment and write its report."""
     from dfutils import pipeline
-    from dfutils.core import params as parameters
+    from dfutils.core.parameter_files import load_params
 
-    values = parameters.load_params(params, **_overrides(override or []))
+    values = load_params(params, **_overrides(override or []))
     stages = pipeline.choose(first, only)
     seed_values = _seeds(seeds)
     pipeline.prepare_kernel()
@@ -51,18 +51,27 @@ def run(
     typer.echo(f"Report: {index}")
 
 
+@app.command("params")
+def show_params(
+    params: _File,
+    override: _Overrides = None,
+) -> None:
+    """Print every parameter of an experiment: its value, range and meaning, and where the value comes from."""
+    from dfutils.core.parameter_files import listing
+
+    typer.echo(listing(params, **_overrides(override or [])))
+
+
 @app.command()
 def train(
-    params: Annotated[Path, typer.Argument(help="The experiment's parameter file, such as params/sample.yaml.")],
-    override: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="Set one parameter.", metavar="NAME=VALUE")
-    ] = None,
+    params: _File,
+    override: _Overrides = None,
 ) -> None:
     """Train the detector of an experiment after preprocessing and splitting. torchrun starts this command."""
-    from dfutils.core import params as parameters
+    from dfutils.core.parameter_files import load_params
     from dfutils.detector import experiment
 
-    values = parameters.load_params(params, **_overrides(override or []))
+    values = load_params(params, **_overrides(override or []))
     typer.echo(f"Detector: {experiment.train(values)}")
 
 

@@ -45,7 +45,7 @@ def suite(tmp_path, monkeypatch):
 
 
 def test_a_run_executes_the_notebooks_with_their_parameters_and_writes_self_contained_pages(suite):
-    index = pipeline.run(params.resolve({"experiment": "mine", "epochs": 7}), ["download", "train"][:1])
+    index = pipeline.run(params.Params(experiment="mine", epochs=7), ["download", "train"][:1])
     page = (suite / "reports" / "mine" / "01_download.html").read_text(encoding="utf-8")
     assert "01_download mine 7" in page
     assert "Part 0 &amp; more" in page
@@ -58,7 +58,7 @@ def test_a_run_executes_the_notebooks_with_their_parameters_and_writes_self_cont
 
 
 def test_a_contents_list_leads_to_anchors_that_exist(suite):
-    pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
+    pipeline.run(params.Params(experiment="mine"), ["download"])
     text = (suite / "reports" / "mine" / "01_download.html").read_text(encoding="utf-8")
     targets = re.findall(r'<li class="level-\d"><a href="#([^"]+)"', text)
     assert targets
@@ -82,7 +82,7 @@ def test_columns_of_words_are_marked_to_be_read_from_the_left(tmp_path):
 def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suite):
     nbformat.write(notebook("1/0"), suite / "notebooks" / "02_preprocess.ipynb")
     with pytest.raises(StageError) as caught:
-        pipeline.run(params.resolve({"experiment": "mine"}), ["download", "preprocess", "train"][:2])
+        pipeline.run(params.Params(experiment="mine"), ["download", "preprocess", "train"][:2])
     assert "ZeroDivisionError" in str(caught.value)
     assert str(suite / "reports" / "mine" / "02_preprocess.ipynb") in str(caught.value)
     index = (suite / "reports" / "mine" / "index.html").read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def test_a_users_mistake_in_a_notebook_is_one_sentence(suite):
     cell = "from dfutils.core.errors import InputError\nraise InputError('Do this instead.')"
     nbformat.write(notebook(cell), suite / "notebooks" / "01_download.ipynb")
     with pytest.raises(StageError) as caught:
-        pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
+        pipeline.run(params.Params(experiment="mine"), ["download"])
     assert "Do this instead." in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
@@ -131,7 +131,7 @@ def test_a_file_where_the_report_should_be_is_a_sentence(suite):
     (suite / "reports").mkdir()
     (suite / "reports" / "mine").write_text("x")
     with pytest.raises(InputError, match="a file is in the way"):
-        pipeline.run(params.resolve({"experiment": "mine"}), ["download"])
+        pipeline.run(params.Params(experiment="mine"), ["download"])
 
 
 def test_every_seed_is_an_experiment_of_its_own_on_the_same_splits(suite):
@@ -139,7 +139,7 @@ def test_every_seed_is_an_experiment_of_its_own_on_the_same_splits(suite):
         document = notebook("print('made with', seed)")
         document.cells[1].source += "\nseed: int = 0  # of draws"
         nbformat.write(document, suite / "notebooks" / f"{name}.ipynb")
-    values = params.resolve({"experiment": "mine", "seed": 3})
+    values = params.Params(experiment="mine", seed=3)
     with pytest.raises(InputError, match="mine-seed4 was not evaluated"):  # these notebooks write no figures
         pipeline.run_seeds(values, ["preprocess", "evaluate"], [4])
     for name, seed in (("02_preprocess", 3), ("04_evaluate", 4)):

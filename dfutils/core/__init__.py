@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "errors": ["InputError"],
         "files": ["write_table"],
-        "params": ["Params", "from_notebook", "load_params"],
+        "parameter_files": ["from_notebook", "load_params"],
+        "params": ["Params"],
         "stages": ["claim", "finish"],
     },
 )

@@ -1,32 +1,27 @@
 """Every parameter of the suite: its name, type, range, default and meaning, once.
 
-An experiment is a flat YAML file. The same names stand in the notebooks' parameter cells, on the command line after
-`-p`, and in this model; a name or a value that is not right ends in one sentence that says what is.
+The parameters stand in groups, one for each job that needs them; `Params` inherits them all. A function takes the group
+that it needs, and a `Params` is one of each. An experiment is a flat YAML file that names what differs from the
+defaults. The same names stand in the notebooks' parameter cells and on the command line after `-p`; a name or a value
+that is not valid ends in one sentence that says what is.
 """
 
-import difflib
 import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from dfutils.core.errors import InputError
+from dfutils.core.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = Path(os.environ.get("DFUTILS_HOME") or Path(__file__).resolve().parents[2])
 """Where `data/`, `runs/`, `reports/` and relative paths begin: the checkout, or the folder that DFUTILS_HOME names."""
 
 _SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
-def _free(default: Any, description: str, **limits: Any) -> Any:
-    """A parameter that changes how a result is reached, not the result: a finished experiment may see it change."""
-    return Field(default, description=description, json_schema_extra={"changes_results": False}, **limits)
 
 
 class Place(NamedTuple):
@@ -38,20 +33,77 @@ class Place(NamedTuple):
     folder: Path
 
 
-class Params(BaseModel):
-    """All parameters. Texts from YAML such as `1e-4` are converted; anything else of a wrong type is refused."""
+class Indexed(NamedTuple):
+    """A dataset that notebook 01 has indexed: its videos table, the folder that its paths begin in, and its layout."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    root: Path
+    folder: Path
+    videos: "pd.DataFrame"
+    layout: str = ""
 
-    # Names and places
+
+def _free(default: Any, description: str, **limits: Any) -> Any:
+    """A parameter that changes how a result is reached, not the result: a finished experiment may see it change."""
+    return Field(default, description=description, json_schema_extra={"changes_results": False}, **limits)
+
+
+class ExperimentSettings(Settings):
+    """Names and places."""
+
     experiment: str = Field("experiment", pattern=_SAFE_NAME, description="name of the folder in runs/ and reports/")
     dataset: str = Field("sample", description="dataset to train on; several, comma-separated, are pooled")
     layout: str = Field("", description="how its files are laid out; empty: the layout of the dataset's name")
     root: str = Field("", description="folder of the videos as published; empty: data/<dataset>/videos")
     eval_datasets: str = Field("", description="datasets to score without training on them, comma-separated")
+
+    @model_validator(mode="after")
+    def _datasets_agree(self) -> Self:
+        if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):
+            raise ValueError("eval_datasets names a dataset that is trained on")
+        for name, text in (("layout", self.layout), ("root", self.root)):
+            if text and len(split_list(text)) != len(split_list(self.dataset)):
+                raise ValueError(f"{name} must name as many as dataset does, comma-separated, or be empty")
+        return self
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where each dataset of `dataset` lies, in the order named."""
+        names = split_list(self.dataset)
+        layouts = split_list(self.layout) or names
+        roots = split_list(self.root) or [""] * len(names)
+        folders = [(ROOT / "data" / name).resolve() for name in names]
+        return tuple(
+            Place(name, layout, _from_root(root) if root else folder / "videos", folder)
+            for name, layout, root, folder in zip(names, layouts, roots, folders, strict=True)
+        )
+
+    @property
+    def eval_places(self) -> tuple[Place, ...]:
+        """Where each dataset of `eval_datasets` lies unless notebook 01 was told otherwise: its layout is its name."""
+        folders = {name: (ROOT / "data" / name).resolve() for name in split_list(self.eval_datasets)}
+        return tuple(Place(name, name, folder / "videos", folder) for name, folder in folders.items())
+
+    @property
+    def run_folder(self) -> Path:
+        """The experiment's folder for splits and detector."""
+        return (ROOT / "runs" / self.experiment).resolve()
+
+    @property
+    def report_folder(self) -> Path:
+        """The experiment's folder for scores, figures and pages."""
+        return (ROOT / "reports" / self.experiment).resolve()
+
+
+class SeedSettings(Settings):
+    """Seed."""
+
     seed: int = Field(0, ge=0, lt=2**31, description="every random draw is a function of it")
 
-    # 01 Download
+
+class DownloadSettings(Settings):
+    """Download (01)."""
+
     sample_variants: int = Field(60, ge=4, le=1000, multiple_of=2, description="variants of the two sample portraits")
     sample_frames: int = Field(60, ge=10, le=300, description="frames of a clip of the sample or of a photograph")
     sample_size: int = Field(256, ge=128, le=1024, multiple_of=2, description="side of such a clip in pixels")
@@ -61,7 +113,10 @@ class Params(BaseModel):
     kaggle_competition: str = Field("", description="Kaggle competition whose data to fetch")
     archive: str = Field("", description="zip or tar of the dataset, as its owners sent it")
 
-    # 02 Preprocess
+
+class FaceSettings(Settings):
+    """Faces (02): everything that changes a face strip."""
+
     max_frames: int = Field(150, ge=1, le=100_000, description="only this many first frames of a video are looked at")
     frames_per_video: int = Field(10, ge=1, le=300, description="face frames kept of a video, evenly spread")
     faces: Literal["one", "all", "cropped"] = Field(
@@ -73,17 +128,47 @@ class Params(BaseModel):
     min_face_score: float = Field(0.0, ge=-2.0, le=5.0, description="least score of dlib's detector for a valid face")
     min_face_px: int = Field(32, ge=8, le=2000, description="least side of a valid face in source pixels")
     min_sharpness: float = Field(3.0, ge=0.0, description="least variance of the Laplacian of a valid face crop")
+
+    @model_validator(mode="after")
+    def _frames_suffice(self) -> Self:
+        if self.frames_per_video > self.max_frames:
+            raise ValueError("frames_per_video is larger than max_frames")
+        return self
+
+    @property
+    def face_settings(self) -> "FaceSettings":
+        """These settings alone, as the records of an experiment hold them."""
+        return FaceSettings.of(self)
+
+
+class SplitSettings(Settings):
+    """Splits (02)."""
+
     split_policy: Literal["official", "identity", "source", "random"] = Field(
         "identity", description="what never stands in two splits (random leaks, and the report says so)"
     )
     val_fraction: float = Field(0.15, gt=0.0, lt=0.5, description="share of the videos for validation")
     test_fraction: float = Field(0.2, gt=0.0, lt=0.8, description="share of the videos for the test")
     audit_faces: int = Field(240, ge=0, le=100_000, description="videos whose faces the audit compares, at most")
+
+    @model_validator(mode="after")
+    def _training_is_left(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 0.9:
+            raise ValueError("val_fraction and test_fraction leave less than a tenth for training")
+        return self
+
+
+class PreprocessSettings(FaceSettings):
+    """Processes that make face strips (02)."""
+
     workers: int = _free(0, "processes for preprocessing; 0: one a core", ge=0, le=512)
     video_timeout_s: float = _free(600.0, "seconds after which a video is given up in preprocessing", gt=0.0, le=1e6)
     scheduler: str = _free("", "address of a Dask scheduler that preprocesses, tcp://…; empty: local processes")
 
-    # 03 Train
+
+class NetworkSettings(SeedSettings):
+    """Network (03)."""
+
     backbone: str = Field(
         "resnext50_32x4d", description="torchvision classification network, by name, or tf_efficientnet_lite0"
     )
@@ -95,6 +180,24 @@ class Params(BaseModel):
     bidirectional: bool = Field(False, description="read the clip in both directions")
     temporal: Literal["lstm", "mean"] = Field("lstm", description="lstm, or the plain mean of the frames (ablation)")
     dropout: float = Field(0.4, ge=0.0, lt=1.0, description="dropout before the last layer")
+
+    @property
+    def first_weights(self) -> str:
+        """`pretrained`; a path begins where all paths of parameters do."""
+        if self.pretrained in ("imagenet", "packaged", "none"):
+            return self.pretrained
+        return str(_from_root(self.pretrained))
+
+
+class TrainingSettings(SeedSettings):
+    """Training (03).
+
+    The schedule `plateau` halves the learning rate after more than 2 epochs without improvement of `monitor`; `cosine`
+    lowers it to 0. At equal `val_auc` the lower loss is better; `last` is for a validation split too small to choose
+    an epoch by. With `family_batches` and `balanced_sampling` one fake follows each real clip, paired as in Shiohara
+    and Yamasaki (CVPR 2022).
+    """
+
     epochs: int = Field(20, ge=1, le=10_000, description="passes over the training videos")
     batch_size: int = Field(8, ge=1, le=4096, description="clips a step")
     train_frames: int = Field(0, ge=0, le=300, description="frames of a clip seen in an epoch; 0: all")
@@ -116,6 +219,11 @@ class Params(BaseModel):
     freeze_batchnorm: bool = Field(False, description="keep the backbone's running means and variances, and use them")
     accumulate: int = Field(1, ge=1, le=10_000, description="steps whose gradients are added before the weights move")
     clip_grad: float = Field(0.0, ge=0.0, description="largest norm of the gradient; 0: no limit")
+
+
+class AugmentationSettings(Settings):
+    """Augmentation of training clips (03)."""
+
     self_blend: float = Field(
         0.0, ge=0.0, lt=1.0, description="share of real training clips made fakes anew in every epoch"
     )
@@ -130,6 +238,11 @@ class Params(BaseModel):
     jpeg: float = Field(0.0, ge=0.0, le=1.0, description="probability of JPEG compression of a training clip")
     h264: float = Field(0.0, ge=0.0, le=1.0, description="probability of H.264 compression of a training clip")
     cutout: float = Field(0.0, ge=0.0, le=1.0, description="probability of a grey rectangle on a training clip")
+
+
+class HardwareSettings(Settings):
+    """Hardware and processes of training (03)."""
+
     precision: Literal["auto", "bf16", "float32"] = Field("auto", description="auto: bf16 where the hardware has it")
     compile: bool = Field(False, description="torch.compile on a GPU: slower to start, faster to run")
     deterministic: bool = Field(False, description="repeat as exactly as PyTorch can on a GPU; a CPU always does")
@@ -141,74 +254,68 @@ class Params(BaseModel):
     ablation: bool = Field(False, description="train with the other temporal as well, and compare")
     threads: int = Field(0, ge=0, le=512, description="CPU threads of PyTorch; 0: its own choice")
 
-    # 04 Evaluate, 05 Error analysis, 07 Robustness
+
+class EvaluationSettings(Settings):
+    """Evaluation (04)."""
+
     threshold: str = Field("balanced", description="0.5 or another number, balanced, or recall; from validation only")
     target_recall: float = Field(0.9, gt=0.0, le=1.0, description="recall of fakes wanted where threshold is recall")
     no_face: Literal["abstain", "real", "fake"] = Field("abstain", description="what a video without a face counts as")
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples behind an interval")
-    mistakes_shown: int = Field(6, ge=1, le=100, description="surest mistakes of each kind shown in report 05")
 
+
+class ErrorSettings(Settings):
+    """Error analysis (05)."""
+
+    mistakes_shown: int = Field(6, ge=1, le=100, description="surest mistakes of each kind shown in report 05")
     neighbours: int = Field(2000, ge=0, le=10**6, description="training clips compared with mistakes, at most; 0: none")
     explained: int = Field(24, ge=0, le=10_000, description="fakes whose Grad-CAM is held against what was forged")
+
+
+class RobustnessSettings(Settings):
+    """Robustness (07)."""
+
     perturbations: str = Field("all", description="disturbances of the test videos, comma-separated, or all")
     levels: str = Field("2,4", description="levels of each disturbance, 1 to 5, comma-separated")
     robustness_videos: int = Field(60, ge=2, le=100_000, description="test videos that are disturbed, at most")
 
-    # 06 Demo
+
+class DemoSettings(Settings):
+    """Demo (06)."""
+
     video_file: str = Field(
         "", description="video that notebook 06 judges; empty: the test video with the middle score"
     )
 
+
+class Params(
+    DemoSettings,
+    RobustnessSettings,
+    ErrorSettings,
+    EvaluationSettings,
+    HardwareSettings,
+    AugmentationSettings,
+    TrainingSettings,
+    NetworkSettings,
+    PreprocessSettings,
+    SplitSettings,
+    FaceSettings,
+    DownloadSettings,
+    SeedSettings,
+    ExperimentSettings,
+):
+    """All parameters. Their order is that of the groups, from the last one named to the first."""
+
     @model_validator(mode="after")
-    def _agree(self, info: ValidationInfo) -> "Params":
-        if self.val_fraction + self.test_fraction >= 0.9:
-            raise ValueError("val_fraction and test_fraction leave less than a tenth for training")
-        partial = bool(info.context) and "frames_per_video" not in self.model_fields_set
-        if self.train_frames > self.frames_per_video and not partial:
+    def _stages_agree(self) -> Self:
+        # How many frames a video has is another notebook's parameter than how many of them training takes.
+        if "frames_per_video" in self.model_fields_set and self.train_frames > self.frames_per_video:
             raise ValueError("train_frames is larger than frames_per_video")
-        if self.frames_per_video > self.max_frames:
-            raise ValueError("frames_per_video is larger than max_frames")
-        if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):
-            raise ValueError("eval_datasets names a dataset that is trained on")
-        for field, many in (("layout", self.layout), ("root", self.root)):
-            if many and len(split_list(many)) != len(split_list(self.dataset)):
-                raise ValueError(f"{field} must name as many as dataset does, comma-separated, or be empty")
         return self
 
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """Where each dataset of `dataset` lies, in the order named."""
-        names = split_list(self.dataset)
-        layouts = split_list(self.layout) or names
-        roots = split_list(self.root) or [""] * len(names)
-        made = [(ROOT / "data" / name).resolve() for name in names]
-        return tuple(
-            Place(name, layout, _from_root(root) if root else folder / "videos", folder)
-            for name, layout, root, folder in zip(names, layouts, roots, made, strict=True)
-        )
 
-    @property
-    def eval_places(self) -> tuple[Place, ...]:
-        """Where each dataset of `eval_datasets` lies unless notebook 01 was told otherwise: its layout is its name."""
-        folders = {name: (ROOT / "data" / name).resolve() for name in split_list(self.eval_datasets)}
-        return tuple(Place(name, name, folder / "videos", folder) for name, folder in folders.items())
-
-    @property
-    def first_weights(self) -> str:
-        """`pretrained`; a path begins where all paths of parameters do."""
-        if self.pretrained in ("imagenet", "packaged", "none"):
-            return self.pretrained
-        return str(_from_root(self.pretrained))
-
-    @property
-    def run_folder(self) -> Path:
-        """The experiment's folder for splits and detector."""
-        return (ROOT / "runs" / self.experiment).resolve()
-
-    @property
-    def report_folder(self) -> Path:
-        """The experiment's folder for scores, figures and pages."""
-        return (ROOT / "reports" / self.experiment).resolve()
+GROUPS: tuple[type[Settings], ...] = Params.__bases__[::-1]
+"""The groups in the order of their parameters."""
 
 
 def _from_root(path: str) -> Path:
@@ -221,107 +328,6 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def resolve(values: Mapping[str, Any], *, partial: bool = False) -> Params:
-    """Check names and values and return the parameters.
-
-    `partial`: they are those of one stage, which need not agree with the defaults of another's.
-
-    Raises:
-        InputError: naming the closest right name, or the parameter, its meaning and what is wrong with the value.
-    """
-    for name in values:
-        if name not in Params.model_fields:
-            raise InputError(f"There is no parameter {name!r}{_closest(str(name))}.")
-    try:
-        plain = {name: _plain(name, value) for name, value in values.items()}
-        return Params.model_validate(plain, context={"partial": True} if partial else None)
-    except ValidationError as error:
-        raise InputError("; ".join(_explain(item) for item in error.errors()) + ".") from None
-
-
-def _closest(name: str) -> str:
-    """Suggest the parameter that a wrong name is most like."""
-    close = difflib.get_close_matches(name, Params.model_fields, n=1, cutoff=0.5)
-    return f": did you mean {close[0]!r}?" if close else "; the README lists them all"
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Take back YAML's readings that differ from what was meant: text that looks like a number, yes for 1."""
-    kind = Params.model_fields[name].annotation
-    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if kind is int and isinstance(value, bool):
-        raise InputError(f"{name} must be a whole number, not {value} ({Params.model_fields[name].description}).")
-    if kind is float and isinstance(value, bool):
-        raise InputError(f"{name} must be a number, not {value} ({Params.model_fields[name].description}).")
-    return value
-
-
-def _explain(item: Mapping[str, Any]) -> str:
-    """Turn one of pydantic's findings into a sentence without its full stop."""
-    message = re.sub(r"^Value error, ", "", item["msg"])
-    if not item["loc"]:
-        return message[0].upper() + message[1:]
-    name = str(item["loc"][0])
-    message = message[0].lower() + message[1:]
-    return f"{name} = {item['input']!r} is not possible: {message} ({Params.model_fields[name].description})"
-
-
-def load_params(path: str | os.PathLike[str], **overrides: Any) -> Params:
-    """Read an experiment's YAML file; `overrides` win over it, and its stem is the default name of the experiment.
-
-    Raises:
-        InputError: if the file is missing, is not a flat mapping, or holds a wrong name or value.
-    """
-    path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"There is no parameter file {path}{_neighbours(path)}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The parameter file {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold lines of the form 'name: value', not a {type(values).__name__}.")
-    for name, value in values.items():
-        if isinstance(value, list | dict):
-            raise InputError(f"{path}: {name} must be a single value; several are one comma-separated text.")
-    return resolve({"experiment": path.stem, **values, **overrides})
-
-
-def _neighbours(path: Path) -> str:
-    found = sorted(other.name for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, found, n=1)
-    return f": did you mean {path.parent / close[0]}?" if close else ""
-
-
-def from_notebook(namespace: Mapping[str, Any]) -> Params:
-    """Check a running notebook's parameters: the annotated names of its parameters cell, and those papermill injected.
-
-    papermill only warns of a parameter that a notebook does not know, so the names in its injected cell are read from
-    the kernel's input history and checked like the others. Pass `globals()`.
-
-    Raises:
-        InputError: for a wrong name or value.
-    """
-    declared = [name for name in namespace.get("__annotations__", {}) if not name.startswith("_")]
-    injected = [
-        name
-        for cell in namespace.get("In", [])
-        if cell.startswith("# Parameters\n")
-        for name in re.findall(r"^([A-Za-z_]\w*)\s*(?::[^=]*)?=", cell, flags=re.MULTILINE)
-    ]
-    for name in injected:
-        if name not in declared:
-            close = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
-            hint = f": did you mean {close[0]!r}?" if close else "; its parameters cell lists them."
-            raise InputError(f"This notebook takes no parameter {name!r}{hint}")
-    return resolve({name: namespace[name] for name in declared}, partial=True)
-
-
 def lasting(params: Params, names: list[str] | None = None) -> dict[str, Any]:
     """Return the parameters that change results (those of `names`, or all) as plain values, for records and digests."""
     chosen = Params.model_fields if names is None else names
@@ -331,13 +337,3 @@ def lasting(params: Params, names: list[str] | None = None) -> dict[str, Any]:
 def _changes_results(field: FieldInfo) -> bool:
     extra = field.json_schema_extra
     return not (isinstance(extra, dict) and extra.get("changes_results") is False)
-
-
-class Indexed(NamedTuple):
-    """A dataset that notebook 01 has indexed: its videos table, the folder that its paths begin in, and its layout."""
-
-    name: str
-    root: Path
-    folder: Path
-    videos: pd.DataFrame
-    layout: str = ""

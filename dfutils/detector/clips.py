@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import AugmentationSettings, FaceSettings, TrainingSettings
 from dfutils.detector.augmentation import augment
 from dfutils.faces.strips import load_strip, strip_names
 from dfutils.forgery import self_blending
@@ -64,65 +65,43 @@ class ClipDataset(Dataset):
         self,
         table: pd.DataFrame,
         strips_folder: Path,
+        faces: FaceSettings,
         *,
-        face_size: int = 112,
-        frames_per_video: int = 10,
-        train: bool = False,
-        seed: int = 0,
-        train_frames: int = 0,
-        self_blend: float = 0.0,
-        swap: float = 0.0,
+        training: TrainingSettings | None = None,
+        augmentation: AugmentationSettings | None = None,
         frames_table: pd.DataFrame | None = None,
-        **augmentation: float,
     ) -> None:
         """Take the clips of `table` in its order; pixels are read when they are asked for.
 
         Args:
             table: videos table. Its column `strip`, if there is one, names each video's strip below `strips_folder`,
                 or a list of them, one a person; without it a strip is `<video_id>.png`. Its column `strips` says how
-                many people have one (see `strips.strip_names`). Each strip is a clip, with the video's label;
-                without `label` all are 0.
+                many people have one (see `strips.strip_names`). Each strip is a clip, with the video's label; without
+                `label` all are 0.
             strips_folder: the folder of the strips; absolute paths in `strip` win over it.
-            face_size: side of a crop in pixels.
-            frames_per_video: a longer strip gives this many of its frames, evenly spread.
-            train: disturb the clips, and take `train_frames` of each.
-            seed: of all draws.
-            train_frames: frames taken of a training clip, others in every epoch, in order of time; 0 takes all.
-            self_blend: probability that a real training clip becomes a fake for an epoch (`self_blending.imitate`),
-                before any augmentation. Clips without landmarks stay real. swap: share of those that take the face of
-                another real clip instead of their own. frames_table: where the landmarks are that self-blending needs,
-                as notebook 02 writes it. **augmentation: strengths as `augment` names them.
+            faces: `face_size` is the side of a crop in pixels; a strip of more than `frames_per_video` frames gives
+                this many of them, evenly spread.
+            training: of training clips `train_frames` are taken, others in every epoch, in order of time; 0 takes all.
+                Its `seed` is that of all draws. None: for evaluation, without any draw.
+            augmentation: of training clips. A real one becomes a fake for an epoch (`self_blending.imitate`) with the
+                probability `self_blend`, before it is disturbed; clips without landmarks stay real.
+            frames_table: where the landmarks are that self-blending needs, as notebook 02 writes it.
 
         Raises:
             InputError: if strips are missing, or no real clip has the landmarks for `self_blend`.
-            TypeError: for an augmentation that `augment` does not know.
         """
-        unknown = set(augmentation) - set(augment.__kwdefaults__)
-        if unknown:
-            raise TypeError(f"no such augmentation: {', '.join(sorted(unknown))}")
-        self.face_size, self.frames_per_video, self.train = face_size, frames_per_video, train
-        self.seed, self.train_frames, self.augmentation = seed, train_frames, augmentation
-        named = table["strip"] if "strip" in table else table["video_id"] + ".png"
-        counts = table["strips"] if "strips" in table else [1] * len(table)
-        labels = table["label"] if "label" in table else [0] * len(table)
+        self.face_size, self.frames_per_video = faces.face_size, faces.frames_per_video
+        self.training, self.augmentation = training, augmentation if training else None
         self.video_ids: list[str] = []
         self.persons: list[int] = []
         self.paths: list[Path] = []
-        of_clip: list[int] = []
-        for video_id, strips, count, label in zip(table["video_id"], named, counts, labels, strict=True):
-            each = strip_names(str(strips), count) if isinstance(strips, str | Path) else strips
-            for person, strip in enumerate(each):
-                self.video_ids.append(video_id)
-                self.persons.append(person)
-                self.paths.append(Path(strips_folder) / strip)
-                of_clip.append(int(label))
-        self.labels = np.asarray(of_clip, dtype=np.int64)
-        made_from = dict(zip(table["video_id"], table["source_video"], strict=True)) if "source_video" in table else {}
-        self.families = np.unique([made_from.get(name) or name for name in self.video_ids], return_inverse=True)[1]
+        self.labels = self._list_clips(table, Path(strips_folder))
+        sources = dict(zip(table["video_id"], table["source_video"], strict=True)) if "source_video" in table else {}
+        self.families = np.unique([sources.get(name) or name for name in self.video_ids], return_inverse=True)[1]
         missing = [path for path in self.paths if not path.is_file()]
         if missing:
             raise InputError(f"{len(missing)} strips are missing, {missing[0]} first: run notebook 02 again.")
-        self.self_blend, self.swap = (self_blend, swap) if train else (0.0, 0.0)
+        self.self_blend = self.augmentation.self_blend if self.augmentation else 0.0
         self._landmarks: dict[int, np.ndarray] = {}
         if self.self_blend and 0 in self.labels:
             self._landmarks = self._find_landmarks(frames_table)
@@ -131,6 +110,21 @@ class ClipDataset(Dataset):
             sorted(self._landmarks, key=lambda clip: (self.video_ids[clip], self.persons[clip])), dtype=int
         )
 
+    def _list_clips(self, table: pd.DataFrame, strips_folder: Path) -> np.ndarray:
+        """Note video, person and path of each clip of the table, and return their labels, int64 `(clips,)`."""
+        strips = table["strip"] if "strip" in table else table["video_id"] + ".png"
+        counts = table["strips"] if "strips" in table else [1] * len(table)
+        labels = table["label"] if "label" in table else [0] * len(table)
+        of_clips: list[int] = []
+        for video_id, strip, count, label in zip(table["video_id"], strips, counts, labels, strict=True):
+            each = strip_names(str(strip), count) if isinstance(strip, str | Path) else strip
+            for person, name in enumerate(each):
+                self.video_ids.append(video_id)
+                self.persons.append(person)
+                self.paths.append(strips_folder / name)
+                of_clips.append(int(label))
+        return np.asarray(of_clips, dtype=np.int64)
+
     def _find_landmarks(self, frames_table: pd.DataFrame | None) -> dict[int, np.ndarray]:
         """Return float32 `(T, 68, 2)` for the position of each real clip whose every frame has landmarks."""
         wanted = {
@@ -138,19 +132,19 @@ class ClipDataset(Dataset):
             for index, clip in enumerate(zip(self.video_ids, self.persons, strict=True))
             if self.labels[index] == 0
         }
-        found = {}
+        landmarks = {}
         if frames_table is not None:
             rows = frames_table[frames_table["video_id"].isin({video_id for video_id, _ in wanted})]
             for clip, group in rows.sort_values("position").groupby(["video_id", "person"]):
                 points = [np.asarray(row, dtype=np.float32) for row in group["landmarks"]]
                 if clip in wanted and all(row.shape == (136,) and np.isfinite(row).all() for row in points):
-                    found[wanted[clip]] = np.stack(points).reshape(-1, 68, 2)
-        if not found:
+                    landmarks[wanted[clip]] = np.stack(points).reshape(-1, 68, 2)
+        if not landmarks:
             raise InputError(
                 f"self_blend = {self.self_blend} needs landmarks, and none of the {len(wanted)} real training clips "
                 "has them: set self_blend to 0, or run notebook 02 again."
             )
-        return found
+        return landmarks
 
     @property
     def blended(self) -> float:
@@ -164,20 +158,15 @@ class ClipDataset(Dataset):
     def facts(self) -> dict[str, Any]:
         """Return the plain values that decide what the clips hold, but for the strips' pixels."""
         clips = sorted(zip(self.video_ids, self.persons, self.labels.tolist(), strict=True))
-        chosen = (
-            {}
-            if not self.train
-            else {
-                "train_frames": self.train_frames,
-                "self_blend": self.self_blend,
-                "swap": self.swap,
-                **self.augmentation,
-            }
-        )
+        drawn: dict[str, Any] = {}
+        if self.training:
+            drawn = {"train_frames": self.training.train_frames}
+        if self.augmentation:
+            drawn |= AugmentationSettings.of(self.augmentation).model_dump()
         return {
             "face_size": self.face_size,
             "frames_per_video": self.frames_per_video,
-            **chosen,
+            **drawn,
             "clips": f"{len(clips)} clips, {number(clips):016x}",
         }
 
@@ -197,16 +186,16 @@ class ClipDataset(Dataset):
         chosen = np.arange(len(strip))
         if len(strip) > self.frames_per_video:
             chosen = np.round(np.linspace(0, len(strip) - 1, self.frames_per_video)).astype(int)
-        if self.train and 0 < self.train_frames < len(chosen):
-            chosen = np.sort(self._stream("frames", index, epoch).permutation(chosen)[: self.train_frames])
+        if self.training and 0 < self.training.train_frames < len(chosen):
+            chosen = np.sort(self._stream("frames", index, epoch).permutation(chosen)[: self.training.train_frames])
         pixels, label = strip[chosen], int(self.labels[index])
         if index in self._landmarks:
             rng = self._stream("self_blend", index, epoch)
             if rng.random() < self.self_blend:
                 pixels, label = self._blend(index, len(strip), pixels, chosen, rng), 1
         frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        if self.train and any(self.augmentation.values()):
-            frames = augment(frames, self._stream("augment", index, epoch), **self.augmentation)
+        if self.augmentation:
+            frames = augment(frames, self._stream("augment", index, epoch), self.augmentation)
         return frames, chosen, label
 
     def _blend(
@@ -215,7 +204,7 @@ class ClipDataset(Dataset):
         points, donor = self._landmarks[index], None
         self._check_length(index, length)
         others = self._lenders[self.families[self._lenders] != self.families[index]]
-        if rng.random() < self.swap and len(others):
+        if rng.random() < self.augmentation.swap and len(others):
             other = int(rng.choice(others))
             strip = load_strip(self.paths[other], self.face_size)
             self._check_length(other, len(strip))
@@ -230,7 +219,7 @@ class ClipDataset(Dataset):
             )
 
     def _stream(self, what: str, index: int, epoch: int) -> np.random.Generator:
-        return stream(self.seed, what, epoch, self.video_ids[index], self.persons[index])
+        return stream(self.training.seed, what, epoch, self.video_ids[index], self.persons[index])
 
     def __getitem__(self, key: Key) -> tuple[Key, torch.Tensor, np.ndarray, int]:
         """Return what `collate` puts into a batch."""
@@ -240,16 +229,16 @@ class ClipDataset(Dataset):
 
 def collate(items: Sequence[tuple[Key, torch.Tensor, np.ndarray, int]]) -> Batch:
     """Put clips into one batch, padding shorter ones at the end."""
-    keys, clips, places, labels = zip(*items, strict=True)
+    keys, clips, taken, labels = zip(*items, strict=True)
     lengths = torch.tensor([len(clip) for clip in clips])
     longest = int(lengths.max())
     size = clips[0].shape[-1]
     # Colours last in memory, as they come out of the strip and as convolutions want them.
     frames = torch.zeros((len(clips), longest, size, size, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3)
     positions = torch.full((len(clips), longest), -1)
-    for row, (clip, place) in enumerate(zip(clips, places, strict=True)):
+    for row, (clip, frame_positions) in enumerate(zip(clips, taken, strict=True)):
         frames[row, : len(clip)] = clip
-        positions[row, : len(clip)] = torch.from_numpy(place)
+        positions[row, : len(clip)] = torch.from_numpy(frame_positions)
     mask = None if bool((lengths == longest).all()) else torch.arange(longest) < lengths[:, None]
     index = torch.tensor([key.index for key in keys])
     counts = torch.tensor([float(key.counts) for key in keys])
@@ -321,10 +310,10 @@ class Batches(Sampler[list[Key]]):
         classes = [] if self.labels is None else [np.flatnonzero(self.labels == label) for label in (0, 1)]
         if len(classes) < 2 or not all(map(len, classes)):
             return rng.permutation(self.count)
-        places = (self.count // 2, self.count - self.count // 2)
+        shares = (self.count // 2, self.count - self.count // 2)
         drawn = [
             np.concatenate([rng.permutation(clips) for _ in range(-(-many // len(clips)))])[:many]
-            for clips, many in zip(classes, places, strict=True)
+            for clips, many in zip(classes, shares, strict=True)
             if many
         ]
         return rng.permutation(np.concatenate(drawn))

@@ -8,13 +8,12 @@ several machines torchrun must be started on each, by hand or by the cluster:
 """
 
 import codecs
-import inspect
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -23,24 +22,24 @@ import yaml
 from dfutils.core import stages
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, digest, read_table
-from dfutils.core.params import Params, lasting, resolve
+from dfutils.core.params import (
+    AugmentationSettings,
+    FaceSettings,
+    HardwareSettings,
+    NetworkSettings,
+    Params,
+    TrainingSettings,
+    lasting,
+)
 from dfutils.core.progress import BATCH
 from dfutils.data import catalog, indexing
 from dfutils.detector import schedule, training
-from dfutils.detector.augmentation import augment
 from dfutils.detector.clips import ClipDataset
 from dfutils.detector.network import Detector
 from dfutils.faces import batch
 
-_FITTING = [name for name in inspect.signature(training.fit).parameters if name in Params.model_fields]
-
-AUGMENTATION = tuple(augment.__kwdefaults__)
-"""Parameters that are strengths of `augmentation.augment`."""
-
-_ARCHITECTURE = (
-    "backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal", "pretrained", "seed",
-)  # fmt: skip
-
+_GROUPS = (NetworkSettings, TrainingSettings, AugmentationSettings, HardwareSettings)
+"""What training depends on besides the experiment's name and its strips."""
 
 _SENTENCE = re.compile(r"^dfutils: (.+)$", flags=re.MULTILINE)
 """How a process that stops for a user's mistake says so."""
@@ -64,29 +63,24 @@ def load_clips(params: Params) -> Clips:
     if indexing.fingerprint(videos) != made["fingerprint"]:
         raise InputError(f"{params.run_folder / 'videos.parquet'} is not what notebook 02 wrote: run it again.")
     usable = videos[videos["status"] == "ok"].sort_values("video_id")
-    geometry = {name: made["settings"][name] for name in ("face_size", "frames_per_video")}
+    faces = FaceSettings(**made["settings"])
     landmarks = read_table(params.run_folder / "frames.parquet") if params.self_blend else None
     return Clips(
         ClipDataset(
             usable[usable["split"] == "train"],
             catalog.DATA,
-            train=True,
-            seed=params.seed,
-            train_frames=params.train_frames,
-            self_blend=params.self_blend,
-            swap=params.swap,
+            faces,
+            training=TrainingSettings.of(params),
+            augmentation=AugmentationSettings.of(params),
             frames_table=landmarks,
-            **geometry,
-            **{name: getattr(params, name) for name in AUGMENTATION},
         ),
-        ClipDataset(usable[usable["split"] == "val"], catalog.DATA, **geometry),
+        ClipDataset(usable[usable["split"] == "val"], catalog.DATA, faces),
     )
 
 
 def new_detector(params: Params, temporal: str = "") -> Detector:
     """Return the untrained detector of an experiment; `temporal` wins over its own."""
-    shape = {name: getattr(params, name) for name in _ARCHITECTURE}
-    return Detector(**{**shape, "pretrained": params.first_weights, "temporal": temporal or params.temporal})
+    return Detector(NetworkSettings.of(params).model_copy(update={"temporal": temporal or params.temporal}))
 
 
 def fit_experiment(params: Params, network: Detector, data: Clips, *, progress: bool = True) -> pd.DataFrame:
@@ -100,20 +94,15 @@ def fit_experiment(params: Params, network: Detector, data: Clips, *, progress: 
     """
     folder = _folder(params, network.architecture["temporal"])
     devices = params.devices or max(torch.cuda.device_count(), 1)
-    resume = params.resume
+    machine = HardwareSettings.of(params).model_copy(update={"devices": devices})
     if devices * params.num_nodes > 1 and not _is_started():
-        if resume == "never" or not schedule.finished(training.history_of(folder), params.model_dump()):
+        if params.resume == "never" or not schedule.finished(training.history_of(folder), params):
             _start(params, devices)
-        resume = "auto"  # what was just trained
+        machine = machine.model_copy(update={"resume": "auto"})  # what was just trained
     made = stages.record(params, "preprocess")
-    given: dict[str, Any] = {
-        **{name: getattr(params, name) for name in _FITTING},
-        "devices": devices,
-        "resume": resume,
-        "loader_workers": None if params.loader_workers < 0 else params.loader_workers,
-    }
     fingerprint = digest({"videos": made["fingerprint"], "strips": batch.signature(made["settings"])})
-    return training.fit(network, data.train, data.val, folder, data=fingerprint, progress=progress, **given)
+    settings = TrainingSettings.of(params)
+    return training.fit(network, data.train, data.val, folder, settings, machine, data=fingerprint, progress=progress)
 
 
 def fit_ablation(params: Params, data: Clips, *, progress: bool = True) -> dict[str, pd.DataFrame]:
@@ -149,8 +138,8 @@ def train(params: Params, *, progress: bool = True) -> Path:
     In each of torchrun's processes; the first of all writes. The notebook then finds a finished run and shows it.
     """
     # What the stage depends on and no more, as the notebook declares it.
-    names = {"experiment", "train_frames", "self_blend", "swap", "ablation", *AUGMENTATION, *_ARCHITECTURE, *_FITTING}
-    params = resolve({name: getattr(params, name) for name in sorted(names & params.model_fields_set)}, partial=True)
+    names = {"experiment"}.union(*(group.model_fields for group in _GROUPS))
+    params = Params(**{name: getattr(params, name) for name in sorted(names & params.model_fields_set)})
     stages.claim(params, "train")
     data, network = load_clips(params), new_detector(params)
     history = fit_experiment(params, network, data, progress=progress)
@@ -176,8 +165,10 @@ def _start(params: Params, devices: int) -> None:
             f"num_nodes = {params.num_nodes}: start torchrun on every machine with `-m dfutils train` and the "
             "parameter file (README, More than one GPU), then run this again to see what was trained."
         )
+    # With the faces of notebook 02, which train_frames is checked against.
+    faces = stages.record(params, "preprocess")["settings"]
+    values = {**faces, **{name: getattr(params, name) for name in params.model_fields_set}}
     with atomic(params.run_folder / "train.yaml") as temporary:
-        values = {name: getattr(params, name) for name in sorted(params.model_fields_set)}
         temporary.write_text(yaml.safe_dump(values, sort_keys=True), encoding="utf-8")
     command = ["torch.distributed.run", "--standalone", f"--nproc_per_node={devices}", "-m", "dfutils", "train"]
     threads = str(max((os.cpu_count() or 1) // devices, 1))  # of each, unless `threads` says otherwise

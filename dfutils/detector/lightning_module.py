@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
+from dfutils.core.params import TrainingSettings
 from dfutils.core.progress import bar
 from dfutils.detector import clips, schedule
 from dfutils.detector.clips import Batch, Batches, ClipDataset, number
@@ -36,8 +37,8 @@ class Fitting(lightning.LightningModule):
         detector: Detector,
         train: ClipDataset,
         val: ClipDataset,
-        out: Path,
-        settings: dict[str, Any],
+        folder: Path,
+        settings: TrainingSettings,
         record: dict[str, Any],
         history: list[dict[str, Any]],
         facts: dict[str, Any],
@@ -49,24 +50,24 @@ class Fitting(lightning.LightningModule):
             detector: is trained in place.
             train: training clips.
             val: validation clips.
-            out: where `last.ckpt`, `best.safetensors` and `history.csv` go.
-            settings: of the training, as `training.fit` names them.
+            folder: where `last.ckpt`, `best.safetensors` and `history.csv` go.
+            settings: of the training.
             record: all that a later run must agree with to go on from here.
             history: the epochs done, a mapping each.
             facts: about the machine, kept in the checkpoint.
             workers: loader processes.
         """
         super().__init__()
-        self.detector, self.train_clips, self.val_clips, self.out = detector, train, val, out
+        self.detector, self.train_clips, self.val_clips, self.folder = detector, train, val, folder
         self.settings, self.record, self.history, self.facts = settings, record, history, facts
         self.workers = workers
         self.operations: set[str] = set()  # that cannot be repeated exactly, as far as known
         self.unchecked: tuple[torch.Tensor, torch.Tensor, int, float] | None = None
         weights = clips.class_weights(
             train.labels,
-            settings["class_weights"],
+            settings.class_weights,
             blended=train.blended,
-            balanced_sampling=settings["balanced_sampling"],
+            balanced_sampling=settings.balanced_sampling,
         )
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
 
@@ -81,56 +82,56 @@ class Fitting(lightning.LightningModule):
     def _loader(self, data: ClipDataset, shuffle: bool) -> Any:
         # Lightning takes the first epoch's order before it says which epoch that is.
         batches = Batches(
-            len(data), self.settings["batch_size"], shuffle=shuffle, seed=self.settings["seed"],
+            len(data), self.settings.batch_size, shuffle=shuffle, seed=self.settings.seed,
             epoch=len(self.history), share=(self.trainer.global_rank, self.trainer.world_size),
-            labels=data.labels if shuffle and self.settings["balanced_sampling"] else None,
-            families=data.families if shuffle and self.settings["family_batches"] else None,
+            labels=data.labels if shuffle and self.settings.balanced_sampling else None,
+            families=data.families if shuffle and self.settings.family_batches else None,
         )  # fmt: skip
         return clips.loader(data, batches, workers=self.workers, pin_memory=self.device.type == "cuda")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        rate = self.settings["learning_rate"]
+        rate = self.settings.learning_rate
         backbone = list(self.detector.backbone.parameters())
         inside = {id(parameter) for parameter in backbone}
         head = [parameter for parameter in self.detector.parameters() if id(parameter) not in inside]
         groups = [
             {"params": head, "peak": rate},
-            {"params": backbone, "peak": self.settings["backbone_learning_rate"] or rate},
+            {"params": backbone, "peak": self.settings.backbone_learning_rate or rate},
         ]
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.settings["optimizer"]]
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.settings.optimizer]
         # Fused: one pass over the weights, fifteen times as fast as the default on a CPU.
-        return kind(groups, lr=rate, weight_decay=self.settings["weight_decay"], fused=True)
+        return kind(groups, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # Lightning's own clipping refuses fused optimisers.
-        if self.settings["clip_grad"]:
-            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings["clip_grad"])
+        if self.settings.clip_grad:
+            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings.clip_grad)
 
     # Training
 
     def on_train_epoch_start(self) -> None:
         self.started = time.perf_counter()
         self.sums = torch.zeros(5, dtype=torch.float64, device=self.device)
-        self.falls = schedule.plateau_falls([standing(row, self.settings["monitor"]) for row in self.history])
+        self.falls = schedule.plateau_falls([standing(row, self.settings.monitor) for row in self.history])
         self.detector.train()
-        self.detector.frozen_backbone = self.current_epoch < self.settings["freeze_epochs"]
+        self.detector.frozen_backbone = self.current_epoch < self.settings.freeze_epochs
         if self.detector.frozen_backbone:
             self.detector.backbone.eval()
-        if self.settings["freeze_batchnorm"]:
+        if self.settings.freeze_batchnorm:
             for module in self.detector.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
 
     def on_train_batch_start(self, batch: Batch, step: int) -> None:
         self._check_loss()
-        torch.manual_seed(number(self.settings["seed"], "dropout", self.current_epoch, step, self.global_rank))
+        torch.manual_seed(number(self.settings.seed, "dropout", self.current_epoch, step, self.global_rank))
         done = self.current_epoch + (step + 0.5) / self.trainer.num_training_batches
         factor = schedule.rate_factor(
-            done, self.settings["schedule"], self.settings["epochs"], self.settings["warmup_epochs"], self.falls
+            done, self.settings.schedule, self.settings.epochs, self.settings.warmup_epochs, self.falls
         )
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
             group["lr"] = group["peak"] * factor
-        self.rate = self.settings["learning_rate"] * factor
+        self.rate = self.settings.learning_rate * factor
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         losses, weights, logits = self._losses(batch)
@@ -158,7 +159,7 @@ class Fitting(lightning.LightningModule):
         frames = self.detector.normalise(batch.frames)
         logits, by_frame = self.detector.clip_and_frame_logits(frames, batch.mask)
         losses = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
-        share = self.settings["frame_loss"]
+        share = self.settings.frame_loss
         if share:
             labels = batch.labels[:, None].expand(by_frame.shape[:2])
             of_frames = functional.cross_entropy(by_frame.float().transpose(1, 2), labels, reduction="none")
@@ -172,7 +173,7 @@ class Fitting(lightning.LightningModule):
         self._check_loss()
         self.trained = time.perf_counter()
         self.seen: list[torch.Tensor] = []
-        if not self.settings["freeze_batchnorm"] and not self.detector.frozen_backbone:
+        if not self.settings.freeze_batchnorm and not self.detector.frozen_backbone:
             self._measure_batchnorm()
 
     def _measure_batchnorm(self, count: int = 64, frames: int = 2) -> None:
@@ -189,7 +190,7 @@ class Fitting(lightning.LightningModule):
             layer.momentum = None  # the plain mean over what follows
             layer.train()
         few = Batches(
-            len(self.train_clips), count // 2, shuffle=True, seed=self.settings["seed"], epoch=self.current_epoch
+            len(self.train_clips), count // 2, shuffle=True, seed=self.settings.seed, epoch=self.current_epoch
         )
         for batch in islice(clips.loader(self.train_clips, few), 2):
             spread = slice(None, None, max(batch.frames.shape[1] // frames, 1))
@@ -230,7 +231,7 @@ class Fitting(lightning.LightningModule):
             "images_per_s": sums[4] / (self.trained - self.started),
         }
         self.history.append(row)
-        monitor = self.settings["monitor"]
+        monitor = self.settings.monitor
         if monitor != "last" and not np.isfinite(row[monitor]):
             raise InputError(
                 f"{monitor} is not finite after epoch {row['epoch']}: lower learning_rate or set clip_grad."
@@ -239,15 +240,15 @@ class Fitting(lightning.LightningModule):
             schedule.best_epoch([standing(row, monitor) for row in self.history]) == len(self.history) - 1
             and self.global_rank == 0
         ):
-            with atomic(self.out / "best.safetensors") as temporary:
+            with atomic(self.folder / "best.safetensors") as temporary:
                 save_file({k: v.cpu().contiguous() for k, v in self.detector.state_dict().items()}, temporary)
         self.trainer.should_stop = schedule.finished(self.history, self.settings)
         # Beside its place, then renamed: a run killed here goes on from the epoch before.
-        part = self.out / ".last.part.ckpt"
+        part = self.folder / ".last.part.ckpt"
         self.trainer.save_checkpoint(part)
         if self.global_rank == 0:
-            os.replace(part, self.out / "last.ckpt")
-            with atomic(self.out / "history.csv") as temporary:
+            os.replace(part, self.folder / "last.ckpt")
+            with atomic(self.folder / "history.csv") as temporary:
                 schedule.table(self.history, monitor).to_csv(temporary, index=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, write_json
+from dfutils.core.params import FaceSettings, NetworkSettings
 from dfutils.detector.backbones import fill, first_line, load_backbone, read_weights
 from dfutils.detector.legacy_weights import translate
 
@@ -32,13 +33,14 @@ FORMAT = 1
 LABELS = ["real", "fake"]
 
 _ARCHITECTURE = ("backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal")
+"""Parameters that config.json keeps as the architecture."""
+
+_GEOMETRY = ("frames_per_video", "face_size", "face_margin", "align")
+"""Parameters of face strips that a detector accepts with one value only, the one it was trained on."""
 
 _CONFIG: dict[str, Any] = {
     "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},  # ImageNet's
-    "face_size": 112,
-    "face_margin": 0.3,
-    "align": False,
-    "frames_per_video": 10,
+    **{name: getattr(FaceSettings(), name) for name in _GEOMETRY},
     "threshold": 0.5,
     "temperature": 1.0,
     "training": {},
@@ -49,52 +51,47 @@ _CONFIG: dict[str, Any] = {
 class Detector(nn.Module):
     """Backbone and LSTM; `config` holds everything in config.json but the architecture."""
 
-    def __init__(
-        self,
-        backbone: str = "resnext50_32x4d",
-        *,
-        hidden_size: int = 256,
-        lstm_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.4,
-        temporal: str = "lstm",
-        pretrained: str | Path = "none",
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, settings: NetworkSettings) -> None:
         """Build a detector whose initial weights are a function of `seed` and `pretrained`.
 
         Args:
-            backbone: any torchvision classification network, by name.
-            hidden_size: width of the LSTM's state, in each direction.
-            lstm_layers: LSTM layers.
-            bidirectional: read the clip in both directions.
-            dropout: before the last layer.
-            temporal: `lstm`; `mean`, the plain mean of the frames' features (the ablation that tells whether the LSTM
-                earns its place); or `lstm_by_frame`, an LSTM that sees each frame by itself (see `from_published`).
-            pretrained: `imagenet`, `none`, or a path, as in `load_backbone`.
-            seed: of the random weights.
+            settings: of the network. Here `temporal` may also be `lstm_by_frame`, an LSTM that sees each frame by
+                itself (see `from_published`).
 
         Raises:
             InputError: if the backbone or its weights cannot be had, or `temporal` is another word.
         """
         super().__init__()
-        if temporal not in ("lstm", "mean", "lstm_by_frame"):
-            raise InputError(f"temporal = {temporal!r} is not possible: choose lstm or mean.")
-        values = (backbone, hidden_size, lstm_layers, bidirectional, dropout, temporal)
-        self.architecture = dict(zip(_ARCHITECTURE, values, strict=True))
+        if settings.temporal not in ("lstm", "mean", "lstm_by_frame"):
+            raise InputError(f"temporal = {settings.temporal!r} is not possible: choose lstm or mean.")
+        self.architecture = {name: getattr(settings, name) for name in _ARCHITECTURE}
         self.config = copy.deepcopy(_CONFIG)
         self.frozen_backbone = False  # set by training for its first epochs
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network, width = load_backbone(backbone, pretrained)
+            torch.manual_seed(settings.seed)
+            network, width = load_backbone(settings.backbone, settings.first_weights)
             self.backbone = network.to(memory_format=torch.channels_last)
-            if temporal != "mean":
+            if settings.temporal != "mean":
                 self.lstm = nn.LSTM(
-                    width, hidden_size, num_layers=lstm_layers, batch_first=True, bidirectional=bidirectional
+                    width,
+                    settings.hidden_size,
+                    num_layers=settings.lstm_layers,
+                    batch_first=True,
+                    bidirectional=settings.bidirectional,
                 )
-                width = hidden_size * (2 if bidirectional else 1)
-            self.dropout = nn.Dropout(dropout)
+                width = settings.hidden_size * (2 if settings.bidirectional else 1)
+            self.dropout = nn.Dropout(settings.dropout)
             self.linear = nn.Linear(width, len(LABELS))
+
+    @property
+    def face_settings(self) -> FaceSettings:
+        """How faces are found for this detector: as for its training. What its file does not say is the default.
+
+        Raises:
+            InputError: if its file holds a value that is not possible.
+        """
+        known = {**self.config, **self.config.get("preprocessing", {})}
+        return FaceSettings(**{name: known[name] for name in FaceSettings.model_fields if name in known})
 
     def normalise(self, frames: torch.Tensor) -> torch.Tensor:
         """Return uint8 RGB `(…, 3, H, W)` as the float32 that `forward` takes."""
@@ -186,7 +183,7 @@ class Detector(nn.Module):
         """
         differing = [
             f"{name} {self.config[name]!r}, not {settings[name]!r}"
-            for name in ("frames_per_video", "face_size", "face_margin", "align")
+            for name in _GEOMETRY
             if name in settings and self.config[name] != settings[name]
         ]
         if differing:
@@ -228,7 +225,7 @@ class Detector(nn.Module):
         """
         folder = Path(folder)
         config = _read_config(folder)
-        detector = cls(**config["architecture"])
+        detector = cls(NetworkSettings(pretrained="none").model_copy(update=config["architecture"]))
         fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
         detector.config.update({key: config[key] for key in config if key not in ("format", "architecture", "labels")})
         return detector.eval()
@@ -254,7 +251,10 @@ class Detector(nn.Module):
             raise InputError(f"recurrence = {recurrence!r} is not possible: choose served or trained.")
         weights, hidden_size = translate(read_weights(path))
         temporal = "lstm" if recurrence == "served" else "lstm_by_frame"
-        detector = cls(hidden_size=hidden_size, temporal=temporal)
+        # What that code has always built: facts of its files, whatever the defaults are.
+        known = {"backbone": "resnext50_32x4d", "lstm_layers": 1, "bidirectional": False, "dropout": 0.4}
+        built = {**known, "hidden_size": hidden_size, "temporal": temporal}
+        detector = cls(NetworkSettings(pretrained="none").model_copy(update=built))
         fill(detector, weights, f"{path} (as published weights of ResNeXt-50 + LSTM)")
         return detector.eval()
 

@@ -6,10 +6,11 @@ killed and goes on decides as an unbroken one would have.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from dfutils.core.params import TrainingSettings
 
 HISTORY_COLUMNS = [
     "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_auc", "learning_rate", "seconds",
@@ -43,12 +44,12 @@ def plateau_falls(scores: Sequence[tuple[float, ...]], patience: int = 2) -> int
     return falls
 
 
-def finished(history: Sequence[Mapping[str, float]], settings: Mapping[str, Any]) -> bool:
+def finished(history: Sequence[Mapping[str, float]], settings: TrainingSettings) -> bool:
     """Return whether a run is over: all epochs done, or `patience` of them without improvement."""
     if not history:
         return False
-    stale = len(history) - 1 - best_epoch([standing(row, settings["monitor"]) for row in history])
-    return len(history) >= settings["epochs"] or 0 < settings["patience"] <= stale
+    stale = len(history) - 1 - best_epoch([standing(row, settings.monitor) for row in history])
+    return len(history) >= settings.epochs or 0 < settings.patience <= stale
 
 
 def rate_factor(done: float, schedule: str, epochs: int, warmup_epochs: float = 0.0, falls: int = 0) -> float:
@@ -69,18 +70,18 @@ def rate_factor(done: float, schedule: str, epochs: int, warmup_epochs: float = 
     return factor
 
 
-def rates(history: pd.DataFrame, settings: Mapping[str, Any], points: int = 40) -> pd.DataFrame:
+def rates(history: pd.DataFrame, settings: TrainingSettings, points: int = 40) -> pd.DataFrame:
     """Return the learning rate all along a run: `done` (epochs, with their fraction) and `learning_rate`.
 
     Args:
         history: as `training.fit` returns it.
-        settings: `learning_rate`, `schedule`, `epochs`, `warmup_epochs` and `monitor` of the run.
+        settings: of the run.
         points: of the curve, in each epoch.
     """
-    standings = [standing(row, settings["monitor"]) for row in history.to_dict("records")]
-    shape = settings["schedule"], settings["epochs"], settings["warmup_epochs"]
+    standings = [standing(row, settings.monitor) for row in history.to_dict("records")]
+    shape = settings.schedule, settings.epochs, settings.warmup_epochs
     curve = [
-        (done, settings["learning_rate"] * rate_factor(done, *shape, plateau_falls(standings[:epoch])))
+        (done, settings.learning_rate * rate_factor(done, *shape, plateau_falls(standings[:epoch])))
         for epoch in range(len(standings))
         for done in np.linspace(epoch, epoch + 1, points)
     ]

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder
+from dfutils.core.params import HardwareSettings, TrainingSettings
 from dfutils.detector import clips, hardware
 from dfutils.detector.backbones import read_weights
 from dfutils.detector.clips import ClipDataset
@@ -36,37 +37,10 @@ def fit(
     detector: Detector,
     train: ClipDataset,
     val: ClipDataset,
-    out: Path,
+    folder: Path,
+    settings: TrainingSettings,
+    machine: HardwareSettings,
     *,
-    epochs: int = 20,
-    batch_size: int = 8,
-    optimizer: str = "adam",
-    learning_rate: float = 1e-4,
-    backbone_learning_rate: float = 0.0,
-    weight_decay: float = 1e-4,
-    schedule: str = "plateau",
-    warmup_epochs: float = 0.0,
-    patience: int = 5,
-    monitor: str = "val_loss",
-    class_weights: str = "balanced",
-    balanced_sampling: bool = False,
-    family_batches: bool = False,
-    frame_loss: float = 0.0,
-    freeze_epochs: int = 0,
-    freeze_batchnorm: bool = False,
-    accumulate: int = 1,
-    clip_grad: float = 0.0,
-    precision: str = "auto",
-    compile: bool = False,
-    deterministic: bool = False,
-    accelerator: str = "auto",
-    devices: int = 1,
-    num_nodes: int = 1,
-    strategy: str = "auto",
-    threads: int = 0,
-    loader_workers: int | None = None,
-    seed: int = 0,
-    resume: str = "auto",
     data: str = "",
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -78,48 +52,19 @@ def fit(
 
     Several processes share each step's clips out, so that N of them with a batch of B equal one with a batch of N·B,
     but for two things. Batch normalisation sees only the batch of its own process (on GPUs it is synchronised): set
-    `freeze_batchnorm` where they must agree. And dropout masks are each process's own. A run goes on from where it was
+    `freeze_batchnorm` where they must agree. And dropout masks are each process's own. A run resumes where it was
     killed only with the same number of processes.
 
     Args:
         detector: trained in place.
-        train: training clips, made with `train=True`.
+        train: training clips, made with `training`.
         val: validation clips.
-        out: folder for `history.csv`, `best.safetensors` and `last.ckpt`.
-        epochs: passes over the training clips, at most.
-        batch_size: clips a step, on each device.
-        optimizer: `adam` or `adamw`.
-        learning_rate: peak learning rate.
-        backbone_learning_rate: peak of the backbone's, if it is another; 0 is `learning_rate`.
-        weight_decay: of the optimiser.
-        schedule: `plateau` (halved after more than 2 epochs without improvement of `monitor`), `cosine` (to 0), `none`.
-        warmup_epochs: linear rise at the start.
-        patience: epochs without improvement of `monitor` before stopping; 0 never stops.
-        monitor: `val_loss` or `val_auc` (at equal AUC the lower loss is the better); it picks the best epoch. `last`
-            keeps the last one, for a validation split too small to choose by.
-        class_weights: `balanced`, `none` or two numbers (see `clips.class_weights`).
-        balanced_sampling: draw as many clips of each class in an epoch (see `clips.Batches`).
-        family_batches: let a real video and the fakes made from it follow one another, so that they stand in one step
-            and differ in nothing but the forgery; with `balanced_sampling` one fake a real clip, as Shiohara and
-            Yamasaki (CVPR 2022) pair them.
-        frame_loss: 0 to 1.
-        freeze_epochs: first epochs in which only the layers after the backbone learn.
-        freeze_batchnorm: keep the backbone's running means and variances, and use them in training.
-        accumulate: steps whose gradients are added before the optimiser moves.
-        clip_grad: largest norm of the gradient; 0 leaves it.
-        precision: `bf16` (mixed: weights stay float32), `float32`, or `auto`: what the hardware is made for (see
-            `hardware.precision`).
-        compile: let `torch.compile` fuse the backbone's operations, on a GPU; a CPU ignores it.
-        deterministic: repeat a run on a GPU as exactly as PyTorch allows (a CPU always does).
-        accelerator: Lightning's: `auto`, `cpu`, `gpu`.
-        devices: devices of this machine; more than one needs `torchrun`, as `recipe` starts it.
-        num_nodes: machines, which share the folder `out`.
-        strategy: Lightning's.
-        threads: CPU threads; 0 leaves PyTorch's choice.
-        loader_workers: processes that read clips ahead; None is 0 on a CPU, whose cores are better used for learning.
-        seed: of order, frames, augmentation (with the data sets' own) and dropout.
-        resume: `auto` goes on from `out` if there is a run with the same settings; `never` starts again.
-        data: fingerprint of the videos and of how their strips were made; a run with another does not go on.
+        folder: for `history.csv`, `best.safetensors` and `last.ckpt`; several machines share it.
+        settings: of the training.
+        machine: devices and precision. More than one device needs `torchrun`, as `experiment` starts it. A CPU is
+            always deterministic, and with `loader_workers: -1` no process reads clips ahead, as its cores are better
+            used for training.
+        data: fingerprint of the videos and of how their strips were made; a run with another is not resumed.
         progress: show a bar, and a line an epoch.
 
     Returns:
@@ -129,86 +74,96 @@ def fit(
         PyTorch cannot repeat exactly on this device) of the run that made it.
 
     Raises:
-        InputError: if the splits cannot be trained on, `out` holds a run with other settings or data, the loss is not
-            finite, memory does not suffice, or `torchrun` is needed.
+        InputError: if the splits cannot be trained on, `folder` holds a run with other settings or data, the loss is
+            not finite, memory does not suffice, or `torchrun` is needed.
     """
-    settings = {
-        "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate,
-        "backbone_learning_rate": backbone_learning_rate, "weight_decay": weight_decay, "schedule": schedule,
-        "warmup_epochs": warmup_epochs, "patience": patience, "monitor": monitor, "class_weights": class_weights,
-        "balanced_sampling": balanced_sampling, "family_batches": family_batches, "frame_loss": frame_loss,
-        "freeze_epochs": freeze_epochs, "freeze_batchnorm": freeze_batchnorm, "accumulate": accumulate,
-        "clip_grad": clip_grad, "seed": seed,
-    }  # fmt: skip
-    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    processes = devices * num_nodes
-    _check({**settings, "resume": resume, "precision": precision}, train, val)
+    gpu = torch.cuda.is_available()
+    _check(settings, train, val)
     detector.check_size(train.face_size)
-    out = make_folder(Path(out))
-    record = {**settings, **detector.architecture, "train": train.facts(), "val": val.facts(), "data": data}
-    record |= {"processes": processes} if processes > 1 else {}
-    if resume == "never":
+    folder = make_folder(Path(folder))
+    record = _record(detector, train, val, settings, machine, data)
+    if machine.resume == "never":
         for name in ("last.ckpt", "best.safetensors", "history.csv"):
-            (out / name).unlink(missing_ok=True)
-    history, facts = _earlier(out, record)
-    precise = hardware.precision(precision, gpu)
-    facts = facts or {
-        "device": torch.cuda.get_device_name() if gpu else "cpu",
-        "processes": processes,
-        "precision": precise,
-        "threads": threads or torch.get_num_threads(),
-        "deterministic": deterministic or not gpu,
-        "undetermined": [],
-    }
+            (folder / name).unlink(missing_ok=True)
+    history, facts = _earlier(folder, record)
+    facts = facts or _machine_facts(machine, gpu)
     if not finished(history, settings):
-        _check_processes(processes)
-        workers = (min(8, os.cpu_count() or 1) if gpu else 0) if loader_workers is None else loader_workers
-        fitting = Fitting(detector, train, val, out, settings, record, history, facts, workers)
-        trainer_options = {
-            "accelerator": accelerator if gpu or accelerator != "auto" else "cpu",
-            "devices": devices,
-            "num_nodes": num_nodes,
-            # DDP otherwise waits for gradients of the frozen backbone.
-            "strategy": "ddp_find_unused_parameters_true" if processes > 1 and freeze_epochs else strategy,
-            "precision": hardware.PRECISIONS[precise],
-            "max_epochs": epochs,
-            "accumulate_grad_batches": accumulate,
-            "deterministic": "warn" if facts["deterministic"] else None,
-            "benchmark": gpu and not deterministic,
-            "sync_batchnorm": gpu and processes > 1 and not freeze_batchnorm,
-            "default_root_dir": out,
-            "callbacks": [Progress(len(train), epochs)] if progress else [],
-        }
-        with _quiet(), hardware.settled(threads, gpu), _compiled(detector, compile and gpu):
-            _run(trainer_options, fitting, out / "last.ckpt" if history else None)
-    detector.load_state_dict(read_weights(out / "best.safetensors"))
+        _check_processes(machine.devices * machine.num_nodes)
+        workers = machine.loader_workers
+        if workers < 0:
+            workers = min(8, os.cpu_count() or 1) if gpu else 0
+        fitting = Fitting(detector, train, val, folder, settings, record, history, facts, workers)
+        options = _trainer_options(settings, machine, gpu, facts["deterministic"])
+        options["callbacks"] = [Progress(len(train), settings.epochs)] if progress else []
+        with _quiet(), hardware.settled(machine.threads, gpu), _compiled(detector, machine.compile and gpu):
+            _run({**options, "default_root_dir": folder}, fitting, folder / "last.ckpt" if history else None)
+    detector.load_state_dict(read_weights(folder / "best.safetensors"))
     detector.frozen_backbone = False
     detector.to("cpu").eval()
-    rows = table(history, monitor)
+    rows = table(history, settings.monitor)
     rows.attrs.update(facts)
     return rows
 
 
-def history_of(out: Path) -> list[dict[str, Any]]:
-    """Return the epochs that a run in `out` has completed, a mapping each; none if there is no run."""
-    return _saved(Path(out)).get("history", [])
+def _record(
+    detector: Detector,
+    train: ClipDataset,
+    val: ClipDataset,
+    settings: TrainingSettings,
+    machine: HardwareSettings,
+    data: str,
+) -> dict[str, Any]:
+    """Return all that a later run must agree with to resume this one."""
+    # train_frames is among the facts of the training clips.
+    values = TrainingSettings.of(settings).model_dump(exclude={"train_frames"})
+    record = {**values, **detector.architecture, "train": train.facts(), "val": val.facts(), "data": data}
+    processes = machine.devices * machine.num_nodes
+    return record | ({"processes": processes} if processes > 1 else {})
 
 
-def _check(settings: Mapping[str, Any], train: ClipDataset, val: ClipDataset) -> None:
+def _machine_facts(machine: HardwareSettings, gpu: bool) -> dict[str, Any]:
+    """Return what a new run remembers of the machine."""
+    return {
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "processes": machine.devices * machine.num_nodes,
+        "precision": hardware.precision(machine.precision, gpu),
+        "threads": machine.threads or torch.get_num_threads(),
+        "deterministic": machine.deterministic or not gpu,
+        "undetermined": [],
+    }
+
+
+def _trainer_options(
+    settings: TrainingSettings, machine: HardwareSettings, gpu: bool, deterministic: bool
+) -> dict[str, Any]:
+    """Return Lightning's words for the settings."""
+    several = machine.devices * machine.num_nodes > 1
+    return {
+        "accelerator": "auto" if gpu else "cpu",
+        "devices": machine.devices,
+        "num_nodes": machine.num_nodes,
+        # DDP otherwise waits for gradients of the frozen backbone.
+        "strategy": "ddp_find_unused_parameters_true" if several and settings.freeze_epochs else machine.strategy,
+        "precision": hardware.PRECISIONS[hardware.precision(machine.precision, gpu)],
+        "max_epochs": settings.epochs,
+        "accumulate_grad_batches": settings.accumulate,
+        "deterministic": "warn" if deterministic else None,
+        "benchmark": gpu and not machine.deterministic,
+        "sync_batchnorm": gpu and several and not settings.freeze_batchnorm,
+    }
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the epochs that a run in `folder` has completed, a mapping each; none if there is no run."""
+    return _saved(Path(folder)).get("history", [])
+
+
+def _check(settings: TrainingSettings, train: ClipDataset, val: ClipDataset) -> None:
     """Refuse what cannot be trained or validated."""
-    for name, allowed in (
-        ("optimizer", ("adam", "adamw")),
-        ("schedule", ("plateau", "cosine", "none")),
-        ("monitor", ("val_loss", "val_auc", "last")),
-        ("resume", ("auto", "never")),
-        ("precision", ("auto", *hardware.PRECISIONS)),
-    ):
-        if settings[name] not in allowed:
-            raise InputError(f"{name} = {settings[name]!r} is not possible: choose {' or '.join(allowed)}.")
-    clips.class_weights(train.labels, settings["class_weights"], blended=train.blended)
+    clips.class_weights(train.labels, settings.class_weights, blended=train.blended)
     if not len(val):
         raise InputError("The validation split is empty: raise val_fraction or add videos, and run notebook 02 again.")
-    if settings["monitor"] == "val_auc" and len(set(val.labels.tolist())) < 2:
+    if settings.monitor == "val_auc" and len(set(val.labels.tolist())) < 2:
         kind = "fake" if val.labels[0] else "real"
         raise InputError(
             f"All {len(val)} validation videos are {kind}, so that val_auc is undefined: use monitor: val_loss, or "
@@ -232,9 +187,9 @@ def _check_processes(processes: int) -> None:
     )
 
 
-def _saved(out: Path) -> dict[str, Any]:
-    """Return what a run in `out` remembers of itself; nothing if there is none."""
-    path = out / "last.ckpt"
+def _saved(folder: Path) -> dict[str, Any]:
+    """Return what a run in `folder` remembers of itself; nothing if there is none."""
+    path = folder / "last.ckpt"
     if not path.is_file():
         return {}
     try:
@@ -244,15 +199,15 @@ def _saved(out: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read; delete it to train from the start.") from None
 
 
-def _earlier(out: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return history and facts of a run in `out` that can be continued; nothing if there is no run."""
-    saved = _saved(out)
+def _earlier(folder: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return history and facts of a run in `folder` that can be continued; nothing if there is no run."""
+    saved = _saved(folder)
     if not saved:
         return [], {}
     before, now = _settings(saved["record"]), _settings(record)
     if before.get("data") and now.get("data") and before["data"] != now["data"]:
         raise InputError(
-            f"The videos, their labels or their strips have changed since the run in {out} began: choose another "
+            f"The videos, their labels or their strips have changed since the run in {folder} began: choose another "
             "experiment, or delete the folder to train again."
         )
     differing = sorted(
@@ -260,8 +215,8 @@ def _earlier(out: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], d
     )
     if differing:
         raise InputError(
-            f"{out} holds a run with other settings (differing: {', '.join(differing)}); choose another experiment, or "
-            "delete the folder to train again."
+            f"{folder} holds a run with other settings (differing: {', '.join(differing)}); choose another experiment, "
+            "or delete the folder to train again."
         )
     return saved["history"], saved["facts"]
 
@@ -287,7 +242,7 @@ def _compiled(detector: Detector, wanted: bool) -> Iterator[None]:
 def _run(trainer_options: dict[str, Any], fitting: Fitting, checkpoint: Path | None) -> None:
     """Run the loop, with errors in the user's words, and Ctrl-C as every other stage passes it on."""
     interrupt = signal.getsignal(signal.SIGINT)
-    batch_size = fitting.settings["batch_size"]
+    batch_size = fitting.settings.batch_size
     try:
         trainer = lightning.Trainer(
             **trainer_options,

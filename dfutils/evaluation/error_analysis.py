@@ -61,7 +61,7 @@ class ErrorAnalysis:
     def strip(self, video_id: str, person: int = 0) -> np.ndarray:
         """Return the crops of a person in a video, uint8 RGB `(T, S, S, 3)`; 0 is the main person."""
         name = strip_names(self.videos.loc[video_id, "strip"], person + 1)[-1]
-        return load_strip(catalog.DATA / name, self.experiment.face_settings["face_size"])
+        return load_strip(catalog.DATA / name, self.experiment.face_settings.face_size)
 
     def clip(self, video_id: str) -> ScoredClip:
         """Return the crops that gave a video its score: of the most suspicious person, where there are several."""

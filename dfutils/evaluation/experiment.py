@@ -8,7 +8,7 @@ import pandas as pd
 
 from dfutils.core import stages
 from dfutils.core.files import read_table
-from dfutils.core.params import ROOT, Params
+from dfutils.core.params import ROOT, FaceSettings, Params
 from dfutils.data import catalog
 from dfutils.detector.network import Detector
 from dfutils.evaluation.evaluate import check_predictions, check_trained_on
@@ -29,9 +29,9 @@ class Experiment:
         return stages.record(self.params, stage)
 
     @cached_property
-    def face_settings(self) -> Any:
+    def face_settings(self) -> FaceSettings:
         """The parameters that faces were extracted with."""
-        return self.record("preprocess")["settings"]
+        return FaceSettings(**self.record("preprocess")["settings"])
 
     @cached_property
     def videos(self) -> pd.DataFrame:

@@ -10,14 +10,13 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import write_json
-from dfutils.core.params import split_list
+from dfutils.core.params import FaceSettings, split_list
 from dfutils.faces import extraction, strips, video
 
 LEVELS: dict[str, tuple[float, ...]] = {
@@ -162,20 +161,20 @@ def preview(path: Path, name: str, level: int, seed: int) -> np.ndarray:
 
 
 def make_strip(
-    path: Path, folder: Path, video_id: str, name: str, level: int, settings: dict[str, Any], seed: int
+    path: Path, folder: Path, video_id: str, name: str, level: int, settings: FaceSettings, seed: int
 ) -> str:
     """Disturb one video, look for its face anew, write the strip to `<folder>/<video_id>.png`, and return the status.
 
     What was found is noted in `<video_id>.json`, which says that the video is done. `settings` are those of
-    `batch.settings`; with `faces: all`, only the main person is looked for.
+    the detector's training; with `faces: all`, only the main person is looked for.
     """
     cv2.setNumThreads(1)
-    if settings["faces"] == "all":
-        settings = {**settings, "faces": "one"}
+    if settings.faces == "all":
+        settings = settings.model_copy(update={"faces": "one"})
     disturbed = folder / f".{video_id}.{os.getpid()}.mp4"
     try:
-        write(path, disturbed, name, level, settings["max_frames"], seed)
-        (clip,) = extraction.extract_clips(disturbed, settings)
+        write(path, disturbed, name, level, settings.max_frames, seed)
+        (clip,) = extraction.extract(disturbed, settings)
     except video.VideoError:
         status = "unreadable"
     else:

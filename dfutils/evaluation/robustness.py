@@ -16,6 +16,7 @@ from joblib import Parallel, delayed
 
 from dfutils import metrics
 from dfutils.core.files import atomic, digest, make_folder, plain_rows, read_json, read_table, write_json, write_table
+from dfutils.core.params import FaceSettings
 from dfutils.core.progress import bar
 from dfutils.detector.network import Detector
 from dfutils.evaluation import coverage, perturbations
@@ -46,7 +47,7 @@ def score_disturbed(
     detector: Detector,
     wanted: list[tuple[str, int]],
     folder: Path,
-    settings: dict[str, Any],
+    settings: FaceSettings,
     *,
     seed: int = 0,
     batch_size: int = 8,
@@ -61,7 +62,7 @@ def score_disturbed(
         detector: as loaded.
         wanted: disturbances and levels, as `perturbations.chosen` gives them.
         folder: where what is made is kept.
-        settings: of preprocessing, those of the detector's training.
+        settings: how faces are found, those of the detector's training.
         seed: of noise and blocks.
         batch_size: clips at a time.
         workers: processes; 0 is one a core.
@@ -69,7 +70,7 @@ def score_disturbed(
 
     Columns: `video_id`, `perturbation`, `level`, `status`, `probability_fake` (NaN where no face was left).
     """
-    place = make_folder(folder / digest({"version": _VERSION, "seed": seed, **settings})[:10])
+    place = make_folder(folder / digest({"version": _VERSION, "seed": seed, **settings.model_dump()})[:10])
     jobs = []
     for name, level in wanted:
         part = make_folder(place / f"{name}_{level}")

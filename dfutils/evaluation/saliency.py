@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import FaceSettings, NetworkSettings
 from dfutils.detector.network import Detector, clip_tensor
 from dfutils.faces import detection
 from dfutils.forgery.dataset import load_masks
@@ -90,7 +91,7 @@ def _stage(detector: Detector, clip: torch.Tensor) -> nn.Module:
 
 def randomised(detector: Detector, seed: int = 0) -> Detector:
     """Return a detector of the same architecture with random weights, for the sanity check."""
-    other = Detector(**{**detector.architecture, "seed": seed})
+    other = Detector(NetworkSettings(pretrained="none", seed=seed).model_copy(update=detector.architecture))
     other.config = copy.deepcopy(detector.config)
     return other.to(next(detector.parameters()).device).eval()
 
@@ -119,7 +120,7 @@ def leave_one_out(detector: Detector, frames: np.ndarray) -> np.ndarray:
     return values[0] - values[1:]
 
 
-def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: dict[str, Any]) -> np.ndarray | None:
+def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: FaceSettings) -> np.ndarray | None:
     """Return what was forged in the crops of a fake that the suite made: float32 `(T, S, S)`, 0 to 1.
 
     Args:
@@ -130,7 +131,7 @@ def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: dic
 
     None where no masks are known: another dataset, a real video, or crops that were turned (`align`).
     """
-    if settings["align"] or not str(video["path"]).startswith("fake/"):
+    if settings.align or not str(video["path"]).startswith("fake/"):
         return None
     try:
         masks = load_masks(root, video["path"])
@@ -140,7 +141,7 @@ def forged_masks(rows: pd.DataFrame, video: pd.Series, root: Path, settings: dic
     for row in rows.itertuples():
         whole = cv2.resize(masks[min(row.frame, len(masks) - 1)], size, interpolation=cv2.INTER_LINEAR)
         box = (row.x, row.y, row.w, row.h)
-        part, _ = detection.crop(whole, box, np.zeros((68, 2)), settings["face_size"], settings["face_margin"], False)
+        part, _ = detection.crop(whole, box, np.zeros((68, 2)), settings.face_size, settings.face_margin, False)
         crops.append(part.astype(np.float32) / 255)
     return np.stack(crops)
 

@@ -40,12 +40,7 @@ def score(
     Raises:
         InputError: if a strip is missing, broken or of another size.
     """
-    dataset = ClipDataset(
-        table,
-        strips_folder,
-        face_size=detector.config["face_size"],
-        frames_per_video=detector.config["frames_per_video"],
-    )
+    dataset = ClipDataset(table, strips_folder, detector.face_settings)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     was_training, home = detector.training, next(detector.parameters()).device
     batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False), workers=loader_workers)

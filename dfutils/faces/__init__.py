@@ -5,7 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "batch": ["preprocess", "settings"],
+        "batch": ["preprocess"],
         "extraction": ["FaceClip", "extract"],
         "strips": ["load_strip"],
         "video": ["frames", "probe"],

@@ -7,9 +7,8 @@ and on the actions in the folder's review.csv (`dfutils.faces.review`). A video 
 reads it has a row file too (`dfutils.faces.workers`).
 """
 
-import inspect
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +21,11 @@ from joblib import cpu_count
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import digest, make_folder, read_json, remove_leftovers, write_json, write_table
-from dfutils.core.params import Indexed, Params
+from dfutils.core.params import FaceSettings, Indexed, PreprocessSettings
 from dfutils.core.progress import bar
-from dfutils.faces import extraction, review
+from dfutils.faces import review
 from dfutils.faces.detection import Box
-from dfutils.faces.extraction import extract_clips
+from dfutils.faces.extraction import FaceClip, extract
 from dfutils.faces.strips import strip_names, write_strip
 from dfutils.faces.workers import CRASHED, HUNG, call_each
 
@@ -46,7 +45,7 @@ class _Job(NamedTuple):
     path: Path
     root: Path
     folder: Path
-    settings: dict[str, Any]
+    settings: FaceSettings
     box: Box | None
 
     @property
@@ -72,44 +71,32 @@ class Preprocessed(NamedTuple):
     folder: Path
 
 
-def settings(params: Params) -> dict[str, Any]:
-    """Return the parameters that change a strip, by their names."""
-    names = {"faces", *inspect.signature(extraction.extract).parameters}
-    return {name: getattr(params, name) for name in Params.model_fields if name in names}
+def signature(settings: Mapping[str, Any]) -> str:
+    """Return 10 hexadecimal digits that name everything that changes a strip: its settings, and this code's version.
 
-
-def signature(settings: dict[str, Any]) -> str:
-    """Return the short name of everything that changes a strip: the settings and the version of this code."""
+    The settings are plain values, because they also come out of the record of an experiment that an earlier version of
+    the suite has preprocessed.
+    """
     return digest({"version": _VERSION, **settings})[:10]
 
 
-def preprocess(
-    dataset: Indexed,
-    settings: dict[str, Any],
-    *,
-    workers: int = 0,
-    video_timeout_s: float = 600.0,
-    scheduler: str = "",
-    progress: bool = True,
-) -> Preprocessed:
+def preprocess(dataset: Indexed, settings: PreprocessSettings, *, progress: bool = True) -> Preprocessed:
     """Return the tables of a dataset's faces, after writing the strips that do not exist yet.
 
     Strips, tables and review.csv are written to `<folder of the dataset>/faces/<signature>/`.
 
     Args:
         dataset: an indexed dataset.
-        settings: as `settings` returns them.
-        workers: number of processes, each with one thread; 0 for one per core.
-        video_timeout_s: a video that takes longer becomes `unreadable`.
-        scheduler: address of a Dask scheduler, whose workers must see the same folders under the same paths; "" for
-            local processes.
+        settings: how faces are extracted, and by how many processes, each with one thread. The workers of a `scheduler`
+            must see the same folders under the same paths. A video that takes too long becomes `unreadable`.
         progress: show a progress bar.
 
     Raises:
         InputError: if there is no video, a folder is missing or cannot be written to, the disk is full, another run is
             preprocessing the same strips, review.csv is invalid, or the cluster is lost. Finished videos are kept.
     """
-    videos, folder = dataset.videos, dataset.folder / "faces" / signature(settings)
+    face_settings = settings.face_settings
+    videos, folder = dataset.videos, dataset.folder / "faces" / signature(face_settings.model_dump())
     if videos.empty:
         raise InputError(f"There are no videos in the index of {dataset.name} to preprocess: run notebook 01 again.")
     make_folder(folder / "rows")
@@ -119,14 +106,15 @@ def preprocess(
         actions = review.actions(folder, set(videos["video_id"]))
         unreadable = videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]]
         unreadable = {name: reason for name, reason in unreadable.itertuples(index=False) if name not in actions}
-        jobs = _open_jobs(dataset, folder, settings, unreadable, actions)
-        count = min(workers or cpu_count(), max(len(jobs), 1))
+        jobs = _open_jobs(dataset, folder, face_settings, unreadable, actions)
+        count = min(settings.workers or cpu_count(), max(len(jobs), 1))
         calls = [(job,) for job in jobs]
-        ended = call_each(_extract_one, calls, workers=count, timeout_s=video_timeout_s, scheduler=scheduler)
+        timeout_s = settings.video_timeout_s
+        ended = call_each(_extract_one, calls, workers=count, timeout_s=timeout_s, scheduler=settings.scheduler)
         for k, failure in bar(ended, total=len(jobs), desc="faces", unit="video") if progress and jobs else ended:
             if failure:
-                _write_failure(jobs[k], failure, video_timeout_s)
-        write_json(settings, folder / "settings.json")
+                _write_failure(jobs[k], failure, timeout_s)
+        write_json(face_settings.model_dump(), folder / "settings.json")
         results = _assemble(videos, folder, unreadable, actions)
         review.update(folder, results.videos)
     return results
@@ -135,7 +123,7 @@ def preprocess(
 def _open_jobs(
     dataset: Indexed,
     folder: Path,
-    settings: dict[str, Any],
+    settings: FaceSettings,
     unreadable: Collection[str],
     actions: dict[str, review.Action],
 ) -> list[_Job]:
@@ -197,7 +185,7 @@ def _extract_one(job: _Job) -> None:
         return
     cv2.setNumThreads(1)
     try:
-        clips = extract_clips(job.path, job.settings, job.box)
+        clips = extract(job.path, job.settings, job.box)
     except (cv2.error, MemoryError) as error:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         _write_row(job, "unreadable", f"{job.path.name} cannot be used: {text}.")
@@ -213,7 +201,7 @@ def _extract_one(job: _Job) -> None:
     _write_row(job, main.status, main.reason, len(clips), **fields)
 
 
-def _frame_rows(clip: extraction.FaceClip) -> list[dict[str, Any]]:
+def _frame_rows(clip: FaceClip) -> list[dict[str, Any]]:
     """Return one row of the frames table per frame of a clip, without `video_id` and `person`."""
     return [
         {

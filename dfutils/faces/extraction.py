@@ -1,8 +1,8 @@
 """From a video to a strip of one person's face.
 
 The field's usual way runs a detector at full size on every frame. Here a video is decoded once and only a few of its
-frames are searched (`dfutils.faces.search`). The person who is seen longest and largest is the person of the strip, and
-of the frames in which their face is good enough, some are taken that lie evenly over the clip.
+frames are searched (`dfutils.faces.search`). The person who is seen longest and largest is the person of the strip,
+and of the frames in which their face is good enough, some are taken that lie evenly over the clip.
 """
 
 import struct
@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from dfutils.core.params import FaceSettings
 from dfutils.faces import tracking, video
 from dfutils.faces.detection import Box, landmarks
-from dfutils.faces.search import FaceSearch, Wish, find_people, sight, valid_ones, whole_frame
+from dfutils.faces.search import FaceSearch, find_people, sight, valid_ones, whole_frame
 from dfutils.faces.tracking import Sighting
 from dfutils.faces.video import VideoFacts
 
@@ -60,29 +60,29 @@ class FaceClip:
     candidates: list[tuple[int, Box, str]] = field(default_factory=list, repr=False)
 
 
-def _clip(watch: FaceSearch, person: list[Sighting], people: list[list[Sighting]]) -> FaceClip:
+def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting]]) -> FaceClip:
     """Choose the faces of a person's strip."""
-    wish = watch.wish
+    wanted = search.settings.frames_per_video
     valid = valid_ones(person)
-    chosen = [valid[k] for k in tracking.spread([s.index for s in valid], wish.frames_per_video)]
-    candidates = list(watch.candidates)
+    chosen = [valid[k] for k in tracking.spread([s.index for s in valid], wanted)]
+    candidates = list(search.candidates)
     candidates += [(s.index, s.box, s.flaw) for s in person if s.flaw]
     candidates += [(s.index, s.box, "another person") for other in people if other is not person for s in other]
     status, reason = "ok", ""
-    read = "the one frame" if watch.n_read == 1 else f"the {watch.n_read} frames"
+    read = "the one frame" if search.n_read == 1 else f"the {search.n_read} frames"
     if not valid:
         status, reason = "no_face", f"no valid face was found in {read} read"
-    elif len(valid) < wish.frames_per_video:
+    elif len(valid) < wanted:
         status = "few_faces"
         some = "1 valid face was" if len(valid) == 1 else f"{len(valid)} valid faces were"
-        reason = f"{some} found in {read} read, {wish.frames_per_video} are needed"
+        reason = f"{some} found in {read} read, {wanted} are needed"
     if reason and candidates:
         kinds = Counter(why.split()[0] for _, _, why in candidates)
         names = {"score": "uncertain", "side": "too small", "sharpness": "blurred", "another": "of another person"}
         reason += "; rejected: " + ", ".join(f"{count} {names[kind]}" for kind, count in sorted(kinds.items()))
     n_people = sum(len(other) > 1 for other in people) or min(len(people), 1)
     reason = reason and f"{reason}."
-    return _make(chosen, wish.face_size, n_people, watch.n_read, status, reason, sorted(set(candidates)))
+    return _make(chosen, search.settings.face_size, n_people, search.n_read, status, reason, sorted(set(candidates)))
 
 
 def _make(
@@ -119,119 +119,80 @@ def unreadable(reason: str, face_size: int) -> FaceClip:
     return _make([], face_size, 0, 0, "unreadable", reason, [])
 
 
-def extract(
-    path: Path | str,
-    max_frames: int = 150,
-    frames_per_video: int = 10,
-    face_size: int = 112,
-    face_margin: float = 0.3,
-    align: bool = False,
-    min_face_score: float = 0.0,
-    min_face_px: float = 32,
-    min_sharpness: float = 3.0,
-) -> FaceClip:
-    """Return the faces of the person who is seen longest and largest in the first frames of a video.
+def extract(path: Path | str, settings: FaceSettings, box: Box | None = None) -> list[FaceClip]:
+    """Return a clip for each person of a video whose strip is wanted; there is always at least one.
+
+    With `faces: one` this is the person who is seen longest and largest in the first frames. With `all` it is everybody
+    with enough valid faces, the main person first. With `cropped`, every frame is taken for a face.
 
     Args:
         path: a video.
-        max_frames: only this many first frames are read.
-        frames_per_video: faces wanted, spread evenly over the time in which the person is seen.
-        face_size: side of a crop in pixels.
-        face_margin: what a crop adds on each side of the face's box, as a share of the box.
-        align: turn crops so that the eyes are level.
-        min_face_score: least score of dlib's detector for a valid face.
-        min_face_px: least side of its box in source pixels.
-        min_sharpness: least variance of the Laplacian of its grey crop at 112 pixels.
+        settings: how faces are found and cut out.
+        box: x, y, w, h in source pixels, where somebody said that the face is; nothing is searched for then.
 
     Returns:
-        The strip. With too few valid faces its status is `few_faces` (all that there are) or `no_face`; a video that
-        cannot be used gives `unreadable`; the reason says more.
-
-    Raises:
-        InputError: if an argument makes no sense; never because of the video.
+        The strips. With too few valid faces the status of the only one is `few_faces` (all that there are) or
+        `no_face`; a video that cannot be used gives `unreadable`; the reason says more.
     """
-    wish = Wish(max_frames, frames_per_video, face_size, face_margin, align, min_face_score, min_face_px, min_sharpness)
     try:
-        watch, people = find_people(path, wish, everyone=False)
+        if box is not None:
+            return [_extract_box(path, settings, box)]
+        if settings.faces == "cropped":
+            return [_extract_cropped(path, settings)]
+        return _extract_people(path, settings)
     except video.VideoError as error:
-        return unreadable(str(error), wish.face_size)
-    return _clip(watch, people[0] if people else [], people)
+        return [unreadable(str(error), settings.face_size)]
 
 
-def extract_all(path: Path | str, **arguments: Any) -> list[FaceClip]:
-    """Return a strip for each person with enough valid faces, who is seen longest and largest first.
+def _extract_people(path: Path | str, settings: FaceSettings) -> list[FaceClip]:
+    """Return a strip for the main person, or for each with enough valid faces, who is seen longest and largest first.
 
-    If nobody has enough, the one clip that `extract` gives, with its status. The arguments are those of `extract`.
+    If nobody has enough, the one clip of the main person, with its status.
     """
-    wish = Wish(**arguments)
-    try:
-        watch, people = find_people(path, wish, everyone=True)
-    except video.VideoError as error:
-        return [unreadable(str(error), wish.face_size)]
-    enough = [person for person in people if len(valid_ones(person)) >= wish.frames_per_video]
-    return [_clip(watch, person, people) for person in enough or people[:1] or [[]]]
+    everyone = settings.faces == "all"
+    search, people = find_people(path, settings, everyone)
+    enough = [person for person in people if everyone and len(valid_ones(person)) >= settings.frames_per_video]
+    return [_clip(search, person, people) for person in enough or people[:1] or [[]]]
 
 
-def extract_cropped(path: Path | str, **arguments: Any) -> FaceClip:
+def _extract_cropped(path: Path | str, settings: FaceSettings) -> FaceClip:
     """Return frames, evenly spread, of a video whose every frame is already a face.
 
     The box is the whole frame, made square by repeating its border, without a margin. Where dlib finds the face in it,
-    score, landmarks and pose say so; elsewhere they are NaN. The arguments are those of `extract`; `face_margin` and
-    `align` have no use here.
+    score, landmarks and pose say so; elsewhere they are NaN.
     """
-    wish = Wish(**{**arguments, "face_margin": 0.0, "align": False})
-    return _fixed(path, wish, lambda index, time_s, rgb: whole_frame(index, time_s, rgb, wish))
+    settings = settings.model_copy(update={"face_margin": 0.0, "align": False})
+    return _fixed(path, settings, lambda index, time_s, rgb: whole_frame(index, time_s, rgb, settings))
 
 
-def extract_box(path: Path | str, box: Box, **arguments: Any) -> FaceClip:
-    """Return the face that somebody pointed at: in one box `(x, y, w, h)` of source pixels, in frames evenly spread.
+def _extract_box(path: Path | str, settings: FaceSettings, box: Box) -> FaceClip:
+    """Return the face that somebody pointed at: in one box of source pixels, in frames evenly spread.
 
     Landmarks are fitted inside the box; nothing is detected, so scores are NaN, and no face is too small, too blurred
-    or too uncertain. The other arguments are those of `extract`. A box whose centre is not in the picture is `no_face`.
+    or too uncertain. A box whose centre is not in the picture is `no_face`.
     """
-    wish = Wish(**{**arguments, "min_face_px": 0, "min_sharpness": 0.0})
+    settings = settings.model_copy(update={"min_face_px": 0, "min_sharpness": 0.0})
     box = tuple(map(float, box))
-    try:
-        facts = video.probe(path)
-    except video.VideoError as error:
-        return unreadable(str(error), wish.face_size)
+    facts = video.probe(path)
     if not (0 <= box[0] + box[2] / 2 < facts.width and 0 <= box[1] + box[3] / 2 < facts.height):
         text = " ".join(f"{value:g}" for value in box)
         reason = f"The box {text} is not in the {facts.width}x{facts.height} frame."
-        return _make([], wish.face_size, 0, 1, "no_face", reason, [])
+        return _make([], settings.face_size, 0, 1, "no_face", reason, [])
 
     def take(index: int, time_s: float, rgb: np.ndarray) -> Sighting:
-        return sight(index, time_s, rgb, box, np.nan, landmarks(rgb, box), wish)
+        return sight(index, time_s, rgb, box, np.nan, landmarks(rgb, box), settings)
 
-    return _fixed(path, wish, take)
+    return _fixed(path, settings, take)
 
 
-def _fixed(path: Path | str, wish: Wish, take: Callable[[int, float, np.ndarray], Sighting]) -> FaceClip:
+def _fixed(path: Path | str, settings: FaceSettings, take: Callable[[int, float, np.ndarray], Sighting]) -> FaceClip:
     """Return the strip of a face that is not searched for: `take` makes a sighting of a frame."""
-    watch = FaceSearch(path, wish)
-    try:
-        watch.fixed_round(video.probe(path).n_frames, take)
-        if len(valid_ones(watch.sightings)) < wish.frames_per_video:
-            watch.fixed_round(watch.n_read, take)  # the stated length was too long
-    except video.VideoError as error:
-        return unreadable(str(error), wish.face_size)
-    person = sorted(watch.sightings, key=lambda sighting: sighting.index)
-    return _clip(watch, person, [person])
-
-
-def extract_clips(path: Path, settings: dict[str, Any], box: Box | None = None) -> list[FaceClip]:
-    """Return a clip a person, found as `settings` say; whoever scores a video finds its faces by this.
-
-    Without a face there is one clip, which says why. With `faces: one` and `cropped` there is always one. A `box`
-    (x, y, w, h in source pixels) is where somebody said that the face is.
-    """
-    arguments = {name: value for name, value in settings.items() if name != "faces"}
-    if box is not None:
-        return [extract_box(path, box, **arguments)]
-    if settings["faces"] == "all":
-        return extract_all(path, **arguments)
-    one = extract_cropped if settings["faces"] == "cropped" else extract
-    return [one(path, **arguments)]
+    search = FaceSearch(path, settings)
+    search.fixed_round(video.probe(path).n_frames, take)
+    if len(valid_ones(search.sightings)) < settings.frames_per_video:
+        search.fixed_round(search.n_read, take)  # the stated length was too long
+    person = sorted(search.sightings, key=lambda sighting: sighting.index)
+    return _clip(search, person, [person])
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,12 +211,12 @@ class VideoFaces:
         return self.clips[0]
 
 
-def find_faces(path: Path, settings: dict[str, Any], max_duration: float = float("inf")) -> VideoFaces:
+def find_faces(path: Path, settings: FaceSettings, max_duration: float = float("inf")) -> VideoFaces:
     """Return what is found in a video.
 
     Args:
         path: a video.
-        settings: how faces are found, as `batch.settings` gives it.
+        settings: how faces are found and cut out.
         max_duration: seconds; a longer video is not looked at.
     """
     try:
@@ -264,8 +225,8 @@ def find_faces(path: Path, settings: dict[str, Any], max_duration: float = float
             text = f"{Path(path).name} is {facts.duration_s:,.0f} s long; at most {max_duration:,.0f} s are taken."
             raise video.VideoError(text)
     except video.VideoError as error:
-        return VideoFaces(None, (unreadable(str(error), settings["face_size"]),), False)
-    return VideoFaces(facts, tuple(extract_clips(path, settings)), is_cut_short(path))
+        return VideoFaces(None, (unreadable(str(error), settings.face_size),), False)
+    return VideoFaces(facts, tuple(extract(path, settings)), is_cut_short(path))
 
 
 def is_cut_short(path: Path) -> bool:
@@ -277,9 +238,9 @@ def is_cut_short(path: Path) -> bool:
             return struct.unpack("<I", head[4:8])[0] + 8 > size
         if head[4:8] != b"ftyp":
             return False
-        place = 0
+        offset = 0
         for _ in range(10_000):
-            file.seek(place)
+            file.seek(offset)
             head = file.read(16)
             if len(head) < 8:
                 return len(head) > 0
@@ -288,7 +249,7 @@ def is_cut_short(path: Path) -> bool:
                 length = struct.unpack(">Q", head[8:16])[0]
             if length < 8:  # 0: to the end of the file; anything else is broken, and the decoder's business
                 return False
-            place += length
-            if place >= size:
-                return place > size
+            offset += length
+            if offset >= size:
+                return offset > size
     return False

@@ -8,13 +8,12 @@ finds as much, are kept and not searched at full size before. What was sighted i
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dfutils.core.errors import InputError
+from dfutils.core.params import FaceSettings
 from dfutils.faces import detection, tracking, video
 from dfutils.faces.detection import Box, crop, embedding, head_pose, landmarks
 from dfutils.faces.tracking import Sighting
@@ -26,49 +25,24 @@ PATIENCE = 2  # frames searched in vain at every size before only full size is t
 WEAK = 0.3  # detections this far below the least score are noted as candidates
 
 
-@dataclass(frozen=True)
-class Wish:
-    """The arguments of `extraction.extract`, with its defaults."""
-
-    max_frames: int = 150
-    frames_per_video: int = 10
-    face_size: int = 112
-    face_margin: float = 0.3
-    align: bool = False
-    min_face_score: float = 0.0
-    min_face_px: float = 32
-    min_sharpness: float = 3.0
-
-    def __post_init__(self) -> None:
-        least = {"max_frames": 1, "frames_per_video": 1, "face_size": 8, "face_margin": 0}
-        for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise InputError(f"{name} is {getattr(self, name)}: give {value} or more.")
-        if self.frames_per_video > self.max_frames:
-            raise InputError(
-                f"frames_per_video is {self.frames_per_video}, more than the {self.max_frames} frames that max_frames "
-                "lets be read: lower the one or raise the other."
-            )
-
-
 class _Slots:
     """The frames of a round, as `video.frames` asks for them: some for each place in the strip, until one is good.
 
     It also notes how many frames went by.
     """
 
-    def __init__(self, n_frames: int, wish: Wish) -> None:
-        self.stride = max(min(n_frames or wish.max_frames, wish.max_frames) / wish.frames_per_video, 1.0)
-        self.place: dict[int, tuple[int, int]] = {}  # index -> place in the strip, attempt
-        for slot in range(int(wish.max_frames / self.stride) + 1):  # the stated length may be too short
+    def __init__(self, n_frames: int, settings: FaceSettings) -> None:
+        self.stride = max(min(n_frames or settings.max_frames, settings.max_frames) / settings.frames_per_video, 1.0)
+        self.slots: dict[int, tuple[int, int]] = {}  # frame's index -> slot of the strip, attempt
+        for slot in range(int(settings.max_frames / self.stride) + 1):  # the stated length may be too short
             for attempt in range(TRIES):
-                self.place.setdefault(int((slot + attempt / TRIES + 0.125) * self.stride), (slot, attempt))
+                self.slots.setdefault(int((slot + attempt / TRIES + 0.125) * self.stride), (slot, attempt))
         self.done: set[int] = set()
         self.n_read = 0
 
     def __contains__(self, index: int) -> bool:
         self.n_read = index + 1
-        return index in self.place and self.place[index][0] not in self.done
+        return index in self.slots and self.slots[index][0] not in self.done
 
 
 def _sides(rgb: np.ndarray) -> list[float]:
@@ -77,9 +51,9 @@ def _sides(rgb: np.ndarray) -> list[float]:
     return [*(side for side in (COARSE, 2 * COARSE, 4 * COARSE) if side < 0.8 * short), short]
 
 
-def _rescuers(wish: Wish) -> set[int]:
+def _rescuers(settings: FaceSettings) -> set[int]:
     """Return the places in the strip whose frames are kept for a search at double size; none if places are few."""
-    return {(2 * k + 1) * wish.frames_per_video // 6 for k in range(3)} if wish.frames_per_video >= 6 else set()
+    return {(2 * k + 1) * settings.frames_per_video // 6 for k in range(3)} if settings.frames_per_video >= 6 else set()
 
 
 def _rival_side(rgb: np.ndarray, last: list[Sighting]) -> float:
@@ -91,8 +65,8 @@ def _rival_side(rgb: np.ndarray, last: list[Sighting]) -> float:
 class FaceSearch:
     """What has been seen of one video so far."""
 
-    def __init__(self, path: Path | str, wish: Wish) -> None:
-        self.path, self.wish = path, wish
+    def __init__(self, path: Path | str, settings: FaceSettings) -> None:
+        self.path, self.settings = path, settings
         self.sightings: list[Sighting] = []
         self.candidates: list[tuple[int, Box, str]] = []
         self.looked: set[int] = set()
@@ -102,18 +76,18 @@ class FaceSearch:
 
     def first_round(self, everyone: bool) -> None:
         """Look at a few frames for each place in the strip, following what was found last."""
-        wish = self.wish
-        wanted = _Slots(video.probe(self.path).n_frames, wish)
+        settings = self.settings
+        wanted = _Slots(video.probe(self.path).n_frames, settings)
         self.stride = wanted.stride
-        sweeps = {(k * wish.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who come later
+        sweeps = {(k * settings.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who come later
         last: list[Sighting] = []
         in_vain = 0
-        for index, time_s, rgb in video.frames(self.path, wish.max_frames, wanted):
-            slot, attempt = wanted.place[index]
+        for index, time_s, rgb in video.frames(self.path, settings.max_frames, wanted):
+            slot, attempt = wanted.slots[index]
             sides, sweep = _sides(rgb), []
             if last and attempt == 0 and slot in sweeps:
                 sweep = sides if everyone else [_rival_side(rgb, last)]
-            kept = not last and slot in _rescuers(wish) and min(rgb.shape[:2]) <= LARGEST_SEARCH
+            kept = not last and slot in _rescuers(settings) and min(rgb.shape[:2]) <= LARGEST_SEARCH
             thorough = sides if in_vain < PATIENCE else sides[-1:]
             seen = self._look(index, time_s, rgb, last, sweep, sides[:1] if attempt or kept else thorough)
             last = seen or last
@@ -124,7 +98,7 @@ class FaceSearch:
             in_vain = 0 if seen else in_vain + (attempt == 0 and not kept)
             if any(not sighting.flaw for sighting in seen):
                 wanted.done.add(slot)
-            if len(wanted.done) == wish.frames_per_video:
+            if len(wanted.done) == settings.frames_per_video:
                 break
         self.n_read = wanted.n_read
 
@@ -136,7 +110,7 @@ class FaceSearch:
             looked_at = video.frames(self.path, self.n_read, wanted)
         for index, time_s, rgb in looked_at:
             if min(rgb.shape[:2]) <= LARGEST_SEARCH:
-                self._note(index, time_s, rgb, detection.search_tiles(rgb, self.wish.min_face_score - WEAK))
+                self._note(index, time_s, rgb, detection.search_tiles(rgb, self.settings.min_face_score - WEAK))
         self._kept.clear()
 
     def next_round(self, people: list[list[Sighting]], most: int) -> None:
@@ -151,14 +125,14 @@ class FaceSearch:
 
     def fixed_round(self, n_frames: int, take: Callable[[int, float, np.ndarray], Sighting]) -> None:
         """Let `take` say what the face is in each frame, without a search: one frame for each place in the strip."""
-        wanted = _Slots(n_frames, self.wish)
-        for index, time_s, rgb in video.frames(self.path, self.wish.max_frames, wanted):
+        wanted = _Slots(n_frames, self.settings)
+        for index, time_s, rgb in video.frames(self.path, self.settings.max_frames, wanted):
             if index not in self.looked:
                 self.looked.add(index)
                 self.sightings.append(take(index, time_s, rgb))
                 if not self.sightings[-1].flaw:
-                    wanted.done.add(wanted.place[index][0])
-            if len(wanted.done) == self.wish.frames_per_video:
+                    wanted.done.add(wanted.slots[index][0])
+            if len(wanted.done) == self.settings.frames_per_video:
                 break
         self.n_read = wanted.n_read
 
@@ -181,30 +155,30 @@ class FaceSearch:
         otherwise: list[float],
     ) -> list[Sighting]:
         """Search a frame near the hints and whole at the `extra` sizes; if in vain, whole at those of `otherwise`."""
-        least = self.wish.min_face_score - WEAK
+        least = self.settings.min_face_score - WEAK
         boxes = detection.distinct([(hint.box, 0.0) for hint in hints])
-        found = [face for box, _ in boxes for face in detection.search_near(rgb, box, least)]
-        found += [face for side in extra for face in detection.search_whole(rgb, side, least)]
+        detections = [face for box, _ in boxes for face in detection.search_near(rgb, box, least)]
+        detections += [face for side in extra for face in detection.search_whole(rgb, side, least)]
         for side in otherwise:
-            if any(score >= self.wish.min_face_score for _, score in found):
+            if any(score >= self.settings.min_face_score for _, score in detections):
                 break
             if side not in extra:
-                found += detection.search_whole(rgb, side, least)
-        seen = self._note(index, time_s, rgb, found)
+                detections += detection.search_whole(rgb, side, least)
+        seen = self._note(index, time_s, rgb, detections)
         if hints or seen:  # a frame seen in vain before anybody was known is worth a second look
             self.looked.add(index)
         return seen
 
-    def _note(self, index: int, time_s: float, rgb: np.ndarray, found: list[tuple[Box, float]]) -> list[Sighting]:
-        """Keep what was found in a frame: sightings, and candidates with what they lack."""
-        wish, seen = self.wish, []
-        strong = [face for face in found if face[1] >= wish.min_face_score]
-        for box, score in detection.distinct(strong + found):
-            if score < wish.min_face_score:
-                self.candidates.append((index, box, f"score {score:.2f} is below {wish.min_face_score:g}"))
+    def _note(self, index: int, time_s: float, rgb: np.ndarray, detections: list[tuple[Box, float]]) -> list[Sighting]:
+        """Keep the detections of a frame: sightings, and candidates with what they lack."""
+        settings, seen = self.settings, []
+        strong = [face for face in detections if face[1] >= settings.min_face_score]
+        for box, score in detection.distinct(strong + detections):
+            if score < settings.min_face_score:
+                self.candidates.append((index, box, f"score {score:.2f} is below {settings.min_face_score:g}"))
             else:
                 points = landmarks(rgb, box)
-                seen.append(sight(index, time_s, rgb, detection.steady_box(box, points), score, points, wish))
+                seen.append(sight(index, time_s, rgb, detection.steady_box(box, points), score, points, settings))
         self.sightings += seen
         return seen
 
@@ -231,10 +205,10 @@ class FaceSearch:
 
 
 def sight(
-    index: int, time_s: float, rgb: np.ndarray, box: Box, score: float, points: np.ndarray, wish: Wish
+    index: int, time_s: float, rgb: np.ndarray, box: Box, score: float, points: np.ndarray, settings: FaceSettings
 ) -> Sighting:
     """Take from a frame all that is needed of a face in it."""
-    picture, in_crop = crop(rgb, box, points, wish.face_size, wish.face_margin, wish.align)
+    picture, in_crop = crop(rgb, box, points, settings.face_size, settings.face_margin, settings.align)
     sharpness, brightness = detection.quality(picture)
     small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
@@ -244,10 +218,10 @@ def sight(
     sample = cv2.resize(rgb, (128, 128), interpolation=cv2.INTER_NEAREST)
     scene = cv2.resize(cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA).astype(float)
     flaw = ""
-    if box[2] < wish.min_face_px:
-        flaw = f"side of {box[2]:.1f} px is below {wish.min_face_px:g}"
-    elif sharpness < wish.min_sharpness:
-        flaw = f"sharpness {sharpness:.2f} is below {wish.min_sharpness:g}"
+    if box[2] < settings.min_face_px:
+        flaw = f"side of {box[2]:.1f} px is below {settings.min_face_px:g}"
+    elif sharpness < settings.min_sharpness:
+        flaw = f"sharpness {sharpness:.2f} is below {settings.min_sharpness:g}"
     return Sighting(
         index=index,
         time_s=time_s,
@@ -265,7 +239,7 @@ def sight(
     )
 
 
-def whole_frame(index: int, time_s: float, rgb: np.ndarray, wish: Wish) -> Sighting:
+def whole_frame(index: int, time_s: float, rgb: np.ndarray, settings: FaceSettings) -> Sighting:
     """Take a whole frame as a face; look for it in the frame for its score and landmarks."""
     height, width = rgb.shape[:2]
     # The face may fill the frame, and the detector wants some room around it.
@@ -273,12 +247,12 @@ def whole_frame(index: int, time_s: float, rgb: np.ndarray, wish: Wish) -> Sight
     wide = cv2.copyMakeBorder(rgb, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
     side = min(wide.shape[:2])
     times = int(np.floor(np.log(side / 250) / -np.log(detection.STEP)))
-    found = detection.search(wide, (0, 0, wide.shape[1], wide.shape[0]), times, wish.min_face_score)
+    detections = detection.search(wide, (0, 0, wide.shape[1], wide.shape[0]), times, settings.min_face_score)
     score, points = np.nan, np.full((68, 2), np.nan)
-    if found:
-        box, score = max(found, key=lambda face: (face[0][2], face[1]))
+    if detections:
+        box, score = max(detections, key=lambda face: (face[0][2], face[1]))
         points = landmarks(wide, box) - pad
-    return sight(index, time_s, rgb, (0.0, 0.0, float(width), float(height)), score, points, wish)
+    return sight(index, time_s, rgb, (0.0, 0.0, float(width), float(height)), score, points, settings)
 
 
 def valid_ones(person: list[Sighting]) -> list[Sighting]:
@@ -286,31 +260,31 @@ def valid_ones(person: list[Sighting]) -> list[Sighting]:
     return [sighting for sighting in person if not sighting.flaw]
 
 
-def find_people(path: Path | str, wish: Wish, everyone: bool) -> tuple[FaceSearch, list[list[Sighting]]]:
+def find_people(path: Path | str, settings: FaceSettings, everyone: bool) -> tuple[FaceSearch, list[list[Sighting]]]:
     """Look at a video until the person of the strip (or `everyone` who is seen twice) has enough valid faces.
 
     Give up when further frames bring no more.
     """
-    watch = FaceSearch(path, wish)
-    watch.first_round(everyone)
-    if not watch.sightings:
-        watch.rescue()
+    search = FaceSearch(path, settings)
+    search.first_round(everyone)
+    if not search.sightings:
+        search.rescue()
     for generosity in (2, 5, 15):
-        # Recognising faces is dear: it waits until there are faces enough.
-        people = watch.people(trusting=True)
-        if not _lack(people, wish, everyone):
-            people = watch.people()
-        lack = _lack(people, wish, everyone)
-        before = len(watch.looked)
+        # Recognising faces is expensive: it waits until there are faces enough.
+        people = search.people(trusting=True)
+        if not _lack(people, settings, everyone):
+            people = search.people()
+        lack = _lack(people, settings, everyone)
+        before = len(search.looked)
         if lack:
-            watch.next_round([people[k] for k in lack], generosity * max(lack.values()))
-        if len(watch.looked) == before:
+            search.next_round([people[k] for k in lack], generosity * max(lack.values()))
+        if len(search.looked) == before:
             break
-    return watch, watch.people()
+    return search, search.people()
 
 
-def _lack(people: list[list[Sighting]], wish: Wish, everyone: bool) -> dict[int, int]:
+def _lack(people: list[list[Sighting]], settings: FaceSettings, everyone: bool) -> dict[int, int]:
     """Return how many valid faces the first person, or each who is seen twice, lacks, if any."""
     asked = [k for k, person in enumerate(people) if (len(person) > 1 if everyone else k == 0)]
-    lack = {k: wish.frames_per_video - len(valid_ones(people[k])) for k in asked}
+    lack = {k: settings.frames_per_video - len(valid_ones(people[k])) for k in asked}
     return {k: count for k, count in lack.items() if count > 0}

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
+from dfutils.core.params import FaceSettings
 from dfutils.core.paths import EXTENSIONS
 from dfutils.faces import detection, extraction, video
 from dfutils.faces.tracking import overlap
@@ -130,7 +131,9 @@ def _follow(path: Path, max_frames: int) -> tuple[dict[int, np.ndarray], str]:
 
     Between two detections a few frames apart the box moves from one to the other.
     """
-    clip = extraction.extract(path, max_frames=max_frames, frames_per_video=max_frames)
+    # Every frame with a face: more than a strip may hold, so that the limits of a strip are not checked.
+    every_frame = FaceSettings().model_copy(update={"max_frames": max_frames, "frames_per_video": max_frames})
+    (clip,) = extraction.extract(path, every_frame)
     boxes = dict(zip(clip.indices.tolist(), clip.boxes, strict=True))
     seen = sorted(boxes)
     for first, second in pairwise(seen):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from dfutils.core.params import TrainingSettings
 from dfutils.detector import layer_table, schedule
 from dfutils.detector.clips import Batches, class_weights, loader
 from dfutils.detector.experiment import Clips
@@ -75,7 +76,7 @@ class TrainingReport:
         """Return in words how far training and validation are apart."""
         return Text(schedule.gap(history))
 
-    def learning_rate(self, history: pd.DataFrame, settings: Mapping[str, object]) -> Picture:
+    def learning_rate(self, history: pd.DataFrame, settings: TrainingSettings) -> Picture:
         """Draw the learning rate all along a run with these settings."""
         return data_plots.learning_rate(schedule.rates(history, settings))
 

@@ -1,4 +1,4 @@
-"""Decoders that stand ready for a service: asked in turn, and killed and replaced when one does not answer."""
+"""A pool of decoder processes for a service: each handles one video at a time and is replaced when it fails."""
 
 import asyncio
 import json
@@ -10,31 +10,38 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dfutils.core.params import FaceSettings
 from dfutils.faces.extraction import VideoFaces
 from dfutils.serving.decoder_process import unpack
 
 MEMORY = 3 * 2**30
-"""Bytes of address space that a decoder may take; an 8K frame needs a quarter of it."""
+"""Bytes of address space that a decoder may use; an 8K frame needs a quarter of it."""
 
 JOBS = 200
-"""Videos after which a decoder is replaced, so that nothing grows for ever."""
+"""Videos after which a decoder is replaced, so that its memory cannot grow without limit."""
 
-_LARGEST = 2**28  # bytes of an answer
+_MAX_ANSWER_BYTES = 2**28
 _START_SECONDS = 120
 
 
 class DecoderError(RuntimeError):
-    """A decoder died of a video, or had to be killed; its text is a sentence for whoever sent it."""
+    """A decoder crashed on a video or had to be killed; the text is a sentence for the sender of the video."""
 
 
 class DecoderPool:
-    """Decoders that stand ready; `find_faces` asks the next free one. Belongs to one running event loop."""
+    """Decoder processes; `find_faces` uses the next free one. A pool belongs to one running event loop."""
 
     def __init__(self, count: int, *, seconds: float = 60, memory: int = MEMORY) -> None:
-        """Prepare `count` decoders that may each take `seconds` for a video and `memory` bytes of address space."""
+        """Prepare a pool.
+
+        Args:
+            count: decoders.
+            seconds: time limit for a video.
+            memory: bytes of address space that each decoder may use.
+        """
         self.count, self.seconds, self.memory = count, seconds, memory
-        self._free: asyncio.Queue[_Process | None] = asyncio.Queue()
-        self._all: set[_Process] = set()
+        self._free: asyncio.Queue[_Decoder | None] = asyncio.Queue()  # None: one that is still to be started
+        self._all: set[_Decoder] = set()
         self._replacing: set[asyncio.Task] = set()
         self._closed = False
         for _ in range(count):
@@ -43,68 +50,79 @@ class DecoderPool:
     async def start(self) -> None:
         """Start all decoders, so that the first video does not wait for one."""
         started = await asyncio.gather(*(self._new() for _ in range(self.count)), return_exceptions=True)
-        for process in started:
-            if isinstance(process, _Process):  # another is tried for the video that would need it
+        for decoder in started:
+            if isinstance(decoder, _Decoder):  # one that failed to start is tried again when a video needs it
                 self._free.get_nowait()
-                self._free.put_nowait(process)
+                self._free.put_nowait(decoder)
 
     async def find_faces(
         self,
         path: Path,
-        settings: dict[str, Any],
+        settings: FaceSettings,
         max_duration: float = float("inf"),
-        began: Callable[[], None] = lambda: None,
+        on_start: Callable[[], None] = lambda: None,
     ) -> VideoFaces:
-        """Return `find_faces` of a video as another process sees it; `began` is called when one is free for it.
+        """Return `extraction.find_faces` of a video, computed by a decoder.
+
+        Args:
+            path: a video.
+            settings: how faces are found.
+            max_duration: seconds; a longer video is not decoded.
+            on_start: called when a decoder is free.
 
         Raises:
-            DecoderError: if the process died or took too long.
+            DecoderError: if the decoder crashed or took too long.
         """
         seconds = self.seconds
-        process, kept = await self._free.get(), None
+        decoder, reusable = await self._free.get(), None
         try:
-            began()
-            if process is None or process.died:
-                process = await self._new()
-            request = {"path": str(path), "settings": settings, "max_duration": max_duration, "seconds": seconds}
+            on_start()
+            if decoder is None or decoder.died:
+                decoder = await self._new()
+            request = {
+                "path": str(path),
+                "settings": settings.model_dump(),
+                "max_duration": max_duration,
+                "seconds": seconds,
+            }
             try:
-                found = unpack(await asyncio.wait_for(process.ask(request), seconds))
+                faces = unpack(await asyncio.wait_for(decoder.ask(request), seconds))
             except TimeoutError:
                 raise DecoderError(
                     f"The video was not decoded within {seconds:g} s: send a smaller or shorter one."
                 ) from None
             except (ValueError, EOFError, OSError):
                 raise DecoderError("The video broke the decoder, and cannot be judged: it is damaged.") from None
-            if process.jobs < JOBS:
-                kept = process
-            return found
+            if decoder.jobs < JOBS:
+                reusable = decoder
+            return faces
         finally:
-            if kept is None and process is not None:
-                self._all.discard(process)
-                process.kill()
-            if kept is None:
-                self._replacing.add(task := asyncio.create_task(self._replace(process)))
+            if reusable is None and decoder is not None:
+                self._all.discard(decoder)
+                decoder.kill()
+            if reusable is None:
+                self._replacing.add(task := asyncio.create_task(self._replace(decoder)))
                 task.add_done_callback(self._replacing.discard)
             else:
-                self._free.put_nowait(kept)
+                self._free.put_nowait(reusable)
 
-    async def _replace(self, killed: "_Process | None") -> None:
-        """Start another decoder before somebody waits for it; if that fails, the next video tries again."""
-        fresh = None
+    async def _replace(self, killed: "_Decoder | None") -> None:
+        """Start a new decoder in advance; if that fails, the next video tries again."""
+        replacement = None
         try:
             if killed is not None:
                 await killed.wait()
             with suppress(DecoderError, OSError):
-                fresh = await self._new()
+                replacement = await self._new()
         finally:
-            self._free.put_nowait(fresh)
+            self._free.put_nowait(replacement)
 
-    async def _new(self) -> "_Process":
+    async def _new(self) -> "_Decoder":
         if self._closed:
             raise DecoderError("The service is closing.")
-        process = await _Process.start(self.memory)
-        self._all = {one for one in self._all if not one.died} | {process}
-        return process
+        decoder = await _Decoder.start(self.memory)
+        self._all = {other for other in self._all if not other.died} | {decoder}
+        return decoder
 
     async def close(self) -> None:
         """Kill all decoders."""
@@ -112,24 +130,24 @@ class DecoderPool:
         for task in list(self._replacing):
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
-        for process in list(self._all):
-            process.kill()
-            await process.wait()
+        for decoder in list(self._all):
+            decoder.kill()
+            await decoder.wait()
         self._all.clear()
 
 
-class _Process:
-    """One decoder, and the pipes to it."""
+class _Decoder:
+    """A decoder process and the pipes to it."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process, self.jobs, self.ready = process, 0, False
 
     @classmethod
-    async def start(cls, memory: int) -> "_Process":
-        # Two threads of BLAS in each decoder would only stand in each other's way. And the service's own variables,
-        # which may hold secrets, are none of a decoder's business.
-        kept = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "LD_LIBRARY_PATH")
-        environment = {name: os.environ[name] for name in kept if name in os.environ}
+    async def start(cls, memory: int) -> "_Decoder":
+        # A decoder gets just the variables that it needs: those of the service may hold secrets. One thread of BLAS for
+        # each decoder, as several would compete for the same cores.
+        passed_on = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "LD_LIBRARY_PATH")
+        environment = {name: os.environ[name] for name in passed_on if name in os.environ}
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -141,17 +159,17 @@ class _Process:
             stderr=asyncio.subprocess.DEVNULL,
             env=environment,
         )
-        started = cls(process)
+        decoder = cls(process)
         try:
-            await asyncio.wait_for(started._answer(), _START_SECONDS)
-            started.ready = True
+            await asyncio.wait_for(decoder._answer(), _START_SECONDS)
+            decoder.ready = True
         except (TimeoutError, EOFError, OSError, ValueError):
             raise DecoderError("A decoder could not be started: come back later.") from None
         finally:
-            if not started.ready:
-                started.kill()
-                await started.wait()
-        return started
+            if not decoder.ready:
+                decoder.kill()
+                await decoder.wait()
+        return decoder
 
     @property
     def died(self) -> bool:
@@ -165,7 +183,7 @@ class _Process:
 
     async def _answer(self) -> bytes:
         (length,) = struct.unpack("<Q", await self._process.stdout.readexactly(8))
-        if length > _LARGEST:
+        if length > _MAX_ANSWER_BYTES:
             raise ValueError(f"an answer of {length} bytes")
         return await self._process.stdout.readexactly(length)
 
@@ -174,6 +192,6 @@ class _Process:
             self._process.kill()
 
     async def wait(self) -> None:
-        """Wait until a killed process is gone, and its pipes are closed."""
+        """Wait until the killed process has ended and its pipes are closed."""
         with suppress(OSError, ValueError):
             await self._process.communicate()

@@ -1,9 +1,9 @@
-"""A stranger's video, opened in a process that may die of it.
+"""Opens untrusted videos in a process of its own, which may crash without harming the service.
 
-Decoders are large and old, and a file may be made to crash one, or to keep it busy for ever. So a service never opens
-a video itself: it asks one of a few processes (`dfutils.serving.decoder_pool`) that run this module, with bounds on
-memory and time and no leave to write files. What goes back is text and arrays of known types, never pickled code.
-Nothing here imports torch, so that such a process starts in two seconds and stays small.
+A file can be crafted to crash a video decoder or to keep it busy forever. Therefore a service never opens a video
+itself: a few processes (`dfutils.serving.decoder_pool`) run this module, with limits on memory and time, and may not
+write files. They return text and arrays of known types, never pickled objects. Nothing here imports torch or pandas, so
+that a process starts quickly and stays small.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dfutils.core.params import FaceSettings
 from dfutils.faces.detection import detect, embedding, landmarks
 from dfutils.faces.extraction import FaceClip, VideoFaces, find_faces
 from dfutils.faces.video import VideoFacts
@@ -27,13 +28,13 @@ def _arrays() -> list[str]:
     return [field.name for field in fields(FaceClip) if field.type is np.ndarray]
 
 
-def pack(found: VideoFaces) -> bytes:
-    """Return what was found as bytes: a header in JSON, its length before it, and the arrays after it."""
-    packed = [_pack_clip(clip) for clip in found.clips]
+def pack(faces: VideoFaces) -> bytes:
+    """Return the faces of a video as bytes: the length of a header (uint32), the header in JSON, and the arrays."""
+    packed = [_pack_clip(clip) for clip in faces.clips]
     header = {
-        "facts": found.facts and asdict(found.facts),
-        "cut": found.cut,
-        "clips": [about for about, _ in packed],
+        "facts": faces.facts and asdict(faces.facts),
+        "cut": faces.cut,
+        "clips": [clip_header for clip_header, _ in packed],
     }
     text = json.dumps(header).encode()
     return struct.pack("<I", len(text)) + text + b"".join(data for _, data in packed)
@@ -41,32 +42,34 @@ def pack(found: VideoFaces) -> bytes:
 
 def _pack_clip(clip: FaceClip) -> tuple[dict[str, Any], bytes]:
     arrays = {name: np.ascontiguousarray(getattr(clip, name), _TYPES.get(name, "<f8")) for name in _arrays()}
-    about = {
+    clip_header = {
         "shapes": {name: array.shape for name, array in arrays.items()},
         "clip": {name: getattr(clip, name) for name in ("people", "n_read", "status", "reason")},
         "candidates": [[int(index), [float(side) for side in box], why] for index, box, why in clip.candidates[:500]],
     }
-    return about, b"".join(array.tobytes() for array in arrays.values())
+    return clip_header, b"".join(array.tobytes() for array in arrays.values())
 
 
 def unpack(data: bytes) -> VideoFaces:
-    """Return what `pack` wrote.
+    """Return the faces from the bytes that `pack` returned.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if the bytes are anything else.
     """
     try:
         (length,) = struct.unpack_from("<I", data)
-        header, place, clips = json.loads(data[4 : 4 + length]), 4 + length, []
-        for about in header["clips"]:
+        header, offset, clips = json.loads(data[4 : 4 + length]), 4 + length, []
+        for clip_header in header["clips"]:
             arrays = {}
             for name in _arrays():
-                kind, shape = np.dtype(_TYPES.get(name, "<f8")), tuple(int(side) for side in about["shapes"][name])
+                dtype, shape = np.dtype(_TYPES.get(name, "<f8")), tuple(map(int, clip_header["shapes"][name]))
                 count = int(np.prod(shape, dtype=np.int64))
-                arrays[name] = np.frombuffer(data, kind, count, place).reshape(shape).copy()
-                place += count * kind.itemsize
-            candidates = [(int(index), tuple(map(float, box)), str(why)) for index, box, why in about["candidates"]]
-            clips.append(FaceClip(**arrays, **about["clip"], candidates=candidates))
+                arrays[name] = np.frombuffer(data, dtype, count, offset).reshape(shape).copy()
+                offset += count * dtype.itemsize
+            candidates = [
+                (int(index), tuple(map(float, box)), str(why)) for index, box, why in clip_header["candidates"]
+            ]
+            clips.append(FaceClip(**arrays, **clip_header["clip"], candidates=candidates))
         facts = header["facts"] and VideoFacts(**header["facts"])
     except (struct.error, KeyError, TypeError) as error:
         raise ValueError(f"not an answer of a decoder: {error!r}") from None
@@ -75,20 +78,20 @@ def unpack(data: bytes) -> VideoFaces:
     return VideoFaces(facts, tuple(clips), bool(header["cut"]))
 
 
-def _bound(memory: int) -> None:
-    """Bound what this process may take, as far as the system can: memory, no new files, no dumps."""
+def _limit_resources(memory: int) -> None:
+    """Limit this process, as far as the system can: bytes of memory, no written files, no core dumps."""
     try:
         import resource
-    except ImportError:  # Windows has no such bounds; the time limit holds there, too
+    except ImportError:  # Windows has no such limits; the pool's time limit holds there, too
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    if sys.platform != "darwin":  # which refuses to bound the address space
+    if sys.platform != "darwin":  # macOS cannot limit the address space
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-def _allow_seconds(seconds: float) -> None:
-    """Let this process compute for so many seconds more; then the system kills it, even if nobody else does."""
+def _limit_cpu(seconds: float) -> None:
+    """Let the system kill this process after about two more seconds of CPU time for each of `seconds`."""
     try:
         import resource
     except ImportError:
@@ -99,22 +102,27 @@ def _allow_seconds(seconds: float) -> None:
 
 
 def main(memory: int) -> None:
-    """Answer one request a line on standard input, until it ends."""
+    """Answer requests, one line of JSON each on standard input, until it ends.
+
+    An answer on standard output is its length (uint64) and the bytes of `pack`; an empty one says that the process is
+    ready.
+    """
     import cv2
 
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a library that prints must not spoil an answer
+    os.dup2(2, 1)  # a library that prints must not corrupt an answer
     cv2.setNumThreads(1)
-    _bound(memory)
+    _limit_resources(memory)
     blank = np.zeros((128, 128, 3), np.uint8)
     detect(blank)
-    embedding(blank, landmarks(blank, (16.0, 16.0, 96.0, 96.0)))  # dlib's models are loaded at their first use
+    embedding(blank, landmarks(blank, (16.0, 16.0, 96.0, 96.0)))  # loads dlib's models
     answers.write(struct.pack("<Q", 0))
     answers.flush()
     for line in sys.stdin.buffer:
         request = json.loads(line)
-        _allow_seconds(request["seconds"])
-        data = pack(find_faces(Path(request["path"]), request["settings"], request["max_duration"]))
+        _limit_cpu(request["seconds"])
+        settings = FaceSettings(**request["settings"])
+        data = pack(find_faces(Path(request["path"]), settings, request["max_duration"]))
         answers.write(struct.pack("<Q", len(data)) + data)
         answers.flush()
 

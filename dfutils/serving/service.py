@@ -1,9 +1,9 @@
-"""The detector as a service: one video in over HTTP, one verdict out, and bounds on everything that a stranger sends.
+"""The detector as an HTTP service: one video in, one verdict out, with limits on everything that a client sends.
 
-Videos are opened in other processes (`dfutils.serving.decoder_pool`) and scored in one thread of this one, where
-PyTorch is imported while the service already answers. At most so many requests are worked on and wait; the next is told
-to come back. Nothing is kept: a file is deleted when its answer is there, and no state is shared, so that several
-copies can stand behind one address.
+Videos are opened in separate processes (`dfutils.serving.decoder_pool`) and scored in one thread of this process, which
+imports PyTorch while the service already answers. The number of requests that are processed or wait is limited; further
+ones are refused with status 429. Nothing is stored: a file is deleted once its answer is computed, and no state is
+shared, so several instances can run behind one address.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,30 +32,30 @@ from dfutils.core.errors import InputError
 from dfutils.faces.extraction import VideoFaces
 from dfutils.serving import upload
 from dfutils.serving.decoder_pool import DecoderError, DecoderPool
-from dfutils.serving.upload import Received, Refusal
+from dfutils.serving.upload import Refusal, Upload
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a stranger may ask for."""
+    """Limits on what a client may send and on what its request may cost."""
 
     upload_bytes: int = 200 * 2**20
     upload_seconds: float = 120
     """for a whole upload"""
     idle_seconds: float = 15
-    """without a byte of it"""
+    """between two pieces of an upload"""
     duration_seconds: float = 600
-    """length of a video; only its first frames are looked at, however long it is"""
+    """length of a video; only its first frames are decoded, whatever its length"""
     decode_seconds: float = 45
-    """for decoding and finding the faces"""
+    """for decoding a video and finding its faces"""
     decoders: int = max(1, min(os.cpu_count() or 1, 8))
-    """videos looked at at the same time"""
+    """videos decoded at the same time"""
     queue: int = 8
-    """requests that may wait for that"""
-    kept_seconds: float = 120
-    """that a file from the page may wait for its examination"""
+    """requests that may wait for a decoder"""
+    claim_seconds: float = 120
+    """after which a file uploaded by the page is deleted if no verdict on it was requested"""
 
 
 class Answer(BaseModel):
@@ -70,15 +70,15 @@ class Answer(BaseModel):
     sure: str = Field(description="how sure the detector is, in words")
     status: Literal["ok", "no_face", "few_faces"]
     reason: str
-    frames: list[dict[str, Any]] = Field(description="each face looked at: frame, time_s, box, probability_fake")
+    frames: list[dict[str, Any]] = Field(description="each scored face: frame, time_s, box, probability_fake")
     people: int
-    video: dict[str, Any] = Field(description="what the file says of itself")
+    video: dict[str, Any] = Field(description="facts stated by the container")
     model: dict[str, str]
     warnings: list[str]
 
 
 class Health(BaseModel):
-    """Whether the service can answer yet."""
+    """Whether the detector is loaded."""
 
     status: Literal["starting", "ok"]
     model: dict[str, str] | None
@@ -86,89 +86,92 @@ class Health(BaseModel):
 
 
 class Service:
-    """The detector, the decoders, and the bounds; one a process."""
+    """The detector, the decoders and the limits; one per process."""
 
     def __init__(self, model: str, limits: Limits | None = None) -> None:
-        """Prepare to serve a detector (a folder, or hf://owner/name); `start` begins."""
+        """Prepare to serve a detector (a folder, or hf://owner/name); `start` loads it."""
         self.model, self.limits = model, limits or Limits()
-        self.pool = DecoderPool(self.limits.decoders, seconds=self.limits.decode_seconds)
+        self.decoders = DecoderPool(self.limits.decoders, seconds=self.limits.decode_seconds)
         self.folder = Path()
         self.detector: Any = None
-        self.failed = ""
+        self.error = ""
         self.loaded = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="torch")  # PyTorch lives in it
-        self._inside = 0
-        self._kept: dict[str, tuple[Received, float]] = {}
+        self._torch_thread = ThreadPoolExecutor(1, thread_name_prefix="torch")
+        self._active = 0
+        self._uploads: dict[str, tuple[Upload, float]] = {}  # by secret, with the time of arrival
 
     async def start(self) -> None:
-        """Load the detector and start the decoders; `failed` says why if it cannot be loaded."""
+        """Load the detector and start the decoders; `error` says why if the detector cannot be loaded."""
         try:
-            self.detector, _ = await asyncio.gather(self.alone(_load, self.model), self.pool.start())
+            self.detector, _ = await asyncio.gather(self.compute(_load, self.model), self.decoders.start())
         except InputError as error:
-            self.failed = str(error)
+            self.error = str(error)
         finally:
             self.loaded.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Hold the private folder and the decoders, and clear both away at the end."""
-        self.folder = Path(tempfile.mkdtemp(prefix="dfutils-serve-"))  # nobody else may read it
-        clearing = asyncio.create_task(self._clear())
+        """Hold the private folder and the decoders; delete and stop them when the block ends."""
+        self.folder = Path(tempfile.mkdtemp(prefix="dfutils-serve-"))  # readable by this user only
+        cleaning = asyncio.create_task(self._delete_unclaimed())
         try:
             yield
         finally:
-            clearing.cancel()
+            cleaning.cancel()
             shutil.rmtree(self.folder, ignore_errors=True)
-            await self.pool.close()
-            self._thread.shutdown(wait=False, cancel_futures=True)
+            await self.decoders.close()
+            self._torch_thread.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places of work and waiting.
+    def slot(self) -> Iterator[None]:
+        """Count the block as one of the requests that are processed or wait.
 
         Raises:
-            Refusal: 429, if none is free.
+            Refusal: 429, if there are as many as the limits allow.
         """
-        if self._inside >= self.limits.decoders + self.limits.queue:
-            raise _later(429, "The service is busy")
-        self._inside += 1
+        if self._active >= self.limits.decoders + self.limits.queue:
+            raise _retry_later(429, "The service is busy")
+        self._active += 1
         try:
             yield
         finally:
-            self._inside -= 1
+            self._active -= 1
 
-    def receive(self, request: Request) -> Any:
-        """Return `upload.receive` within the limits."""
-        return upload.receive(request, self.folder, *self._bounds)
+    def receive(self, request: Request) -> AbstractAsyncContextManager[Upload]:
+        """Return `upload.receive` with this service's limits."""
+        return upload.receive(request, self.folder, *self._upload_limits)
 
     @property
-    def _bounds(self) -> tuple[int, float, float]:
-        """What `intake` wants to know of the limits."""
+    def _upload_limits(self) -> tuple[int, float, float]:
         return self.limits.upload_bytes, self.limits.upload_seconds, self.limits.idle_seconds
 
-    async def keep(self, request: Request) -> str:
-        """Take in a file from the page, and return the secret that `claim` wants for it."""
-        if len(self._kept) >= 2 * (self.limits.decoders + self.limits.queue):
-            raise _later(429, "The service is busy")
+    async def store(self, request: Request) -> str:
+        """Save a file uploaded by the page, and return the secret by which `claim` returns it.
+
+        Raises:
+            Refusal: 429, if too many files are unclaimed; otherwise as `upload.receive`.
+        """
+        if len(self._uploads) >= 2 * (self.limits.decoders + self.limits.queue):
+            raise _retry_later(429, "The service is busy")
         secret = secrets.token_urlsafe(16)
-        place = self.folder / secret
-        place.mkdir(mode=0o700)
+        private = self.folder / secret
+        private.mkdir(mode=0o700)
         try:
-            received = await upload.take(request, place, *self._bounds)
+            received = await upload.save(request, private, *self._upload_limits)
         except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(private, ignore_errors=True)
             raise
-        self._kept[secret] = (received, time.monotonic())
+        self._uploads[secret] = (received, time.monotonic())
         return secret
 
     @contextmanager
-    def claim(self, secret: str) -> Iterator[Received]:
-        """Give the file that `keep` took in, once, and delete it after the block.
+    def claim(self, secret: str) -> Iterator[Upload]:
+        """Yield the file that `store` saved, once, and delete it when the block ends.
 
         Raises:
-            Refusal: if there is none, or no longer.
+            Refusal: 404, if there is none, or no longer.
         """
-        received, _ = self._kept.pop(secret, (None, 0.0))
+        received, _ = self._uploads.pop(secret, (None, 0.0))
         if received is None:
             raise Refusal(404, "The video is no longer here: send it again.")
         try:
@@ -176,55 +179,53 @@ class Service:
         finally:
             shutil.rmtree(received.path.parent, ignore_errors=True)
 
-    async def _clear(self) -> None:
-        """Delete the files that nobody came back for."""
+    async def _delete_unclaimed(self) -> None:
+        """Delete stored files that were not claimed in time."""
         while True:
             await asyncio.sleep(10)
-            late = time.monotonic() - self.limits.kept_seconds
-            for secret in [secret for secret, (_, came) in self._kept.items() if came < late]:
+            oldest = time.monotonic() - self.limits.claim_seconds
+            for secret in [secret for secret, (_, arrived) in self._uploads.items() if arrived < oldest]:
                 with self.claim(secret):
                     pass
 
-    async def examine(self, path: Path, began: Callable[[], None] = lambda: None) -> VideoFaces:
-        """Return what is found in a video, once the detector says how to look.
+    async def find_faces(self, path: Path, on_start: Callable[[], None] = lambda: None) -> VideoFaces:
+        """Return the faces of a video, found with the detector's settings; `on_start` is called when decoding starts.
 
         Raises:
-            Refusal: if it cannot be read.
+            Refusal: 422, if the video cannot be read; 503, if the detector is not loaded.
         """
         await self.ready()
-        from dfutils.serving.verdict import face_settings  # imported by now
-
-        wanted = face_settings(self.detector)
+        settings = self.detector.face_settings
         try:
-            found = await self.pool.find_faces(path, wanted, self.limits.duration_seconds, began)
+            faces = await self.decoders.find_faces(path, settings, self.limits.duration_seconds, on_start)
         except DecoderError as error:
             raise Refusal(422, str(error)) from None
-        if found.clip.status == "unreadable":
-            raise Refusal(422, found.clip.reason)
-        return found
+        if faces.clip.status == "unreadable":
+            raise Refusal(422, faces.clip.reason)
+        return faces
 
-    async def judge(self, found: VideoFaces, file: str) -> Any:
-        """Return the `verdict.Verdict` on what was found."""
+    async def judge(self, faces: VideoFaces, file: str) -> Any:
+        """Return the `verdict.Verdict` on the faces of a video; `file` is the name that the verdict states."""
         from dfutils.serving.verdict import judge
 
-        return await self.alone(judge, found, self.detector, file)
+        return await self.compute(judge, faces, self.detector, file)
 
-    async def alone(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Call in the one thread that computes with PyTorch."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
+    async def compute(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the result of a call in the one thread that uses PyTorch."""
+        return await asyncio.get_running_loop().run_in_executor(self._torch_thread, call, *arguments)
 
     async def ready(self) -> None:
         """Wait until the detector is loaded.
 
         Raises:
-            Refusal: 503, if it is not within half a minute.
+            Refusal: 503, if it is not loaded within 30 s.
         """
         with suppress(TimeoutError):
             await asyncio.wait_for(self.loaded.wait(), 30)
         if self.detector is None:
-            raise _later(503, "The detector is not loaded yet")
+            raise _retry_later(503, "The detector is not loaded yet")
 
-    def about(self) -> dict[str, str] | None:
+    def model_version(self) -> dict[str, str] | None:
         """Return name and version of the detector, None before it is loaded."""
         if self.detector is None:
             return None
@@ -233,12 +234,12 @@ class Service:
         return {"name": name_of(self.detector), "version": version_of(self.detector)}
 
 
-def _later(status: int, why: str) -> Refusal:
-    return Refusal(status, f"{why}: come back in a few seconds.", {"Retry-After": "5"})
+def _retry_later(status: int, reason: str) -> Refusal:
+    return Refusal(status, f"{reason}: come back in a few seconds.", {"Retry-After": "5"})
 
 
 def _load(model: str) -> Any:
-    """Return the detector after a first pass, which is slower than all others."""
+    """Return the detector after a first forward pass, which is slower than later ones."""
     import torch
 
     from dfutils.detector import network
@@ -253,14 +254,19 @@ def _load(model: str) -> Any:
 
 
 def answer(verdict: Any) -> dict[str, Any]:
-    """Return a verdict as `POST /predict` gives it."""
+    """Return a verdict as the fields of `Answer`."""
     values = verdict.to_dict()
     del values["file"]
     return values | {"raw_class": {None: None, "real": 0, "fake": 1}[verdict.label]}
 
 
 def create(service: Service, origins: list[str] | None = None) -> FastAPI:
-    """Return the application with `POST /predict`, `GET /health` and `/docs`; `origins` may call it from a browser."""
+    """Return the application with `POST /predict`, `GET /health` and `/docs`.
+
+    Args:
+        service: judges the videos; it runs for as long as the application does.
+        origins: web pages whose scripts may call the service (CORS).
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -275,37 +281,37 @@ def create(service: Service, origins: list[str] | None = None) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    # Always there, with no origin unless one is named: Gradio then adds none of its own.
+    # Added even without an origin, so that Gradio adds no CORS headers of its own.
     app.add_middleware(CORSMiddleware, allow_origins=origins or [], allow_methods=["GET", "POST"])
 
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
-        return _Refused({"detail": refusal.text}, refusal.status, refusal.headers)
+        return _RefusalResponse({"detail": refusal.text}, refusal.status, refusal.headers)
 
     @app.get("/health")
     async def health() -> Health:
-        """Say whether the detector is loaded, and which it is."""
-        if service.failed:
-            raise HTTPException(503, service.failed)
-        about = service.about()
-        return Health(status="ok" if about else "starting", model=about, version=__version__)
+        """Return whether the detector is loaded, and its name and version."""
+        if service.error:
+            raise HTTPException(503, service.error)
+        model = service.model_version()
+        return Health(status="ok" if model else "starting", model=model, version=__version__)
 
     @app.post("/predict", response_model=Answer, openapi_extra=_BODY, responses=_REFUSALS)
     async def predict(request: Request) -> Any:
         """Judge one video, sent as multipart/form-data in the field `file`."""
-        with service.place():
+        with service.slot():
             async with service.receive(request) as received:
-                verdict = await _while_there(request, _verdict(service, received))
+                verdict = await _unless_disconnected(request, _verdict(service, received))
         return answer(verdict) if verdict else Response(status_code=499)
 
     return app
 
 
-class _Refused(JSONResponse):
-    """A refusal, perhaps before the body was read: the connection ends with it.
+class _RefusalResponse(JSONResponse):
+    """A refusal, possibly sent before the body was read; the connection is closed after it.
 
-    To close a connection on a sender who still sends would make the system throw away the answer. So what comes after
-    the answer is read for a moment, and forgotten.
+    If a connection is closed while the client still sends, the operating system may discard the response. Therefore the
+    rest of the body is read and dropped for up to 2 s.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -320,23 +326,23 @@ class _Refused(JSONResponse):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _verdict(service: Service, received: Received) -> Any:
-    return await service.judge(await service.examine(received.path), received.name)
+async def _verdict(service: Service, received: Upload) -> Any:
+    return await service.judge(await service.find_faces(received.path), received.name)
 
 
-async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
-    """Return the result of `work`, or stop it and return None when whoever asked for it has left."""
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of `work`; if the client disconnects first, cancel it and return None."""
+    working, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
     finally:
-        for task in (working, leaving):
+        for task in (working, disconnected):
             task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
+        await asyncio.gather(working, disconnected, return_exceptions=True)
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -359,7 +365,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "No file, several files, an empty one, or a broken request"},
     408: {"description": "The upload was too slow"},
     413: {"description": "The upload is too large"},
-    415: {"description": "The file is no video"},
+    415: {"description": "The file is not a video"},
     422: {"description": "The video cannot be read, is too long, or took too long"},
     429: {"description": "Busy: come back after as many seconds as Retry-After says"},
     503: {"description": "The detector is not loaded yet"},

@@ -1,12 +1,11 @@
-"""One video to one verdict, by the very functions that the notebooks train and evaluate with.
+"""Judges one video, by the functions that the notebooks train and evaluate with.
 
-Faces are found as they were found for training, turned into tensors by the same code and scored by the same code, so
-that a score on the web page is the score in the report. Where no verdict can be had, none is made up: a video without
-enough faces has a status and a reason, and no probability.
+Faces are found with the settings of training, and the same code turns them into tensors and scores them, so that a
+score on the web page equals the score in the report. For a video without enough faces the detector abstains: the
+verdict has a status and a reason, and no probability.
 """
 
 import glob
-import inspect
 import os
 import weakref
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from dfutils.core.paths import files_below
 from dfutils.detector import network
 from dfutils.detector.network import Detector
 from dfutils.faces import extraction
-from dfutils.faces.extraction import FaceClip, VideoFaces, extract
+from dfutils.faces.extraction import FaceClip, VideoFaces
 from dfutils.faces.video import VideoFacts
 from dfutils.reporting.wording import certainty
 
@@ -52,27 +51,27 @@ LIMITS = (
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What a detector says of a video; T frames were scored, none if it abstains.
+    """A detector's verdict on a video, with the T faces that it was given.
 
     Attributes:
-        file: the name the video was given by.
-        status: ok, few_faces, no_face or unreadable; in all but the first the detector abstains.
+        file: name of the video.
+        status: ok, few_faces, no_face or unreadable; the detector abstains unless it is ok.
         reason: a sentence if the status is not ok.
         probability_fake: 0 to 1, None if the detector abstains; calibrated if `calibrated`.
         label: real or fake, by the threshold; None if the detector abstains.
-        threshold: of the detector: fake from it on.
-        sure: how sure it is, in words.
-        frame_scores: probability of fake of each frame, `(T,)`.
-        indices: which frame of the video each is, `(T,)`.
-        times: seconds from its start, `(T,)`.
+        threshold: the video is called fake from this probability on.
+        sure: how sure the detector is, in words.
+        frame_scores: probability of fake of each frame, `(T,)`; `(0,)` if the detector abstains.
+        indices: index of each frame in the video, `(T,)`.
+        times: seconds from the start of the video, `(T,)`.
         boxes: x, y, w, h of the face in source pixels, `(T, 4)`.
-        strip: the face crops that the detector saw, uint8 RGB `(T, S, S, 3)`; also where there were too few to score.
+        strip: the face crops, uint8 RGB `(T, S, S, 3)`.
         people: how many people were seen.
-        facts: what the container says; None if it cannot be read.
+        facts: facts stated by the container; None if it cannot be read.
         model: name of the detector.
-        version: 16 hexadecimal digits that name its weights.
+        version: 16 hexadecimal digits that identify its weights.
         calibrated: whether its scores were calibrated on validation videos.
-        warnings: sentences that go with the verdict wherever it is shown.
+        warnings: sentences to show with the verdict.
     """
 
     file: str
@@ -96,7 +95,7 @@ class Verdict:
 
     @property
     def confidence(self) -> float | None:
-        """Probability of the class named, None if the detector abstains."""
+        """Probability of `label`, None if the detector abstains."""
         if self.probability_fake is None:
             return None
         return self.probability_fake if self.label == "fake" else 1 - self.probability_fake
@@ -134,99 +133,99 @@ class Verdict:
 def predict_video(path: str | Path, detector: Detector) -> Verdict:
     """Return a detector's verdict on a video.
 
-    Its probability is the one that the notebooks write into `predictions.parquet` for it (to 1e-6). A video that cannot
-    be read or has too few faces gives a verdict without a probability, and no error.
+    Its probability is that of the notebooks' `predictions.parquet` (to 1e-6). A video that cannot be read or has too
+    few faces gives a verdict without a probability, not an error.
     """
-    return judge(extraction.find_faces(Path(path), face_settings(detector)), detector, Path(path).name)
+    return judge(extraction.find_faces(Path(path), detector.face_settings), detector, Path(path).name)
 
 
-def face_settings(detector: Detector) -> dict[str, Any]:
-    """Return how faces are found for a detector: as for its training, by the names of `batch.settings`."""
-    found = {"faces": "one"}
-    found |= {name: argument.default for name, argument in inspect.signature(extract).parameters.items()}
-    del found["path"]
-    known = {**detector.config, **detector.config.get("preprocessing", {})}
-    return {name: known.get(name, value) for name, value in found.items()}
-
-
-def judge(found: VideoFaces, detector: Detector, file: str) -> Verdict:
-    """Return a detector's verdict on what was found in a video; `file` is what the verdict calls it."""
-    clip, facts, probability, frames = found.clip, detector.config, None, np.empty(0)
-    for person in found.clips:  # with `faces: all`, the most suspicious one counts, as in the notebooks
-        if person.status == "ok":
-            its_probability, its_frames = score(person, detector)
-            if probability is None or its_probability > probability:
-                clip, probability, frames = person, its_probability, its_frames
-    fake = None if probability is None else bool(probability >= facts["threshold"])
+def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
+    """Return a detector's verdict on the faces of a video; `file` is the name that the verdict states."""
+    warnings = (*warnings_of(detector), *_warnings_of_file(faces))
+    threshold = float(detector.config["threshold"])
+    clip, probability, frame_scores = _most_suspicious(faces, detector)
+    fake = None if probability is None else probability >= threshold
     return Verdict(
         file=file,
         status=clip.status,
         reason=clip.reason,
         probability_fake=probability,
         label=None if fake is None else ("real", "fake")[fake],
-        threshold=float(facts["threshold"]),
-        sure=certainty(probability, facts["threshold"], frames),
-        frame_scores=frames,
+        threshold=threshold,
+        sure=certainty(probability, threshold, frame_scores),
+        frame_scores=frame_scores,
         indices=clip.indices,
         times=clip.times,
         boxes=clip.boxes,
         strip=clip.frames,
         people=clip.people,
-        facts=found.facts,
+        facts=faces.facts,
         model=name_of(detector),
         version=version_of(detector),
         calibrated=is_calibrated(detector),
-        warnings=(*warnings_of(detector), *_warnings_of_file(found)),
+        warnings=warnings,
     )
 
 
+def _most_suspicious(faces: VideoFaces, detector: Detector) -> tuple[FaceClip, float | None, np.ndarray]:
+    """Return the clip with the highest probability of fake, this probability, and that of each frame.
+
+    Several clips are there with `faces: all` alone; the notebooks score a video of several people the same way. If no
+    clip can be scored, the first one, None and an empty array are returned.
+    """
+    scored = [(clip, *score(clip, detector)) for clip in faces.clips if clip.status == "ok"]
+    return max(scored, key=lambda item: item[1]) if scored else (faces.clip, None, np.empty(0))
+
+
 def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
-    """Return the probability of fake of a clip, and of each of its frames, as `scoring.score` does for its strip."""
+    """Return the probability of fake of a clip, and of each of its frames `(T,)`, as `scoring.score` computes it."""
     clip_logit, frame_logits = network.logits(detector, network.clip_tensor(detector, clip.frames))
     temperature = detector.config["temperature"]
     return float(network.probability(clip_logit, temperature)[0]), network.probability(frame_logits[0], temperature)
 
 
 def name_of(detector: Detector) -> str:
-    """Return a detector's name: of the experiment that trained it, or where it was fetched from."""
-    facts = detector.config
-    return str(facts["training"].get("experiment") or facts.get("source") or detector.architecture["backbone"])
+    """Return a detector's name: the experiment that trained it, else where it was loaded from, else its backbone."""
+    config = detector.config
+    return str(config["training"].get("experiment") or config.get("source") or detector.architecture["backbone"])
 
 
 def is_calibrated(detector: Detector) -> bool:
-    """Whether a temperature was fitted for a detector."""
+    """Return whether a temperature was fitted for a detector."""
     return bool(detector.config.get("calibration")) or detector.config["temperature"] != 1.0
 
 
 def warnings_of(detector: Detector) -> list[str]:
-    """Return what must be said with every verdict of a detector."""
+    """Return the sentences to show with every verdict of a detector."""
     training = detector.config["training"]
     if not training:
         return [OF_NOTHING_KNOWN]
     layouts = training.get("layouts", [])
-    said = [OF_THE_SAMPLE] * ("sample" in layouts) + [OF_PHOTOGRAPHS] * ("stills" in layouts)
-    return said + [OF_CROPPED_FACES] * (face_settings(detector)["faces"] == "cropped")
+    warnings = [OF_THE_SAMPLE] * ("sample" in layouts) + [OF_PHOTOGRAPHS] * ("stills" in layouts)
+    return warnings + [OF_CROPPED_FACES] * (detector.face_settings.faces == "cropped")
 
 
-def _warnings_of_file(found: VideoFaces) -> list[str]:
-    said = []
-    if found.cut:
-        said.append("The file is cut short: only its beginning was judged.")
-    if found.clip.people > 1 and found.clip.status == "ok":
-        which = (
+def _warnings_of_file(faces: VideoFaces) -> list[str]:
+    """Return the sentences to show with a verdict on this video."""
+    warnings = []
+    if faces.cut:
+        warnings.append("The file is cut short: only its beginning was judged.")
+    if faces.clip.people > 1 and faces.clip.status == "ok":
+        several = len(faces.clips) > 1
+        who = (
             "the score is that of the most suspicious"
-            if len(found.clips) > 1
-            else ("only the one seen longest and largest was judged")
+            if several
+            else "only the one seen longest and largest was judged"
         )
-        said.append(f"{found.clip.people} people were seen; {which}.")
-    return said
+        warnings.append(f"{faces.clip.people} people were seen; {who}.")
+    return warnings
 
 
 _versions: "weakref.WeakKeyDictionary[Detector, tuple[int, str]]" = weakref.WeakKeyDictionary()
 
 
 def version_of(detector: Detector) -> str:
-    """Return 16 hexadecimal digits that name a detector's weights; reckoned again only when they change."""
+    """Return 16 hexadecimal digits that identify a detector's weights; computed again only when they change."""
     changes = sum(weight._version for weight in detector.state_dict().values())
     known = _versions.get(detector)
     if known is None or known[0] != changes:
@@ -234,22 +233,25 @@ def version_of(detector: Detector) -> str:
     return known[1]
 
 
-def find(words: list[str]) -> list[Path]:
-    """Return the videos that files, folders (searched through) and patterns such as `clips/*.mp4` name, in order.
+def find_videos(names: list[str]) -> list[Path]:
+    """Return the videos that names stand for, each once, in order.
+
+    Args:
+        names: files, folders (searched recursively) and patterns such as `clips/*.mp4`.
 
     Raises:
-        InputError: if one of them names no video.
+        InputError: if one of them stands for no video.
     """
-    found: dict[Path, None] = {}
-    for word in words:
-        path = Path(word)
+    paths: dict[Path, None] = {}
+    for name in names:
+        path = Path(name)
         if path.is_dir():
-            videos = sorted(path / name for name in files_below(path))
+            videos = sorted(path / video for video in files_below(path))
         elif path.exists():
             videos = [path]
         else:
-            videos = [Path(entry) for entry in sorted(glob.glob(word, recursive=True)) if os.path.isfile(entry)]
+            videos = [Path(match) for match in sorted(glob.glob(name, recursive=True)) if os.path.isfile(match)]
         if not videos:
-            raise InputError(f"{word} is no video, no folder with videos and no pattern that fits any.")
-        found |= dict.fromkeys(videos)
-    return list(found)
+            raise InputError(f"{name} is no video, no folder with videos and no pattern that fits any.")
+        paths |= dict.fromkeys(videos)
+    return list(paths)

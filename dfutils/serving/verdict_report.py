@@ -19,7 +19,7 @@ from dfutils.reporting import image_plots
 from dfutils.reporting.figure import Picture
 from dfutils.reporting.wording import Text
 from dfutils.serving import verdict_html
-from dfutils.serving.verdict import Verdict, face_settings
+from dfutils.serving.verdict import Verdict
 
 
 class VerdictReport:
@@ -42,14 +42,14 @@ class VerdictReport:
         return image_plots.frame_grid([frame for _, frame in shown.values()], captions, "The video as it comes")
 
     @property
-    def settings(self) -> Any:
-        """How faces are found for this detector."""
-        return face_settings(self.detector)
+    def settings(self) -> dict[str, Any]:
+        """How faces are found for this detector, by parameter."""
+        return self.detector.face_settings.model_dump()
 
     @cached_property
     def clip(self) -> FaceClip:
         """The face crops of the person who is seen longest and largest."""
-        return find_faces(self.path, self.settings).clip
+        return find_faces(self.path, self.detector.face_settings).clip
 
     def faces(self) -> Text:
         """Return how many faces were found in how many frames, and why there are too few, if there are."""

@@ -13,23 +13,23 @@ def home(tmp_path, monkeypatch):
 
 
 def test_a_finished_stage_is_not_overwritten_by_other_parameters(home):
-    first = params.resolve({"experiment": "a", "epochs": 3, "seed": 1})
+    first = params.Params(experiment="a", epochs=3, seed=1)
     stages.claim(first, "train")
     stages.finish(first, "train", device="cpu")
     stages.claim(first, "train")
-    other = params.resolve({"experiment": "a", "epochs": 4, "seed": 1})
+    other = params.Params(experiment="a", epochs=4, seed=1)
     with pytest.raises(InputError, match=r"epochs 3 → 4.*-p experiment=NAME"):
         stages.claim(other, "train")
-    stages.claim(params.resolve({"experiment": "b", "epochs": 4, "seed": 1}), "train")
+    stages.claim(params.Params(experiment="b", epochs=4, seed=1), "train")
 
 
 def test_parameters_that_change_no_result_may_change(home):
-    stages.finish(params.resolve({"experiment": "a", "workers": 1}), "preprocess")
-    stages.claim(params.resolve({"experiment": "a", "workers": 2}), "preprocess")
+    stages.finish(params.Params(experiment="a", workers=1), "preprocess")
+    stages.claim(params.Params(experiment="a", workers=2), "preprocess")
 
 
 def test_results_pass_to_later_stages_and_their_absence_says_what_to_run(home):
-    mine = params.resolve({"experiment": "a"})
+    mine = params.Params(experiment="a")
     with pytest.raises(InputError, match="run notebook 03_train first"):
         stages.record(mine, "train")
     stages.finish(mine, "train", device="cpu")

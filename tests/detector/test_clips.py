@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import FaceSettings
 from dfutils.detector.augmentation import augment
 from dfutils.detector.clips import Batches, ClipDataset, Key, class_weights, collate, loader
+from tests.support.clips import clip_dataset, strengths
 
 SIZE = 32
 AUGMENTATION = {
@@ -54,7 +56,7 @@ def table(pixels: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def dataset(table: pd.DataFrame, strips: Path, **options: object) -> ClipDataset:
-    return ClipDataset(table, strips, **{"face_size": SIZE, "frames_per_video": 4, **options})
+    return clip_dataset(table, strips, FaceSettings(face_size=SIZE, frames_per_video=4), **options)
 
 
 def test_a_clip_holds_the_crops_in_time_order_and_rgb(table, strips, pixels):
@@ -143,7 +145,7 @@ def test_train_frames_are_a_changing_subset_in_time_order(table, strips):
 )  # fmt: skip
 def test_all_frames_of_a_clip_share_the_draw(strength):
     picture = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 112, 112), dtype=np.uint8))
-    changed = augment(picture.expand(3, -1, -1, -1).contiguous(), np.random.default_rng(1), **strength)
+    changed = augment(picture.expand(3, -1, -1, -1).contiguous(), np.random.default_rng(1), strengths(**strength))
     assert changed.shape == (3, 3, 112, 112)
     assert changed.dtype == torch.uint8
     assert not torch.equal(changed[0], picture)
@@ -153,13 +155,13 @@ def test_all_frames_of_a_clip_share_the_draw(strength):
 
 def test_flip_mirrors_and_nothing_changes_nothing():
     clip = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, SIZE, SIZE), dtype=np.uint8))
-    assert torch.equal(augment(clip, np.random.default_rng(0), flip=1.0), clip.flip(-1))
-    assert torch.equal(augment(clip, np.random.default_rng(0)), clip)
+    assert torch.equal(augment(clip, np.random.default_rng(0), strengths(flip=1.0)), clip.flip(-1))
+    assert torch.equal(augment(clip, np.random.default_rng(0), strengths()), clip)
 
 
 def test_noise_differs_between_frames_and_keeps_the_mean():
     grey = torch.full((2, 3, 64, 64), 128, dtype=torch.uint8)
-    noisy = augment(grey, np.random.default_rng(0), noise=1.0).float()
+    noisy = augment(grey, np.random.default_rng(0), strengths(noise=1.0)).float()
     assert not torch.equal(noisy[0], noisy[1])
     assert abs(float(noisy.mean()) - 128) < 0.5
 
@@ -168,16 +170,16 @@ def test_switching_one_disturbance_on_shifts_no_other():
     clip = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, SIZE, SIZE), dtype=np.uint8))
     mirrored = 0
     for seed in range(8):
-        both = augment(clip, np.random.default_rng(seed), flip=0.5, rotation=20.0)
-        flipped = augment(clip, np.random.default_rng(seed), flip=0.5)
-        assert torch.equal(both, augment(flipped, np.random.default_rng(seed), rotation=20.0))
+        both = augment(clip, np.random.default_rng(seed), strengths(flip=0.5, rotation=20.0))
+        flipped = augment(clip, np.random.default_rng(seed), strengths(flip=0.5))
+        assert torch.equal(both, augment(flipped, np.random.default_rng(seed), strengths(rotation=20.0)))
         mirrored += not torch.equal(flipped, clip)
     assert 0 < mirrored < 8
 
 
 def test_jpeg_keeps_colours_apart():
     red = torch.tensor([250, 10, 10], dtype=torch.uint8)[:, None, None].expand(2, 3, SIZE, SIZE)
-    coded = augment(red, np.random.default_rng(0), jpeg=1.0)
+    coded = augment(red, np.random.default_rng(0), strengths(jpeg=1.0))
     assert (coded.float() - red.float()).abs().max() < 12
 
 
@@ -413,5 +415,5 @@ def test_broken_strips_and_other_sizes_are_refused(tmp_path, table):
 
 
 def test_an_unknown_augmentation_is_an_error(table, strips):
-    with pytest.raises(TypeError, match="flop"):
+    with pytest.raises(InputError, match="flop"):
         dataset(table, strips, flop=0.5)

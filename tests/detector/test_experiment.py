@@ -54,7 +54,7 @@ def home(tmp_path, monkeypatch) -> Path:
         {"video_id": name, "person": 0, "position": t, "landmarks": face(name, t)}
         for name in ids for t in range(FRAMES)
     ])  # fmt: skip
-    p = params.resolve(TINY)
+    p = params.Params(**TINY)
     write_table(videos, p.run_folder / "videos.parquet")
     write_table(frames, p.run_folder / "frames.parquet")
     settings = {"face_size": SIZE, "frames_per_video": FRAMES, "face_margin": 0.3, "align": False}
@@ -70,22 +70,22 @@ def face(name: str, t: int) -> list[float]:
 
 
 def test_a_detector_begins_with_the_weights_of_another_wherever_it_is_started(home, monkeypatch):
-    other = experiment.new_detector(params.resolve({**TINY, "seed": 5}))
+    other = experiment.new_detector(params.Params(**{**TINY, "seed": 5}))
     other.save(home / "runs" / "other" / "detector")
     monkeypatch.chdir("/")
-    begun = experiment.new_detector(params.resolve({**TINY, "seed": 6, "pretrained": "runs/other/detector"}))
+    begun = experiment.new_detector(params.Params(**{**TINY, "seed": 6, "pretrained": "runs/other/detector"}))
     theirs = other.backbone.state_dict()
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in begun.backbone.state_dict().items())
     with pytest.raises(InputError, match="no weights"):
-        experiment.new_detector(params.resolve({**TINY, "pretrained": "runs/absent/detector"}))
+        experiment.new_detector(params.Params(**{**TINY, "pretrained": "runs/absent/detector"}))
 
 
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(home, capfd):
-    single = params.resolve({**TINY, **PLAIN})
+    single = params.Params(**{**TINY, **PLAIN})
     data = experiment.load_clips(single)
     alone = experiment.new_detector(single)
     expected = experiment.fit_experiment(single, alone, data, progress=False)
-    double = params.resolve({**TINY, **PLAIN, "experiment": "both", "batch_size": 2, "devices": 2})
+    double = params.Params(**{**TINY, **PLAIN, "experiment": "both", "batch_size": 2, "devices": 2})
     make_folder(double.run_folder)
     for path in single.run_folder.iterdir():
         if path.is_file():
@@ -114,7 +114,7 @@ def test_two_processes_learn_what_one_learns_with_twice_the_batch(home, capfd):
 
 
 def test_the_command_leaves_a_detector_that_the_notebook_finds(home):
-    p = params.resolve({**TINY, "self_blend": 0.5, "jpeg": 0.5, "resamples": 200, "ablation": True})
+    p = params.Params(**{**TINY, "self_blend": 0.5, "jpeg": 0.5, "resamples": 200, "ablation": True})
     folder = experiment.train(p, progress=False)
     assert Detector.load(folder).config["training"]["best_epoch"] == 1
     record = stages.record(p, "train")
@@ -122,7 +122,7 @@ def test_the_command_leaves_a_detector_that_the_notebook_finds(home):
     assert "resamples" not in record["parameters"]
     before = {path: path.stat().st_mtime_ns for path in p.run_folder.glob("training*/last.ckpt")}
     assert [path.parent.name for path in sorted(before)] == ["training", "training-mean"]
-    notebook = params.resolve({**TINY, "self_blend": 0.5, "jpeg": 0.5, "ablation": True})
+    notebook = params.Params(**{**TINY, "self_blend": 0.5, "jpeg": 0.5, "ablation": True})
     detector = experiment.new_detector(notebook)
     history = experiment.fit_experiment(notebook, detector, experiment.load_clips(notebook), progress=False)
     assert len(history) == 1
@@ -130,7 +130,7 @@ def test_the_command_leaves_a_detector_that_the_notebook_finds(home):
     kept = Detector.load(folder).state_dict()
     assert all(torch.equal(kept[key], value) for key, value in detector.state_dict().items())
     with pytest.raises(InputError, match=r"jpeg 0\.5 → 0\.0"):
-        experiment.train(params.resolve({**TINY, "self_blend": 0.5, "jpeg": 0.0}), progress=False)
+        experiment.train(params.Params(**{**TINY, "self_blend": 0.5, "jpeg": 0.0}), progress=False)
 
 
 def test_what_torchrun_says_is_passed_on_and_its_last_word_is_a_sentence(home, monkeypatch, tmp_path, capsys):
@@ -140,7 +140,7 @@ def test_what_torchrun_says_is_passed_on_and_its_last_word_is_a_sentence(home, m
     )
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(fake))
-    p = params.resolve({**TINY, "devices": 2})
+    p = params.Params(**{**TINY, "devices": 2})
     with pytest.raises(InputError, match=r"^The strip x is broken\.$"):
         experiment.fit_experiment(p, experiment.new_detector(p), experiment.load_clips(p))
     fake.write_text("#!/bin/sh\necho 'Segmentation fault' >&2\nexit 11\n")
@@ -150,7 +150,7 @@ def test_what_torchrun_says_is_passed_on_and_its_last_word_is_a_sentence(home, m
 
 
 def test_machines_and_processes_must_be_those_asked_for(home, monkeypatch):
-    p = params.resolve({**TINY, "devices": 2, "num_nodes": 2})
+    p = params.Params(**{**TINY, "devices": 2, "num_nodes": 2})
     with pytest.raises(InputError, match="start torchrun on every machine"):
         experiment.train(p)
     monkeypatch.setenv("WORLD_SIZE", "3")
@@ -159,10 +159,10 @@ def test_machines_and_processes_must_be_those_asked_for(home, monkeypatch):
 
 
 def test_splits_that_are_not_those_of_notebook_02(home):
-    p = params.resolve(TINY)
+    p = params.Params(**TINY)
     table = pd.read_parquet(p.run_folder / "videos.parquet")
     write_table(table[1:], p.run_folder / "videos.parquet")
     with pytest.raises(InputError, match="is not what notebook 02 wrote"):
         experiment.load_clips(p)
     with pytest.raises(InputError, match="no finished preprocess stage"):
-        experiment.train(params.resolve({**TINY, "experiment": "new"}))
+        experiment.train(params.Params(**{**TINY, "experiment": "new"}))

@@ -19,6 +19,7 @@ from dfutils.detector import layer_table
 from dfutils.detector.backbones import load_backbone, read_weights
 from dfutils.detector.network import Detector
 from dfutils.evaluation.scoring import score
+from tests.support.detectors import untrained
 
 SMALL = {"backbone": "resnet18", "hidden_size": 16}
 """A network that the tests can afford."""
@@ -26,7 +27,7 @@ SMALL = {"backbone": "resnet18", "hidden_size": 16}
 
 @pytest.fixture(scope="module")
 def small() -> Detector:
-    return stirred(Detector(**SMALL)).eval()
+    return stirred(untrained(**SMALL)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def stirred(module: nn.Module) -> nn.Module:
 
 
 def test_resnext50_gives_two_logits_a_clip_and_a_frame():
-    detector = Detector(hidden_size=32).eval()
+    detector = untrained(hidden_size=32).eval()
     with torch.inference_mode():
         logits, by_frame = detector.clip_and_frame_logits(torch.zeros(2, 3, 3, 64, 64))
     assert logits.shape == (2, 2)
@@ -61,7 +62,7 @@ def test_resnext50_gives_two_logits_a_clip_and_a_frame():
 @torch.inference_mode()
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "lstm_layers": 2}, {"temporal": "mean"}])
 def test_clip_logits_are_the_mean_of_frame_logits(clips, options):
-    detector = stirred(Detector(**SMALL, **options)).eval()
+    detector = stirred(untrained(**SMALL, **options)).eval()
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2, [True] + [False] * 4])
     logits, by_frame = detector.clip_and_frame_logits(clips, mask)
     means = torch.stack([rows[keep].mean(0) for rows, keep in zip(by_frame, mask, strict=True)])
@@ -97,7 +98,7 @@ def test_the_lstm_has_biases(small):
 
 @torch.inference_mode()
 def test_mean_has_no_lstm_and_no_order(clips):
-    detector = stirred(Detector(backbone="resnet18", temporal="mean")).eval()
+    detector = stirred(untrained(backbone="resnet18", temporal="mean")).eval()
     assert not hasattr(detector, "lstm")
     assert torch.allclose(detector(clips.flip(1)), detector(clips), atol=1e-5)
 
@@ -105,7 +106,7 @@ def test_mean_has_no_lstm_and_no_order(clips):
 def test_padding_stays_out_of_batch_normalisation(clips):
     means = []
     for frames, mask in ((clips[:, :2], None), (clips, torch.arange(5).expand(3, 5) < 2)):
-        detector = Detector(**SMALL).train()
+        detector = untrained(**SMALL).train()
         detector(frames, mask)
         means.append(detector.backbone.bn1.running_mean)
     assert torch.allclose(*means, atol=1e-6)
@@ -113,7 +114,7 @@ def test_padding_stays_out_of_batch_normalisation(clips):
 
 def test_initial_weights_are_a_function_of_the_seed():
     state = torch.get_rng_state()
-    first, again, other = (Detector(**SMALL, seed=seed).state_dict() for seed in (3, 3, 4))
+    first, again, other = (untrained(**SMALL, seed=seed).state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["linear.weight"], other["linear.weight"])
@@ -130,13 +131,13 @@ def test_normalisation_is_that_of_imagenet(small):
 
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "convnext_tiny"])
 def test_other_backbones(backbone):
-    detector = Detector(backbone=backbone, hidden_size=8).eval()
+    detector = untrained(backbone=backbone, hidden_size=8).eval()
     with torch.inference_mode():
         assert detector(torch.zeros(1, 2, 3, 64, 64)).shape == (1, 2)
 
 
 def test_random_bottlenecks_begin_as_the_identity():
-    network = Detector(hidden_size=8).backbone.eval()
+    network = untrained(hidden_size=8).backbone.eval()
     inside = network.layer1[1]
     x = torch.rand(2, inside.conv1.in_channels, 8, 8)
     with torch.inference_mode():
@@ -145,15 +146,15 @@ def test_random_bottlenecks_begin_as_the_identity():
 
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="did you mean 'resnext50_32x4d'"):
-        Detector(backbone="resnext50_32")
-    with pytest.raises(InputError, match="choose lstm or mean"):
-        Detector(**SMALL, temporal="gru")
+        untrained(backbone="resnext50_32")
+    with pytest.raises(InputError, match="'lstm' or 'mean'"):
+        untrained(**SMALL, temporal="gru")
 
 
 def test_a_size_that_the_backbone_cannot_take():
-    Detector(**SMALL).check_size(48)
+    untrained(**SMALL).check_size(48)
     with pytest.raises(InputError, match=r"inception_v3 cannot take crops of 48 pixels.*another face_size"):
-        Detector(backbone="inception_v3", hidden_size=8).check_size(48)
+        untrained(backbone="inception_v3", hidden_size=8).check_size(48)
 
 
 def test_denormalised_frames_are_the_frames(small):
@@ -163,7 +164,7 @@ def test_denormalised_frames_are_the_frames(small):
 
 @pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v3_small", "convnext_tiny"])
 def test_the_table_of_layers_holds_every_weight(backbone):
-    detector = Detector(backbone=backbone, hidden_size=8).train()
+    detector = untrained(backbone=backbone, hidden_size=8).train()
     table = layer_table.table(detector, 64, 3)
     assert table["parameters"].sum() == sum(weight.numel() for weight in detector.parameters())
     assert table["layer"].is_unique
@@ -357,7 +358,7 @@ def test_imagenet_weights_come_from_torch_cache(tmp_path, monkeypatch):
     name = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(wanted, tmp_path / "hub" / "checkpoints" / name)
-    detector = Detector(**SMALL, pretrained="imagenet")
+    detector = untrained(**SMALL, pretrained="imagenet")
     assert torch.equal(detector.backbone.layer4[1].conv2.weight, wanted["layer4.1.conv2.weight"])
 
 
@@ -411,7 +412,7 @@ def test_backbones_from_files_and_detector_folders(tmp_path, small, folder):
     save_file(whole, tmp_path / "resnet18.safetensors")
     for name in ("resnet18.pth", "resnet18.safetensors"):
         assert torch.equal(load_backbone("resnet18", tmp_path / name)[0].conv1.weight, whole["conv1.weight"])
-    detector = Detector(**{**SMALL, "hidden_size": 9}, pretrained=str(folder))
+    detector = untrained(**{**SMALL, "hidden_size": 9}, pretrained=str(folder))
     assert torch.equal(detector.backbone.bn1.running_mean, small.backbone.bn1.running_mean)
     with pytest.raises(InputError, match=r"resnet34 .* of another architecture: it lacks layer1\.2\.conv1\.weight"):
         load_backbone("resnet34", tmp_path / "resnet18.pth")

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import FaceSettings, HardwareSettings, TrainingSettings
 from dfutils.core.progress import BATCH
 from dfutils.detector import hardware, schedule
 from dfutils.detector.clips import ClipDataset
@@ -20,11 +21,19 @@ from dfutils.detector.network import Detector
 from dfutils.detector.schedule import HISTORY_COLUMNS, gap, plateau_falls, rate_factor, rates
 from dfutils.detector.training import fit, history_of
 from dfutils.evaluation.scoring import score
+from tests.support.clips import clip_dataset
+from tests.support.detectors import untrained
 
 SIZE, FRAMES = 32, 3
+FACES = FaceSettings(face_size=SIZE, frames_per_video=FRAMES)
 TIMES = ["seconds", "images_per_s"]
 AS_TRAIN = {"flip": 0.5, "rotation": 10.0, "color_jitter": 0.2}
 TINY = {"backbone": "shufflenet_v2_x0_5", "hidden_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +60,7 @@ def rows(first: int, last: int) -> pd.DataFrame:
 
 
 def data(strips: Path, table: pd.DataFrame, kind: type[ClipDataset] = ClipDataset, **options: object) -> ClipDataset:
-    return kind(table, strips, face_size=SIZE, frames_per_video=FRAMES, **options)
+    return clip_dataset(table, strips, FACES, kind, **options)
 
 
 @pytest.fixture
@@ -64,16 +73,20 @@ def val(strips: Path) -> ClipDataset:
     return data(strips, rows(48, 54))
 
 
-def run(detector: Detector, train: ClipDataset, val: ClipDataset, out: Path, **options: object) -> pd.DataFrame:
-    settings = {
-        "epochs": 2,
-        "batch_size": 4,
-        "learning_rate": 1e-3,
-        "progress": False,
-        "accelerator": "cpu",
-        "threads": 1,
-    }
-    return fit(detector, train, val, out, **{**settings, **options})
+def run(
+    detector: Detector,
+    train: ClipDataset,
+    val: ClipDataset,
+    out: Path,
+    *,
+    data: str = "",
+    progress: bool = False,
+    **options: object,
+) -> pd.DataFrame:
+    options = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "threads": 1, **options}
+    of_training = {name: options.pop(name) for name in list(options) if name in TrainingSettings.model_fields}
+    settings, machine = TrainingSettings(**of_training), HardwareSettings(**options)
+    return fit(detector, train, val, out, settings, machine, data=data, progress=progress)
 
 
 def same_weights(one: Detector, other: Detector) -> bool:
@@ -84,7 +97,7 @@ def same_weights(one: Detector, other: Detector) -> bool:
 def test_it_learns_to_see_a_seam_and_keeps_the_best_epoch(strips, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv(BATCH, "1")  # a plain bar, also where pytest has loaded parts of Jupyter
     train, val = data(strips, rows(0, 48), train=True, flip=0.5), data(strips, rows(48, 72))
-    detector = Detector(backbone="resnet18", hidden_size=32)
+    detector = untrained(backbone="resnet18", hidden_size=32)
     history = run(
         detector, train, val, tmp_path / "run", epochs=3, batch_size=8, optimizer="adamw", schedule="cosine",
         warmup_epochs=1.0, frame_loss=0.5, monitor="val_auc", threads=0, progress=True,
@@ -114,7 +127,7 @@ def test_it_learns_to_see_a_seam_and_keeps_the_best_epoch(strips, tmp_path, capf
 
 
 def test_two_runs_are_equal_to_the_last_bit_and_leave_no_trace(train, val, tmp_path):
-    detectors, histories = [Detector(**TINY), Detector(**TINY)], []
+    detectors, histories = [untrained(**TINY), untrained(**TINY)], []
     for number, detector in enumerate(detectors):
         torch.manual_seed(100 + number)
         state = torch.get_rng_state()
@@ -123,7 +136,7 @@ def test_two_runs_are_equal_to_the_last_bit_and_leave_no_trace(train, val, tmp_p
         assert not torch.are_deterministic_algorithms_enabled()
     assert same_weights(*detectors)
     pd.testing.assert_frame_equal(*(history.drop(columns=TIMES) for history in histories), check_exact=True)
-    other = Detector(**TINY)
+    other = untrained(**TINY)
     run(other, train, val, tmp_path / "seed", seed=1)
     assert not same_weights(other, detectors[0])
 
@@ -148,7 +161,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(strips, train, val, tmp
     table = rows(0, 12)
     whole = data(strips, table, train=True, train_frames=2, flip=options["flip"])
     broken = data(strips, table, Killed, train=True, train_frames=2, flip=options["flip"])
-    unbroken, detector = Detector(**TINY), Detector(**TINY)
+    unbroken, detector = untrained(**TINY), untrained(**TINY)
     expected = run(unbroken, whole, val, tmp_path / "unbroken", **recipe)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -156,12 +169,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(strips, train, val, tmp
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(pd.read_csv(tmp_path / "broken" / "history.csv")) == 2
     broken.armed = False
-    detector = Detector(**TINY, seed=9)  # a new process would start from anything
+    detector = untrained(**TINY, seed=9)  # a new process would start from anything
     history = run(detector, broken, val, tmp_path / "broken", **recipe)
     pd.testing.assert_frame_equal(history.drop(columns=TIMES), expected.drop(columns=TIMES), check_exact=True)
     assert same_weights(detector, unbroken)
     # A finished run is not run again, and one with other settings is not mixed with it.
-    again = Detector(**TINY)
+    again = untrained(**TINY)
     pd.testing.assert_frame_equal(run(again, broken, val, tmp_path / "broken", **recipe), history, check_exact=True)
     assert same_weights(again, unbroken)
     with pytest.raises(InputError, match=r"other settings \(differing: learning_rate, seed\)"):
@@ -173,7 +186,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(strips, train, val, tmp
 
 
 def test_a_checkpoint_that_was_cut_is_never_taken_for_whole(train, val, tmp_path, monkeypatch):
-    expected = run(Detector(**TINY), train, val, tmp_path / "unbroken", epochs=3)
+    expected = run(untrained(**TINY), train, val, tmp_path / "unbroken", epochs=3)
     save = lightning.pytorch.Trainer.save_checkpoint
 
     def cut(trainer, path, *args, **options):
@@ -185,9 +198,9 @@ def test_a_checkpoint_that_was_cut_is_never_taken_for_whole(train, val, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(lightning.pytorch.Trainer, "save_checkpoint", cut)
         with pytest.raises(KeyboardInterrupt):
-            run(Detector(**TINY), train, val, tmp_path / "cut", epochs=3)
+            run(untrained(**TINY), train, val, tmp_path / "cut", epochs=3)
     assert len(history_of(tmp_path / "cut")) == 1
-    history = run(Detector(**TINY), train, val, tmp_path / "cut", epochs=3)
+    history = run(untrained(**TINY), train, val, tmp_path / "cut", epochs=3)
     pd.testing.assert_frame_equal(history.drop(columns=TIMES), expected.drop(columns=TIMES), check_exact=True)
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == sorted(
         ["best.safetensors", "history.csv", "last.ckpt"]
@@ -195,20 +208,20 @@ def test_a_checkpoint_that_was_cut_is_never_taken_for_whole(train, val, tmp_path
 
 
 def test_data_that_changed_since_are_not_mixed_in(strips, train, val, tmp_path):
-    run(Detector(**TINY), train, val, tmp_path, epochs=1, data="a")
+    run(untrained(**TINY), train, val, tmp_path, epochs=1, data="a")
     with pytest.raises(InputError, match="have changed since the run in"):
-        run(Detector(**TINY), train, val, tmp_path, epochs=1, data="b")
+        run(untrained(**TINY), train, val, tmp_path, epochs=1, data="b")
     with pytest.raises(InputError, match=r"differing: train_clips\)"):
-        run(Detector(**TINY), data(strips, rows(0, 8), train=True, **AS_TRAIN), val, tmp_path, epochs=1, data="a")
+        run(untrained(**TINY), data(strips, rows(0, 8), train=True, **AS_TRAIN), val, tmp_path, epochs=1, data="a")
     # A checkpoint of before settings were added, and one without a fingerprint, are still read.
-    assert len(run(Detector(**TINY), train, val, tmp_path, epochs=1)) == 1
+    assert len(run(untrained(**TINY), train, val, tmp_path, epochs=1)) == 1
     saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
     for name in ("data", "balanced_sampling", "freeze_epochs"):
         del saved["record"][name]
     del saved["facts"], saved["record"]["train"]["self_blend"]
     saved["record"]["backbone_learning_rate"] = None
     torch.save(saved, tmp_path / "last.ckpt")
-    assert len(run(Detector(**TINY), train, val, tmp_path, epochs=1, data="a")) == 1
+    assert len(run(untrained(**TINY), train, val, tmp_path, epochs=1, data="a")) == 1
 
 
 def test_sampling_blending_and_the_rest_of_the_recipe(strips, val, tmp_path):
@@ -220,7 +233,7 @@ def test_sampling_blending_and_the_rest_of_the_recipe(strips, val, tmp_path):
     recipe = {"precision": "bf16", "compile": True, "deterministic": True, "balanced_sampling": True, "accumulate": 2}
     weights = []
     for name in ("a", "b"):
-        detector = Detector(**TINY)
+        detector = untrained(**TINY)
         history = run(detector, real, val, tmp_path / name, **recipe)  # fakes are made of the real clips alone
         weights.append(detector)
         assert history.attrs["precision"] == "bf16"
@@ -235,7 +248,7 @@ def test_sampling_blending_and_the_rest_of_the_recipe(strips, val, tmp_path):
 
 
 def test_backbone_and_head_have_their_own_rates(train, val, tmp_path):
-    detector, fresh = Detector(**TINY), Detector(**TINY).state_dict()
+    detector, fresh = untrained(**TINY), untrained(**TINY).state_dict()
     run(detector, train, val, tmp_path, epochs=1, backbone_learning_rate=1e-9, weight_decay=0.0)
     state = detector.state_dict()
     moved = {key: (state[key] - fresh[key]).abs().max().item() for key in ("backbone.conv1.0.weight", "linear.weight")}
@@ -271,7 +284,7 @@ def test_the_gap_in_words():
 
 def test_the_rate_along_a_run():
     history = pd.DataFrame({"val_loss": [1.0, 2.0, 2.0, 2.0, 2.0], "val_auc": 0.5})
-    settings = {"learning_rate": 0.1, "schedule": "plateau", "epochs": 9, "warmup_epochs": 1.0, "monitor": "val_loss"}
+    settings = TrainingSettings(learning_rate=0.1, schedule="plateau", epochs=9, warmup_epochs=1.0, monitor="val_loss")
     curve = rates(history, settings, points=3)
     assert curve["done"].tolist()[:4] == [0, 0.5, 1, 1]
     assert curve["learning_rate"].tolist() == pytest.approx([0, 0.05, *[0.1] * 10, *[0.05] * 3])
@@ -284,12 +297,12 @@ def test_the_last_epoch_is_kept_where_validation_is_too_small_to_choose_by():
 
 
 def test_frozen_parts_do_not_move(train, val, tmp_path):
-    detector, fresh = Detector(**TINY), Detector(**TINY).state_dict()
+    detector, fresh = untrained(**TINY), untrained(**TINY).state_dict()
     run(detector, train, val, tmp_path / "a", freeze_epochs=2)
     state = detector.state_dict()
     assert all(torch.equal(state[key], fresh[key]) for key in state if key.startswith("backbone."))
     assert not torch.equal(state["linear.weight"], fresh["linear.weight"])
-    detector = Detector(**TINY)
+    detector = untrained(**TINY)
     run(detector, train, val, tmp_path / "b", epochs=1, freeze_batchnorm=True)
     state = detector.state_dict()
     assert all(torch.equal(state[key], fresh[key]) for key in state if "running_" in key)
@@ -298,7 +311,7 @@ def test_frozen_parts_do_not_move(train, val, tmp_path):
 
 def test_it_stops_early(train, val, tmp_path):
     history = run(
-        Detector(**TINY), train, val, tmp_path, epochs=9, patience=2, learning_rate=1e-30, weight_decay=0.0,
+        untrained(**TINY), train, val, tmp_path, epochs=9, patience=2, learning_rate=1e-30, weight_decay=0.0,
         freeze_batchnorm=True,
     )  # fmt: skip
     assert len(history) == 3
@@ -306,7 +319,7 @@ def test_it_stops_early(train, val, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_step_rate_and_videos(train, val, tmp_path):
-    detector = Detector(**TINY)
+    detector = untrained(**TINY)
     torch.nn.init.constant_(detector.linear.bias, float("nan"))
     with pytest.raises(
         InputError, match=r"nan in step 1 of epoch 1, at learning rate 0\.001, on the videos v\d\d, v\d\d"
@@ -316,7 +329,7 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_videos(train, val, tmp_pa
 
 def test_a_loss_is_looked_at_after_the_last_step_too(strips, val, tmp_path):
     train = data(strips, rows(0, 8), train=True)
-    detector = Detector(**TINY)
+    detector = untrained(**TINY)
     detector.linear.register_forward_hook(lambda layer, _, output: output * (float("inf") if layer.training else 1))
     with pytest.raises(InputError, match=r"The loss is nan in step 1 of epoch 1"):
         run(detector, train, val, tmp_path, batch_size=8)
@@ -332,23 +345,23 @@ class Hungry(ClipDataset):
 
 def test_out_of_memory_names_what_helps(strips, val, tmp_path):
     with pytest.raises(InputError, match=r"batch_size = 4: lower batch_size, .*train_frames.*face_size"):
-        run(Detector(**TINY), data(strips, rows(0, 8), Hungry, train=True), val, tmp_path)
+        run(untrained(**TINY), data(strips, rows(0, 8), Hungry, train=True), val, tmp_path)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_strip_is_one_sentence(strips, val, tmp_path, workers):
     for source in sorted(strips.iterdir())[:8]:
         (tmp_path / source.name).write_bytes(source.read_bytes())
-    train = ClipDataset(rows(0, 8), tmp_path, face_size=SIZE, frames_per_video=FRAMES, train=True)
+    train = data(tmp_path, rows(0, 8), train=True)
     (tmp_path / "v03.png").write_bytes(b"")
     with pytest.raises(InputError) as caught:
-        run(Detector(**TINY), train, val, tmp_path / "run", loader_workers=workers)
+        run(untrained(**TINY), train, val, tmp_path / "run", loader_workers=workers)
     assert str(caught.value).startswith("The strip ")
     assert "\n" not in str(caught.value)
 
 
 def test_splits_that_cannot_be_trained_on(strips, train, val, tmp_path):
-    detector = Detector(**TINY)
+    detector = untrained(**TINY)
     real = rows(48, 54).query("label == 0")
     with pytest.raises(InputError, match=r"All 3 validation videos are real.*use monitor: val_loss"):
         run(detector, train, data(strips, real), tmp_path, monitor="val_auc")

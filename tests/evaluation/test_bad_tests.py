@@ -64,7 +64,7 @@ def test_report_04_ends_well(case):
         assert "nan" not in shown.to_html().lower()
     calibration = metrics_json.calibration(counted.labels, counted.scores, counted.scores, 1.0)
     written = metrics_json.document(
-        params.resolve({"experiment": "mine"}),
+        params.Params(experiment="mine"),
         PREPROCESSED,
         Judge(),
         measured,

@@ -62,7 +62,7 @@ def test_mistakes_are_sorted_by_how_sure_they_were(measured):
 
 def test_the_document_is_json_and_names_every_caveat(measured):
     _, found = measured
-    mine = params.resolve({"experiment": "mine"})
+    mine = params.Params(experiment="mine")
     by_method = pd.DataFrame({"slice": ["real", "swap"], "errors": [1, 1], "p": [np.nan, 1.0]})
     threshold = {"value": 0.5, "rule": "balanced", "validation_videos": 10, "note": ""}
     written = metrics_json.document(mine, PREPROCESSED, Judge(), found, threshold=threshold, by_method=by_method)

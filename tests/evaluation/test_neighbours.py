@@ -9,11 +9,12 @@ import torch
 from dfutils.detector.network import Detector
 from dfutils.evaluation import neighbours
 from dfutils.evaluation.scoring import score
+from tests.support.detectors import untrained
 
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector("resnet18", hidden_size=8, seed=1).eval()
+    return untrained(backbone="resnet18", hidden_size=8, seed=1).eval()
 
 
 @pytest.fixture

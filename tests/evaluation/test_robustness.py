@@ -5,17 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils.core import params
-from dfutils.detector.network import Detector
+from dfutils.core.params import FaceSettings
 from dfutils.evaluation import perturbations, robustness, scoring
-from dfutils.faces import batch, video
+from dfutils.faces import video
 from dfutils.reporting import tables
+from tests.support.detectors import untrained
 
-SETTINGS = {
-    **batch.settings(params.resolve({"face_size": 32, "frames_per_video": 2, "max_frames": 4, "min_face_px": 32})),
-    "faces": "cropped",
-    "min_sharpness": 0.0,
-}
+SETTINGS = FaceSettings(face_size=32, frames_per_video=2, max_frames=4, faces="cropped", min_sharpness=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +28,7 @@ def videos(tmp_path_factory):
 
 def test_a_run_is_kept_and_goes_on(videos, tmp_path, monkeypatch):
     root, table = videos
-    detector = Detector("resnet18", hidden_size=8).eval()
+    detector = untrained(backbone="resnet18", hidden_size=8).eval()
     detector.config |= {"face_size": 32, "frames_per_video": 2}
     given = (table, {"d": root}, detector, [("noise", 1), ("blur", 5)], tmp_path, SETTINGS)
     first = robustness.score_disturbed(*given, workers=1, progress=False)

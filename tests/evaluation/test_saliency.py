@@ -5,13 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
+from dfutils.core.params import FaceSettings, NetworkSettings
 from dfutils.detector.network import Detector, clip_tensor, logits
 from dfutils.evaluation import saliency
+from tests.support.detectors import untrained
 
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector("resnet18", hidden_size=8, seed=1).eval()
+    return untrained(backbone="resnet18", hidden_size=8, seed=1).eval()
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ class Corner(Detector):
     """A detector that looks at the red of the upper left quarter and at nothing else."""
 
     def __init__(self) -> None:
-        super().__init__("resnet18", temporal="mean")
+        super().__init__(NetworkSettings(backbone="resnet18", temporal="mean", pretrained="none"))
         stage = torch.nn.Conv2d(3, 2, 8, stride=8, bias=False)
         with torch.no_grad():
             stage.weight.zero_()
@@ -97,12 +99,12 @@ def test_masks_follow_the_crop(tmp_path):
     np.savez_compressed(tmp_path / "masks" / "swap" / "a.npz", masks=masks)
     video = pd.Series({"path": "fake/swap/a.mp4", "width": 256.0, "height": 256.0})
     rows = pd.DataFrame({"frame": [0, 3], "x": 128.0, "y": 64.0, "w": 64.0, "h": 64.0})
-    settings = {"face_size": 32, "face_margin": 0.5, "align": False}
+    settings = FaceSettings(face_size=32, face_margin=0.5)
     found = saliency.forged_masks(rows, video, tmp_path, settings)
     assert found.shape == (2, 32, 32)
     assert found[0].max() == 0
     assert found[1, 10:22, 10:22].min() > 0.9  # the crop is twice the box, the box its middle
     assert found[1].mean() == pytest.approx(0.25, abs=0.02)
-    for other in ({**settings, "align": True}, settings):
+    for other in (settings.model_copy(update={"align": True}), settings):
         path = "real/a.mp4" if other is settings else "fake/swap/a.mp4"
         assert saliency.forged_masks(rows, video.replace("fake/swap/a.mp4", path), tmp_path, other) is None

@@ -17,7 +17,7 @@ import skimage.data
 
 from dfutils.core.errors import InputError
 from dfutils.faces import batch, video
-from tests.support.videos import SETTINGS, encode, face_clip, indexed
+from tests.support.videos import SETTINGS, encode, face_clip, indexed, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 extract_one = batch._extract_one
@@ -70,7 +70,7 @@ def test_a_video_that_crashes_or_hangs_is_a_row(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, "a", "b", "crash", "hang", "z")
     dataset = indexed(root, tmp_path)
-    made = batch.preprocess(dataset, SETTINGS, workers=2, video_timeout_s=15, progress=False)
+    made = batch.preprocess(dataset, settings(workers=2, video_timeout_s=15), progress=False)
     assert statuses(made) == {
         "a.mp4": "ok",
         "b.mp4": "ok",
@@ -82,7 +82,7 @@ def test_a_video_that_crashes_or_hangs_is_a_row(tmp_path, clip, monkeypatch):
     assert reasons["real/crash.mp4"] == "crash.mp4 ended the process that read it."
     assert reasons["real/hang.mp4"] == "hang.mp4 was given up after 15 s (video_timeout_s)."
     began = (root / "began").read_text()
-    again = batch.preprocess(dataset, SETTINGS, workers=2, progress=False)
+    again = batch.preprocess(dataset, settings(workers=2), progress=False)
     assert (root / "began").read_text() == began, "what was given up is not tried again unasked"
     assert statuses(again) == statuses(made)
 
@@ -91,9 +91,9 @@ _RUN = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from tests.support.videos import SETTINGS, indexed
+from tests.support.videos import indexed, settings
 from dfutils.faces.batch import preprocess
-preprocess(indexed(Path(sys.argv[2]), Path(sys.argv[3])), SETTINGS, workers=int(sys.argv[4]), progress=False)
+preprocess(indexed(Path(sys.argv[2]), Path(sys.argv[3])), settings(workers=int(sys.argv[4])), progress=False)
 """
 
 
@@ -108,8 +108,8 @@ def start(root: Path, out: Path, workers: int) -> subprocess.Popen:
 def test_kill_minus_nine_and_again_gives_the_bytes_of_an_unbroken_run(tmp_path, clip, everything):
     root = folder_of(tmp_path / "videos", clip, *(f"v{k}" for k in range(8)))
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    batch.preprocess(indexed(root, unbroken), SETTINGS, workers=2, progress=False)
-    rows = broken / "own" / "faces" / batch.signature(SETTINGS) / "rows"
+    batch.preprocess(indexed(root, unbroken), settings(workers=2), progress=False)
+    rows = broken / "own" / "faces" / batch.signature(SETTINGS.face_settings.model_dump()) / "rows"
     process = start(root, broken, 2)
     while not (rows.is_dir() and any(rows.glob("real__v*.json"))):
         assert process.poll() is None, process.stderr.read()
@@ -119,7 +119,7 @@ def test_kill_minus_nine_and_again_gives_the_bytes_of_an_unbroken_run(tmp_path, 
     assert not (rows.parent / "videos.parquet").exists(), "the run had ended before it was killed"
     finished = {path: path.stat().st_mtime_ns for path in rows.glob("*.json")}
     (rows / ".real__v3.1.part.json").write_text("{")  # as a worker leaves it that is killed in the midst of writing
-    batch.preprocess(indexed(root, broken), SETTINGS, workers=2, progress=False)
+    batch.preprocess(indexed(root, broken), settings(workers=2), progress=False)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     assert results(broken / "own") == results(unbroken / "own")
 
@@ -130,17 +130,17 @@ def test_two_runs_at_once(tmp_path, clip, monkeypatch):
     root = folder_of(tmp_path / "videos", clip, *(f"slow{k}" for k in range(6)))
     dataset, found = indexed(root, tmp_path), []
     first = threading.Thread(
-        target=lambda: found.append(batch.preprocess(dataset, SETTINGS, workers=1, progress=False)), daemon=True
+        target=lambda: found.append(batch.preprocess(dataset, SETTINGS, progress=False)), daemon=True
     )
     first.start()
     while not (root / "began").exists():
         time.sleep(0.05)
     with pytest.raises(InputError, match="Another run is preprocessing own"):
-        batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
-    other = batch.preprocess(dataset, {**SETTINGS, "face_size": 32}, workers=1, progress=False)
+        batch.preprocess(dataset, SETTINGS, progress=False)
+    other = batch.preprocess(dataset, settings(face_size=32), progress=False)
     first.join()
     assert set(statuses(found[0]).values()) == set(statuses(other).values()) == {"ok"}
-    batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
+    batch.preprocess(dataset, SETTINGS, progress=False)
 
 
 def test_a_folder_that_vanishes_on_the_way_is_a_sentence(tmp_path, clip, monkeypatch):
@@ -148,10 +148,10 @@ def test_a_folder_that_vanishes_on_the_way_is_a_sentence(tmp_path, clip, monkeyp
     root = folder_of(tmp_path / "videos", clip, "a", "vanish", "z")
     dataset = indexed(root, tmp_path)
     with pytest.raises(InputError, match=r"is missing on .* finished videos are kept"):
-        batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
+        batch.preprocess(dataset, SETTINGS, progress=False)
     monkeypatch.undo()
     folder_of(root, clip, "a", "vanish", "z")
-    assert set(statuses(batch.preprocess(dataset, SETTINGS, workers=1, progress=False)).values()) == {"ok"}
+    assert set(statuses(batch.preprocess(dataset, SETTINGS, progress=False)).values()) == {"ok"}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mounts a tmpfs")
@@ -165,11 +165,11 @@ def test_a_full_disk_is_a_sentence_and_room_lets_the_run_end(tmp_path, clip):
         root = folder_of(tmp_path / "videos", clip, *(f"v{k}" for k in range(8)))
         dataset = indexed(root, small)
         with pytest.raises(InputError, match="the disk is full"):
-            batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
+            batch.preprocess(dataset, SETTINGS, progress=False)
         kept = list(small.rglob("real__v*.png"))
         assert 0 < len(kept) < 8 and not list(small.rglob(".*.part*"))
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True, capture_output=True)
-        assert set(statuses(batch.preprocess(dataset, SETTINGS, workers=1, progress=False)).values()) == {"ok"}
+        assert set(statuses(batch.preprocess(dataset, SETTINGS, progress=False)).values()) == {"ok"}
     finally:
         subprocess.run(["umount", "-l", str(small)], check=False)
 
@@ -182,14 +182,14 @@ def test_a_cluster_that_loses_a_worker_loses_no_video(tmp_path, clip, monkeypatc
     settings = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     settings["env"] = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     dataset, found = indexed(root, tmp_path), []
-    rows = dataset.folder / "faces" / batch.signature(SETTINGS) / "rows"
+    rows = dataset.folder / "faces" / batch.signature(SETTINGS.face_settings.model_dump()) / "rows"
     written: dict[str, set[int]] = {}
 
     with distributed.LocalCluster(n_workers=2, processes=True, **settings) as cluster:
 
         def work() -> None:
             address = cluster.scheduler_address
-            found.append(batch.preprocess(dataset, SETTINGS, scheduler=address, progress=False))
+            found.append(batch.preprocess(dataset, settings(scheduler=address), progress=False))
 
         run = threading.Thread(target=work, daemon=True)
         run.start()
@@ -211,8 +211,8 @@ def test_a_cluster_that_loses_a_worker_loses_no_video(tmp_path, clip, monkeypatc
 # Odd videos
 
 
-def made_of(root: Path, out: Path, **settings) -> dict[str, str]:
-    return statuses(batch.preprocess(indexed(root, out), {**SETTINGS, **settings}, workers=1, progress=False))
+def made_of(root: Path, out: Path, **changes) -> dict[str, str]:
+    return statuses(batch.preprocess(indexed(root, out), settings(**changes), progress=False))
 
 
 def portrait(size: int = 300) -> np.ndarray:
@@ -286,5 +286,5 @@ def test_only_the_first_frames_of_three_hours_are_read(tmp_path, clip):
     encode(root / "real" / "long.mp4", frames, "libx264", "yuv420p", pts=[100_000 * k for k in range(108)])
     dataset = indexed(root, tmp_path)
     assert dataset.videos["duration_s"].iloc[0] > 10_000
-    made = batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
+    made = batch.preprocess(dataset, SETTINGS, progress=False)
     assert statuses(made) == {"long.mp4": "ok"} and made.frames["frame"].max() < 20

@@ -11,10 +11,12 @@ import pytest
 import skimage.data
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import FaceSettings
 from dfutils.data import catalog, indexing
 from dfutils.faces import batch, review, video
 from dfutils.faces import strips as faces_strips
-from tests.support.videos import SETTINGS, face_clip, indexed
+from tests.support.detectors import untrained
+from tests.support.videos import SETTINGS, face_clip, indexed, settings
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def made(folder, tmp_path_factory):
     dataset = indexed(folder, tmp_path_factory.mktemp("data"))
-    return dataset, batch.preprocess(dataset, SETTINGS, workers=2, progress=False)
+    return dataset, batch.preprocess(dataset, settings(workers=2), progress=False)
 
 
 def test_every_video_has_its_row_with_status_and_reason(made):
@@ -75,7 +77,7 @@ def test_strips_hold_the_crops_that_the_frames_table_describes(made):
 
 def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_bytes(folder, made, monkeypatch):
     dataset, result = made
-    strips = dataset.folder / "faces" / batch.signature(SETTINGS)
+    strips = dataset.folder / "faces" / batch.signature(SETTINGS.face_settings.model_dump())
     tables = [(strips / name).read_bytes() for name in ("videos.parquet", "frames.parquet")]
     kept = {path: path.stat().st_mtime_ns for path in strips.glob("*.png")}
 
@@ -84,14 +86,14 @@ def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_by
         return iter(())
 
     monkeypatch.setattr(batch, "call_each", refuse)
-    batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
+    batch.preprocess(dataset, SETTINGS, progress=False)
     assert {path: path.stat().st_mtime_ns for path in strips.glob("*.png")} == kept
     monkeypatch.undo()
     # as a run leaves it that was killed after one strip was written and before its row was
     lost = result.videos.loc[result.videos["status"] == "ok", "video_id"].iloc[0]
     (strips / "rows" / f"{lost}.json").unlink()
     (strips / "videos.parquet").unlink()
-    batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
+    batch.preprocess(dataset, SETTINGS, progress=False)
     assert [(strips / name).read_bytes() for name in ("videos.parquet", "frames.parquet")] == tables
 
 
@@ -99,22 +101,30 @@ def test_a_video_that_changed_is_done_again(folder, tmp_path):
     root = tmp_path / "own"
     (root / "real").mkdir(parents=True)
     shutil.copy(folder / "real" / "no_face.mp4", root / "real" / "a.mp4")
-    first = batch.preprocess(indexed(root, tmp_path), SETTINGS, workers=1, progress=False)
+    first = batch.preprocess(indexed(root, tmp_path), SETTINGS, progress=False)
     face_clip(root / "real" / "a.mp4")
-    second = batch.preprocess(indexed(root, tmp_path), SETTINGS, workers=1, progress=False)
+    second = batch.preprocess(indexed(root, tmp_path), SETTINGS, progress=False)
     assert [result.videos["status"].iloc[0] for result in (first, second)] == ["no_face", "ok"]
 
 
 def test_settings_that_change_a_strip_have_their_own_folder():
-    assert batch.signature(SETTINGS) != batch.signature({**SETTINGS, "face_margin": 0.4})
-    assert batch.signature(SETTINGS) == batch.signature(dict(reversed(SETTINGS.items())))
+    plain = SETTINGS.face_settings.model_dump()
+    assert batch.signature(plain) != batch.signature({**plain, "face_margin": 0.4})
+    assert batch.signature(plain) == batch.signature(dict(reversed(plain.items())))
+    assert settings(workers=2, video_timeout_s=9).face_settings == SETTINGS.face_settings
+
+
+def test_strips_of_earlier_versions_are_found_again():
+    assert batch.signature(FaceSettings().model_dump()) == "d721eb021c"
+    sample = FaceSettings(face_size=64, face_margin=0.2)
+    assert batch.signature(sample.model_dump()) == "61532a4161"
 
 
 def test_review_shows_frames_of_a_lost_video_and_nothing_of_an_unreadable_one(made):
     dataset, result = made
     video_id = result.videos.set_index("path").loc["real/no_face.mp4", "video_id"]
     pictures, boxes = review.review_frames(
-        dataset.root / "real/no_face.mp4", result.folder, video_id, SETTINGS["max_frames"]
+        dataset.root / "real/no_face.mp4", result.folder, video_id, SETTINGS.max_frames
     )
     assert len(pictures) == len(boxes) >= 3
     assert pictures[0].shape == (96, 96, 3)
@@ -131,7 +141,7 @@ def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
     video.write(root / "real" / "pair.mp4", (np.roll(pair, k, axis=1) for k in range(12)))
     face_clip(root / "real" / "a.mp4")
     dataset = indexed(root, tmp_path)
-    made = batch.preprocess(dataset, {**SETTINGS, "faces": "all"}, workers=1, progress=False)
+    made = batch.preprocess(dataset, settings(faces="all"), progress=False)
     assert made.videos.set_index("path")["strips"].to_dict() == {"real/a.mp4": 1, "real/pair.mp4": 2}
     assert made.frames.groupby(["video_id", "person"]).size().to_dict() == {
         ("real__a", 0): 4,
@@ -140,18 +150,18 @@ def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
     }
     main, further = faces_strips.strip_names(made.videos.set_index("path").loc["real/pair.mp4", "strip"], 2)
     assert (tmp_path / main).name == "real__pair.png" and (tmp_path / further).name == "real__pair~1.png"
-    again = batch.preprocess(dataset, {**SETTINGS, "faces": "all"}, workers=1, progress=False)
+    again = batch.preprocess(dataset, settings(faces="all"), progress=False)
     assert again.videos.equals(made.videos)
-    from dfutils.detector import clips, network
+    from dfutils.detector import clips
     from dfutils.evaluation import scoring
 
-    clip = clips.ClipDataset(made.videos, tmp_path, face_size=64)
+    clip = clips.ClipDataset(made.videos, tmp_path, SETTINGS)
     assert list(zip(clip.video_ids, clip.persons, strict=True)) == [
         ("real__a", 0),
         ("real__pair", 0),
         ("real__pair", 1),
     ]
-    detector = network.Detector("resnet18", hidden_size=8)
+    detector = untrained(backbone="resnet18", hidden_size=8)
     detector.config.update(face_size=64, frames_per_video=4)
     scores, frames = scoring.score(detector, made.videos, tmp_path, device="cpu", progress=False)
     assert scores["video_id"].tolist() == ["real__a", "real__pair"]
@@ -160,8 +170,8 @@ def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
 
 
 def test_cropped_datasets_keep_their_frames(folder, tmp_path):
-    settings = {**SETTINGS, "faces": "cropped"}
-    result = batch.preprocess(indexed(folder, tmp_path), settings, workers=2, progress=False)
+    cropped = settings(faces="cropped", workers=2)
+    result = batch.preprocess(indexed(folder, tmp_path), cropped, progress=False)
     assert result.videos.set_index("path").loc["real/no_face.mp4", "status"] == "ok"
 
 

@@ -1,10 +1,12 @@
 """Faces in pictures, and in videos made of two photographs: one person a strip, cuts, small faces, bad videos."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib.cbook
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import FaceSettings
 from dfutils.faces import detection, extraction, video
 from dfutils.faces.tracking import overlap
 
@@ -72,7 +75,13 @@ def films(tmp_path_factory, eileen, grace) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def strip(films) -> Callable[[str], extraction.FaceClip]:
     """Extract a strip with the defaults, once a film."""
-    return cache(lambda name: extraction.extract(films[name]))
+    return cache(lambda name: extract_one(films[name]))
+
+
+def extract_one(path: Path, **settings: Any) -> extraction.FaceClip:
+    """Return the only strip of a video."""
+    (clip,) = extraction.extract(path, FaceSettings(**settings))
+    return clip
 
 
 def describe(clip: extraction.FaceClip) -> np.ndarray:
@@ -204,7 +213,7 @@ def test_a_strip_follows_one_face(strip):
 
 
 def test_the_same_twice(films, strip):
-    one, other = strip("edit"), extraction.extract(films["edit"])
+    one, other = strip("edit"), extract_one(films["edit"])
     for name in ("frames", "indices", "boxes", "landmarks", "scores", "pose"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
@@ -224,13 +233,13 @@ def test_a_person_is_found_again_after_the_stranger(strip):
 
 
 def test_everyone_gets_a_strip(films, strip):
-    clips = extraction.extract_all(films["pair"])
+    clips = extraction.extract(films["pair"], FaceSettings(faces="all"))
     assert [clip.status for clip in clips] == ["ok", "ok"] and {clip.people for clip in clips} == {2}
     assert clips[0].face_px.mean() > clips[1].face_px.mean()
     assert np.linalg.norm(describe(clips[0]) - describe(clips[1])) > 0.6
     one = strip("pair")
     assert (one.boxes[:, 0] > 180).all()  # the larger one, on the right
-    assert [clip.status for clip in extraction.extract_all(films["empty"])] == ["no_face"]
+    assert [clip.status for clip in extraction.extract(films["empty"], FaceSettings(faces="all"))] == ["no_face"]
 
 
 def test_a_small_face_far_away_is_found(strip):
@@ -256,23 +265,24 @@ def test_too_few_faces_are_kept_and_counted(strip):
     ("limit", "word"), [("min_face_score", "score"), ("min_face_px", "side"), ("min_sharpness", "sharp")]
 )
 def test_thresholds_reject_and_say_why(films, limit, word):
-    clip = extraction.extract(films["one"], frames_per_video=1, max_frames=5)
+    clip = extract_one(films["one"], frames_per_video=1, max_frames=5)
     assert clip.status == "ok"
     known = {"min_face_score": clip.scores[0], "min_face_px": clip.face_px[0], "min_sharpness": clip.sharpness[0]}
-    clip = extraction.extract(films["one"], frames_per_video=1, max_frames=5, **{limit: known[limit] + 0.1})
+    above = math.floor(known[limit]) + 1 if limit == "min_face_px" else known[limit] + 0.1
+    clip = extract_one(films["one"], frames_per_video=1, max_frames=5, **{limit: above})
     assert clip.status == "no_face" and "rejected: " in clip.reason
     index, box, why = clip.candidates[0]
     assert index == 0 and len(box) == 4 and why.startswith(word)
 
 
 def test_only_the_first_frames_are_read(films):
-    clip = extraction.extract(films["edit"], max_frames=12)
+    clip = extract_one(films["edit"], max_frames=12)
     assert clip.n_read <= 12 and clip.indices.max() < 12 and clip.people == 1
 
 
 @pytest.mark.parametrize("count", [1, 3, 30])
 def test_as_many_faces_as_asked_for(films, count):
-    clip = extraction.extract(films["pan"], frames_per_video=count, face_size=64, face_margin=0.0)
+    clip = extract_one(films["pan"], frames_per_video=count, face_size=64, face_margin=0.0)
     assert clip.status == "ok" and clip.frames.shape == (count, 64, 64, 3)
     assert (np.diff(clip.indices) > 0).all()
 
@@ -281,7 +291,7 @@ def test_aligned_eyes_are_level(tmp_path, eileen):
     turn = cv2.getRotationMatrix2D((180, 130), 20, 1.0)
     leaning = cv2.warpAffine(eileen, turn, eileen.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
     video.write(tmp_path / "a.mp4", [leaning] * 12)
-    clip = extraction.extract(tmp_path / "a.mp4", align=True)
+    clip = extract_one(tmp_path / "a.mp4", align=True)
     eyes = clip.landmarks[:, 42:48].mean(1) - clip.landmarks[:, 36:42].mean(1)
     assert clip.status == "ok" and np.abs(eyes[:, 1]).max() < 0.1
     assert np.allclose(clip.pose[:, 2], -20, atol=8)  # as the head leans in the video
@@ -290,7 +300,7 @@ def test_aligned_eyes_are_level(tmp_path, eileen):
 def test_a_video_that_breaks_off(films, tmp_path):
     data = films["pan"].read_bytes()
     (tmp_path / "a.mp4").write_bytes(data[: int(0.95 * len(data))])
-    clip = extraction.extract(tmp_path / "a.mp4")
+    clip = extract_one(tmp_path / "a.mp4")
     assert clip.status == "ok" and 10 <= clip.n_read < 30 and len(clip.frames) == 10
 
 
@@ -298,34 +308,34 @@ def test_bad_videos_are_a_status(tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("no video")
     video.write(tmp_path / "dot.mp4", [np.zeros((1, 1, 3), np.uint8)])
-    for extract in (extraction.extract, extraction.extract_cropped, lambda path: extraction.extract_all(path)[0]):
+    for faces in ("one", "cropped", "all"):
         for name in ("empty.mp4", "text.mp4", "absent.mp4"):
-            clip = extract(tmp_path / name)
+            clip = extract_one(tmp_path / name, faces=faces)
             assert clip.status == "unreadable" and name in clip.reason and len(clip.frames) == 0
-    assert extraction.extract(tmp_path / "dot.mp4").status == "no_face"
+    assert extract_one(tmp_path / "dot.mp4").status == "no_face"
 
 
 @pytest.mark.parametrize(
     "wrong", [{"max_frames": 0}, {"frames_per_video": 0}, {"face_size": 1}, {"face_margin": -1.0}, {"max_frames": 5}]
 )
 def test_senseless_arguments_are_refused(films, wrong):
-    for extract in (extraction.extract, extraction.extract_all):
+    for faces in ("one", "all"):
         with pytest.raises(InputError, match=next(iter(wrong))):
-            extract(films["pan"], **wrong)
+            extract_one(films["pan"], faces=faces, **wrong)
 
 
 def test_videos_of_cropped_faces(films, strip, tmp_path):
     crops = np.repeat(strip("pan").frames, 2, axis=0)
     video.write(tmp_path / "a.mp4", crops)
-    clip = extraction.extract_cropped(tmp_path / "a.mp4", frames_per_video=5)
+    clip = extract_one(tmp_path / "a.mp4", faces="cropped", frames_per_video=5)
     assert clip.status == "ok" and clip.frames.shape == (5, 112, 112, 3) and clip.people == 1
     assert (clip.boxes == [0, 0, 112, 112]).all()
     assert np.abs(clip.frames[0].astype(int) - crops[clip.indices[0]]).mean() < 4
     assert np.isfinite(clip.landmarks).all() and (clip.scores > 0).all()
     assert np.abs(clip.landmarks[:, 36:48].mean(axis=(0, 1)) - [56, 45]).max() < 12
-    unknown = extraction.extract_cropped(films["empty"], min_sharpness=0.0)
+    unknown = extract_one(films["empty"], faces="cropped", min_sharpness=0.0)
     assert unknown.status == "ok" and np.isnan(unknown.landmarks).all() and np.isnan(unknown.scores).all()
-    assert extraction.extract_cropped(films["one"]).status == "few_faces"
+    assert extract_one(films["one"], faces="cropped").status == "few_faces"
 
 
 def test_no_torch_is_loaded():
@@ -337,7 +347,7 @@ def test_no_torch_is_loaded():
 
 
 def test_an_edited_real_video_keeps_to_the_singer(clips_dir):
-    clip = extraction.extract(clips_dir / "short_hamilton_clip.mp4")
+    clip = extract_one(clips_dir / "short_hamilton_clip.mp4")
     assert clip.status == "ok" and len(clip.frames) == 10 and clip.indices.min() >= 82
     best, *others = [detection.embedding(clip.frames[k], clip.landmarks[k]) for k in np.argsort(-clip.scores)[:5]]
     assert np.median([np.linalg.norm(best - other) for other in others]) < 0.6
@@ -345,7 +355,7 @@ def test_an_edited_real_video_keeps_to_the_singer(clips_dir):
 
 @pytest.mark.parametrize("name", ["d18", "d12"])
 def test_real_videos_agree_with_full_size_detection(clips_dir, name):
-    clip = extraction.extract(clips_dir / f"{name}.mp4")
+    clip = extract_one(clips_dir / f"{name}.mp4")
     assert clip.status == "ok" and len(clip.frames) == 10 and clip.people == 1
     some = set(clip.indices[::4].tolist())
     for index, _, frame in video.frames(clips_dir / f"{name}.mp4", wanted=some):

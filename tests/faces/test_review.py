@@ -28,7 +28,7 @@ def dataset(tmp_path):
 
 
 def run(dataset) -> batch.Preprocessed:
-    return batch.preprocess(dataset, SETTINGS, workers=1, progress=False)
+    return batch.preprocess(dataset, SETTINGS, progress=False)
 
 
 def listed(made: batch.Preprocessed) -> dict[str, dict[str, str]]:

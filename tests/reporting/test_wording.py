@@ -5,6 +5,7 @@ import pytest
 from IPython.lib.pretty import pretty
 
 from dfutils.core import params, stages
+from dfutils.core.params import Params
 from dfutils.reporting.tables import or_none
 from dfutils.reporting.wording import Text, caution
 
@@ -27,9 +28,9 @@ def test_an_empty_table_is_a_sentence():
 
 
 def test_the_few_clips_of_the_tiny_sample_are_warned_of(home):
-    tiny = params.resolve({"experiment": "tiny", "dataset": "tiny", "layout": "sample", "sample_variants": 8})
+    tiny = Params(experiment="tiny", dataset="tiny", layout="sample", sample_variants=8)
     assert "scores mean nothing" in caution(tiny)
-    later = params.resolve({"experiment": "tiny"})
+    later = Params(experiment="tiny")
     assert caution(later) is None, "nothing is known of the data before notebook 01 has run"
     stages.finish(tiny, "download")
     assert caution(later) == caution(tiny)
@@ -39,7 +40,7 @@ def test_the_few_clips_of_the_tiny_sample_are_warned_of(home):
     "values", [{"dataset": "sample", "sample_variants": 64}, {"dataset": "celeb_df_v2", "sample_variants": 8}]
 )
 def test_other_data_are_not_warned_of(home, values):
-    given = params.resolve({"experiment": "mine", **values})
+    given = Params(experiment="mine", **values)
     assert caution(given) is None
     stages.finish(given, "download")
-    assert caution(params.resolve({"experiment": "mine"})) is None
+    assert caution(Params(experiment="mine")) is None

@@ -18,6 +18,7 @@ from dfutils.detector.network import Detector
 from dfutils.evaluation import metrics_json, robustness
 from dfutils.serving import hub
 from tests.support import hub_server
+from tests.support.detectors import untrained
 from tests.support.served import small_detector
 
 
@@ -184,7 +185,7 @@ def test_published_and_fetched_again(site, folder, figures, tmp_path):
 
 
 def test_the_seeds_published_weights_load_by_name(site, tmp_path):
-    original = Detector(hidden_size=2048, seed=1)
+    original = untrained(hidden_size=2048, seed=1)
     weights = {}
     names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
     for key, tensor in original.state_dict().items():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dfutils.core.errors import InputError
-from dfutils.core.params import Indexed
+from dfutils.core.params import Indexed, PreprocessSettings
 from dfutils.detector import network
 from dfutils.detector.network import Detector
 from dfutils.evaluation import scoring
@@ -18,6 +18,7 @@ from dfutils.reporting import wording
 from dfutils.serving import commands, hub, verdict_html
 from dfutils.serving import verdict as serving_verdict
 from dfutils.serving.decoder_process import pack, unpack
+from tests.support.detectors import untrained
 from tests.support.pages import loads
 from tests.support.served import small_detector
 
@@ -43,7 +44,7 @@ def blank(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(clips_dir, detector) -> VideoFaces:
-    return find_faces(clips_dir / "d18.mp4", serving_verdict.face_settings(detector))
+    return find_faces(clips_dir / "d18.mp4", detector.face_settings)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
@@ -57,7 +58,8 @@ def test_the_score_is_that_of_the_notebooks(clips_dir, detector, blank, tmp_path
     ids = ["blank", *NAMES]
     table = pd.DataFrame({"video_id": ids, "path": [f"{name}.mp4" for name in ids], "status": "", "reason": ""})
     dataset = Indexed("mine", root, tmp_path / "mine", table)
-    made = batch.preprocess(dataset, serving_verdict.face_settings(detector), workers=1, progress=False)
+    how = PreprocessSettings(**detector.face_settings.model_dump(), workers=1)
+    made = batch.preprocess(dataset, how, progress=False)
     usable = made.videos[made.videos["status"] == "ok"]
     videos, frames = scoring.score(detector, usable, tmp_path, progress=False)
     wanted = videos.set_index("video_id")["probability_fake"]
@@ -76,11 +78,12 @@ def test_the_score_is_that_of_the_notebooks(clips_dir, detector, blank, tmp_path
 
 
 def test_where_faces_were_found_otherwise_in_training_they_are_found_so(detector):
-    plain = serving_verdict.face_settings(detector)
-    assert plain["face_size"] == 64
-    assert (plain["frames_per_video"], plain["max_frames"], plain["faces"]) == (4, 150, "one")
-    detector.config["preprocessing"] = {**plain, "min_face_px": 80, "faces": "cropped"}
-    assert serving_verdict.face_settings(detector) == {**plain, "min_face_px": 80, "faces": "cropped"}
+    plain = detector.face_settings
+    assert plain.face_size == 64
+    assert (plain.frames_per_video, plain.max_frames, plain.faces) == (4, 150, "one")
+    other = plain.model_copy(update={"min_face_px": 80, "faces": "cropped"})
+    detector.config["preprocessing"] = other.model_dump()
+    assert detector.face_settings == other
     del detector.config["preprocessing"]
 
 
@@ -100,13 +103,15 @@ def test_no_verdict_is_made_up(detector, tmp_path, content, says):
 def test_a_detector_of_the_sample_says_so_and_one_of_unknown_origin_too(detector, seen):
     verdict = serving_verdict.judge(seen, detector, "x.mp4")
     assert "knows nothing of real videos" in " ".join(verdict.warnings)
-    assert serving_verdict.warnings_of(Detector("resnet18", hidden_size=8)) == [serving_verdict.OF_NOTHING_KNOWN]
+    assert serving_verdict.warnings_of(untrained(backbone="resnet18", hidden_size=8)) == [
+        serving_verdict.OF_NOTHING_KNOWN
+    ]
 
 
 def test_the_name_of_the_weights_follows_them(detector):
     before = serving_verdict.version_of(detector)
     assert before == serving_verdict.version_of(detector)
-    other = Detector("resnet18", hidden_size=8, seed=4)
+    other = untrained(backbone="resnet18", hidden_size=8, seed=4)
     assert serving_verdict.version_of(other) != before
     with network.torch.no_grad():
         other.linear.bias += 1
@@ -210,4 +215,4 @@ def test_a_folder_is_searched_through_and_what_is_hidden_or_no_file_is_passed_ov
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.mp4").mkdir()
-    assert serving_verdict.find([str(tmp_path)]) == [tmp_path / "b" / "c.MP4", tmp_path / "b.mp4"]
+    assert serving_verdict.find_videos([str(tmp_path)]) == [tmp_path / "b" / "c.MP4", tmp_path / "b.mp4"]

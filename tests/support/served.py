@@ -8,20 +8,20 @@ from pathlib import Path
 
 import httpx
 
-from dfutils.detector.network import Detector
 from dfutils.serving import service, web_page
+from tests.support.detectors import untrained
 
 
 def small_detector(folder: Path, **training: object) -> Path:
-    """Write an untrained detector that looks at four small faces; it must be of the sample, or it says nothing."""
-    detector = Detector("resnet18", hidden_size=8, seed=3)
-    facts = {"experiment": "small", "layouts": ["sample"], **training}
-    detector.save(folder, face_size=64, frames_per_video=4, training=facts)
+    """Write an untrained detector for four faces of 64 pixels, as if it were trained on the sample."""
+    detector = untrained(backbone="resnet18", hidden_size=8, seed=3)
+    record = {"experiment": "small", "layouts": ["sample"], **training}
+    detector.save(folder, face_size=64, frames_per_video=4, training=record)
     return folder
 
 
 class Served:
-    """Where a service answers, and the service itself, to look into."""
+    """The address of a service, a client for it, and the service itself."""
 
     def __init__(self, address: str, inner: service.Service) -> None:
         self.address, self.inner = address, inner
@@ -31,26 +31,26 @@ class Served:
         return self.client.post("/predict", files={"file": (name, content, "video/mp4")}, **more)
 
     def files(self) -> list[Path]:
-        """What lies in the private folder."""
+        """Return the files in the private folder."""
         return [path for path in self.inner.folder.rglob("*") if path.is_file()]
 
 
 @contextmanager
 def serving(model: Path, limits: service.Limits, examples: list[Path] | None = None) -> Iterator[Served]:
-    """Serve a detector at a free port until the block ends; give it when the page is there."""
+    """Serve a detector on a free port until the block ends; yield it when the page is ready."""
     inner: list[service.Service] = []
-    said: list[str] = []
+    reported: list[str] = []
     page, stop = threading.Event(), threading.Event()
     listening = web_page._listen("127.0.0.1", 0)
 
-    def say(text: str) -> None:
-        said.append(text)
-        if "page is there" in text:
+    def report(text: str) -> None:
+        reported.append(text)
+        if "page is ready" in text:
             page.set()
 
     async def main() -> None:
         inner.append(service.Service(str(model), limits))
-        running = asyncio.create_task(web_page._serve(inner[0], listening, None, examples, say))
+        running = asyncio.create_task(web_page._serve(inner[0], listening, None, examples, report))
         while not stop.is_set() and not running.done():
             await asyncio.sleep(0.05)
         running.cancel()
@@ -60,7 +60,7 @@ def serving(model: Path, limits: service.Limits, examples: list[Path] | None = N
     port = listening.getsockname()[1]
     thread.start()
     try:
-        assert page.wait(300), said
+        assert page.wait(300), reported
         yield Served(f"http://127.0.0.1:{port}", inner[0])
     finally:
         stop.set()

@@ -2,17 +2,24 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import skimage.data
 
 from dfutils.core import params
-from dfutils.core.params import Params
+from dfutils.core.params import PreprocessSettings
 from dfutils.data import indexing
-from dfutils.faces import batch, video
+from dfutils.faces import video
 
-SETTINGS = {**batch.settings(Params()), "max_frames": 20, "frames_per_video": 4, "face_size": 64}
+
+def settings(**changes: Any) -> PreprocessSettings:
+    """Small strips of short videos, made by one process."""
+    return PreprocessSettings(**{"max_frames": 20, "frames_per_video": 4, "face_size": 64, "workers": 1, **changes})
+
+
+SETTINGS = settings()
 
 
 def face_clip(path: Path, frames: int = 12) -> None:

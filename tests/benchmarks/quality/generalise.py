@@ -13,7 +13,7 @@ import argparse
 import pandas as pd
 import yaml
 
-from dfutils.core import params, stages
+from dfutils.core import parameter_files, params, stages
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_table, write_table
 from dfutils.core.params import Params
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("-p", "--param", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
-    source = params.load_params(options.params)
+    source = parameter_files.load_params(options.params)
     given = {name: getattr(source, name) for name in source.model_fields_set}
     given |= {name: yaml.safe_load(value) for name, _, value in (text.partition("=") for text in options.param)}
     videos, frames = leave_out(source, options.without)
@@ -80,7 +80,7 @@ def main() -> None:
         cells, values = [], []
         for seed in range(options.seeds):
             own = f"{source.experiment}-without-{options.without}-{number}-{seed}"
-            p = params.resolve({**given, **variant, "seed": seed, "experiment": own})
+            p = params.Params(**{**given, **variant, "seed": seed, "experiment": own})
             found = measure(p, videos, frames, made)
             values.append(found["value"])
             cells.append(f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from dfutils.core import params
-from dfutils.core.params import Params
+from dfutils.core.params import FaceSettings, PreprocessSettings
 from dfutils.data import indexing
 from dfutils.faces import (
     batch,
@@ -82,7 +82,7 @@ def timed(functions: list[Callable[[Path], Any]], path: Path, repeats: int) -> l
 
 def compare(path: Path) -> dict[str, Any]:
     """Return a row of the table."""
-    (plain_s, _), (ours_s, clip) = timed([read, extraction.extract], path, 5)
+    (plain_s, _), (ours_s, clip) = timed([read, lambda video: extraction.extract(video, FaceSettings())[0]], path, 5)
     [(family_s, (crops, found))] = timed([family], path, 1)
     best = [
         max((tracking.overlap(box, other) for other in found[int(index)]), default=np.nan)
@@ -110,8 +110,9 @@ def compare(path: Path) -> dict[str, Any]:
 def peak_memory(path: Path) -> float:
     """Return the greatest resident memory, in MiB, of a fresh process that extracts a video's faces."""
     script = (
-        "import sys, resource, pathlib, cv2; from dfutils.faces import extraction;"
-        "cv2.setNumThreads(1); extraction.extract(sys.argv[1]);"
+        "import sys, resource, pathlib, cv2;"
+        "from dfutils.faces import extraction; from dfutils.core.params import FaceSettings;"
+        "cv2.setNumThreads(1); extraction.extract(sys.argv[1], FaceSettings());"
         "status = pathlib.Path('/proc/self/status');"  # ru_maxrss holds the parent's peak, too, on Linux
         "lines = status.read_text().splitlines() if status.exists() else [];"
         "peak = [int(line.split()[1]) / 1024 for line in lines if line.startswith('VmHWM')];"
@@ -138,7 +139,7 @@ def in_full_hd(path: Path, out: Path, n: int = 60) -> Path:
 def faces_and_memory(paths: list[Path]) -> list[tuple[str, str, str]]:
     """Compare, video by video; return the rows of the summary."""
     cv2.setNumThreads(1)
-    extraction.extract(paths[0])  # loads the models
+    extraction.extract(paths[0], FaceSettings())  # loads the models
     table = pd.DataFrame([compare(path) for path in paths])
     print(table.drop(columns="_ious").to_string(index=False, float_format="%.2f"))
     ious = np.concatenate(table["_ious"].to_list() or [[]])
@@ -171,11 +172,11 @@ def whole_run(paths: list[Path], scratch: Path, workers: int) -> tuple[float, fl
         shutil.copyfile(path, root / "real" / f"{k:05d}_{path.name}")
     table = indexing.open_facts(indexing.scan("folder", root), root, progress=False).assign(dataset="bench")
     dataset = params.Indexed("bench", root, out / "bench", table)
-    settings = batch.settings(Params())
+    settings = PreprocessSettings(workers=workers)
     start = time.perf_counter()
-    batch.preprocess(dataset, settings, workers=workers, progress=False)
+    batch.preprocess(dataset, settings, progress=False)
     middle = time.perf_counter()
-    batch.preprocess(dataset, settings, workers=workers, progress=False)  # all is done: it looks, and makes the tables
+    batch.preprocess(dataset, settings, progress=False)  # all is done: it looks, and makes the tables
     return middle - start, time.perf_counter() - middle
 
 

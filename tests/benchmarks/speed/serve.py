@@ -40,9 +40,10 @@ def rss(process: int) -> float:
 
 def detector(folder: Path) -> Path:
     code = (
-        "import sys; from dfutils.detector.network import Detector;"
+        "import sys; from dfutils.core.params import NetworkSettings; from dfutils.detector.network import Detector;"
         "about = {'experiment': 'bench', 'layouts': ['sample']};"
-        "Detector().save(sys.argv[1], face_size=112, frames_per_video=10, training=about)"
+        "detector = Detector(NetworkSettings(pretrained='none'));"
+        "detector.save(sys.argv[1], face_size=112, frames_per_video=10, training=about)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
     return folder

@@ -28,16 +28,15 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from dfutils.core.params import AugmentationSettings, FaceSettings, HardwareSettings, NetworkSettings, TrainingSettings
 from dfutils.detector import clips, hardware, training
 from dfutils.detector.network import Detector
 from dfutils.faces import video
 
-AUGMENTATION = {"flip": 0.5, "rotation": 10.0, "color_jitter": 0.1}
-
 
 def bare(size: int, precise: str, options: argparse.Namespace, device: torch.device) -> float:
     """(a) Forward and backward on tensors that lie on the device."""
-    detector = Detector(options.backbone).to(device).train()
+    detector = Detector(NetworkSettings(backbone=options.backbone, pretrained="none")).to(device).train()
     if options.compile and device.type == "cuda":
         detector.backbone.compile()
     frames = torch.randn(options.batch_size, options.frames, 3, size, size, device=device)
@@ -92,9 +91,10 @@ def ours(
     if workers < 0:
         workers = min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
     table = strips(folder / "strips", size, options.batch_size * options.steps, options.frames)
-    geometry = {"face_size": size, "frames_per_video": options.frames}
-    data = clips.ClipDataset(table, folder / "strips", train=True, **geometry, **AUGMENTATION)
-    val = clips.ClipDataset(table[:2], folder / "strips", **geometry)
+    faces = FaceSettings(face_size=size, frames_per_video=options.frames)
+    settings = TrainingSettings(epochs=2, batch_size=options.batch_size, patience=0)
+    data = clips.ClipDataset(table, folder / "strips", faces, training=settings, augmentation=AugmentationSettings())
+    val = clips.ClipDataset(table[:2], folder / "strips", faces)
     batches = clips.loader(data, clips.Batches(len(data), options.batch_size, shuffle=True), workers=workers)
     for _ in batches if workers else ():  # once for the processes to start
         pass
@@ -103,11 +103,11 @@ def ours(
         batch.frames.to(device)
     wait(device)
     loading = len(data) * options.frames / (time.perf_counter() - started)
-    history = training.fit(
-        Detector(options.backbone), data, val, folder / "run", epochs=2, batch_size=options.batch_size,
-        optimizer="adam", precision=precise, compile=options.compile, accelerator=options.device,
-        threads=options.threads, loader_workers=workers, patience=0, progress=False,
-    )  # fmt: skip
+    machine = HardwareSettings(
+        precision=precise, compile=options.compile, threads=options.threads, loader_workers=workers
+    )
+    network = Detector(NetworkSettings(backbone=options.backbone, pretrained="none"))
+    history = training.fit(network, data, val, folder / "run", settings, machine, progress=False)
     return loading, history["images_per_s"].iloc[-1]  # the first epoch warms up
 
 
@@ -197,7 +197,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
     parser.add_argument("--workers", type=int, default=-1, help="loader processes of b and c; -1: as train.fit")
     options = parser.parse_args()
-    gpu = options.device != "cpu" and torch.cuda.is_available()
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")
     if options.threads:
         torch.set_num_threads(options.threads)
