@@ -38,7 +38,7 @@ def experiment(tmp_path, monkeypatch) -> Experiment:
         {"video_id": name, "person": person, "position": t, "time_s": t / 25}
         for name, person in people for t in range(FRAMES)
     ])  # fmt: skip
-    p = params.resolve({"experiment": "mine"})
+    p = params.Params(experiment="mine")
     predictions = videos[["video_id", "dataset", "label", "method", "identity", "split", "status"]]
     predictions = predictions.assign(probability_fake=SCORES, predicted=pd.array([0, 1, 0, 1], "Int8"))
     scores = frames[["video_id", "person", "position"]].assign(logit=frames["person"] + 0.0, probability_fake=0.5)
@@ -60,7 +60,7 @@ def test_the_video_to_look_at_has_the_middle_score_or_is_named(experiment, tmp_p
 
 
 def test_what_is_missing_is_a_sentence(experiment):
-    new = Experiment(params.resolve({"experiment": "new"}))
+    new = Experiment(params.Params(experiment="new"))
     for what in ("videos", "frames", "predictions", "frame_predictions", "detector", "face_settings"):
         with pytest.raises(InputError):
             getattr(new, what)

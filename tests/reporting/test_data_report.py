@@ -52,7 +52,7 @@ def test_what_is_not_known_is_a_sentence(root):
 def test_lost_videos_of_pooled_datasets_are_found_under_their_own_ids(root, tmp_path):
     first = indexed(root, tmp_path)
     datasets = [first, first._replace(name="other", folder=tmp_path / "other")]
-    made = {dataset.name: batch.preprocess(dataset, SETTINGS, workers=1, progress=False) for dataset in datasets}
+    made = {dataset.name: batch.preprocess(dataset, SETTINGS, progress=False) for dataset in datasets}
     videos, frames, strips = catalog.pool_faces(made)
     shown = FacesReport(videos, frames, datasets, made)
     assert not strips and len(shown.lost) == 8
