@@ -168,7 +168,7 @@ class FacesReport:
         """Draw how many valid faces and how many people were found per video, real and fake over each other."""
         return data_plots.faces_found(self.videos, self.frames)
 
-    def facts(self) -> Picture:
+    def appearance(self) -> Picture:
         """Draw size, sharpness, brightness and turn of the faces kept, real and fake over each other."""
         labels = self.videos[["video_id", "label"]]
         return data_plots.face_facts(self.frames.merge(labels, on="video_id"))
