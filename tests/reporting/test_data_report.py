@@ -56,7 +56,7 @@ def test_lost_videos_of_pooled_datasets_are_found_under_their_own_ids(root, tmp_
     videos, frames, strips = catalog.pool_faces(made)
     shown = FacesReport(videos, frames, datasets, made)
     assert not strips and len(shown.lost) == 8
-    drawn = shown.rejected_faces(SETTINGS["max_frames"])
+    drawn = shown.rejected_faces(SETTINGS.max_frames)
     assert len(drawn) == 8 and drawn[0].alt.startswith(videos["video_id"].iloc[0])
     assert drawn._repr_html_().count("<img") == 8
     assert shown.review_files().count("review.csv") == 2
