@@ -1,6 +1,6 @@
-"""What the commands `predict`, `serve` and `publish` do, apart from reading their words.
+"""The commands `predict`, `serve` and `publish`, apart from parsing their arguments.
 
-Verdicts go to standard output, progress to standard error, so that the one can be piped while the other is watched.
+Verdicts are written to standard output, progress and warnings to standard error, so that verdicts can be piped.
 """
 
 import csv as tables
@@ -19,29 +19,40 @@ _COLUMNS = ["file", "status", "prediction", "probability_fake", "threshold", "su
 
 
 def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, explain: Path | None) -> bool:
-    """Judge videos and write the verdicts; return whether all of them were scored."""
+    """Judge videos and write the verdicts; return whether all of them were scored.
+
+    Args:
+        videos: files, folders and patterns, as `verdict.find_videos` takes them.
+        model: a detector's folder, published weights, or hf://owner/name; "" for the suite's own.
+        as_json: write one line of JSON per video in place of text.
+        csv: write a table with one row per video to this file, too.
+        explain: write a one-file HTML report per video into this folder, too.
+
+    Raises:
+        InputError: if an argument names no video, or there is no such detector.
+    """
     from dfutils.core.progress import bar
     from dfutils.serving import hub, verdict_html
-    from dfutils.serving import verdict as judging
+    from dfutils.serving import verdict as verdicts
 
-    paths = judging.find(videos)
+    paths = verdicts.find_videos(videos)
     reports = _report_names(paths) if explain else {}
     if explain:
         make_folder(explain)
     detector = hub.load(model or hub.SHIPPED)
-    for warning in judging.warnings_of(detector):
+    for warning in verdicts.warnings_of(detector):
         sys.stderr.write(f"dfutils: {warning}\n")
     rows = []
-    with bar(total=len(paths), desc="predict", unit="video") as moving:
+    with bar(total=len(paths), desc="predict", unit="video") as progress:
         for path in paths:
-            verdict = judging.predict_video(path, detector)
+            verdict = verdicts.predict_video(path, detector)
             values = verdict.to_dict() | {"file": str(path)}
             rows.append(values)
             if explain:
                 verdict_html.write(verdict, explain / reports[path], verdict_html.heat(detector, verdict))
-            with moving.external_write_mode(file=sys.stdout):
+            with progress.external_write_mode(file=sys.stdout):
                 typer.echo(json.dumps(values, ensure_ascii=False) if as_json else _line(values))
-            moving.update()
+            progress.update()
     if csv:
         _write_csv(rows, csv)
     scored = sum(row["status"] == "ok" for row in rows)
@@ -67,7 +78,7 @@ def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _report_names(paths: list[Path]) -> dict[Path, str]:
-    """Return a file name for each video's report, unlike all others."""
+    """Return a file name for each video's report; no two are equal, in lower case too."""
     names, taken = {}, set()
     for path in paths:
         name, number = f"{path.stem}.html", 2
@@ -79,30 +90,38 @@ def _report_names(paths: list[Path]) -> dict[Path, str]:
 
 
 def serve(model: str, host: str, port: int, origins: list[str]) -> None:
-    """Serve a detector until it is stopped."""
+    """Serve a detector until the process is stopped; `origins` are web pages whose scripts may call the service.
+
+    Raises:
+        InputError: if there is no such detector, it cannot be loaded, or the port is taken.
+    """
     from dfutils.serving import hub, web_page
 
     model = model or str(hub.SHIPPED)
     if not model.startswith("hf://") and not Path(model).exists():
         raise InputError(f"There is no detector at {model}: notebook 03 makes one, in runs/<experiment>/detector.")
-    web_page.serve(model, host, port, origins=origins, examples=examples(), say=typer.echo)
+    web_page.serve(model, host, port, origins=origins, examples=examples(), report=typer.echo)
 
 
-def examples(most: int = 4) -> list[Path]:
-    """Return a few videos of the built-in sample, real and fake in turn, if it was made on this machine."""
+def examples(count: int = 4) -> list[Path]:
+    """Return some videos of the built-in sample, real and fake in turn; none if it was not made on this machine."""
     from dfutils.core.params import ROOT
 
     for name in ("sample", "tiny"):
         folder = ROOT / "data" / name / "videos"
-        found = [sorted(folder.glob(pattern)) for pattern in ("real/*.mp4", "fake/*/*.mp4")]
-        if all(found):
-            spread = [[videos[(2 * k + 1) * len(videos) // most] for k in range(most // 2)] for videos in found]
-            return [path for pair in zip(*spread, strict=True) for path in pair]
+        classes = [sorted(folder.glob(pattern)) for pattern in ("real/*.mp4", "fake/*/*.mp4")]
+        if all(classes):
+            chosen = [[videos[(2 * k + 1) * len(videos) // count] for k in range(count // 2)] for videos in classes]
+            return [path for pair in zip(*chosen, strict=True) for path in pair]
     return []
 
 
 def publish(model: Path, repo: str, metrics: Path | None, *, private: bool, dry_run: bool, half: bool) -> str:
-    """Write the folder that is published and, unless it is a dry run, upload it; return what to tell the user."""
+    """Write the folder to publish and, unless `dry_run`, upload it; return a sentence that says what was done.
+
+    `metrics` is None for those of the experiment that trained the detector; the other arguments and the errors are
+    those of `hub.prepare` and `hub.publish`.
+    """
     from dfutils.core.params import ROOT
     from dfutils.serving import hub
 

@@ -1,4 +1,4 @@
-"""The model card of a published detector, written from its own figures."""
+"""Writes the model card of a published detector from its figures."""
 
 import json
 from typing import Any
@@ -7,15 +7,22 @@ from dfutils.metrics.intervals import value_and_interval, with_interval
 from dfutils.reporting.wording import figure_name
 
 PREFIX = "hf://"
-"""How a detector on the hub is named: hf://owner/name."""
+"""Prefix of the name of a detector on the hub: hf://owner/name."""
 
 
 def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness: dict[str, Any] | None = None) -> str:
-    """Return the model card in Markdown, from a detector's `config.json`, `metrics.json` and `robustness.json`."""
+    """Return the model card in Markdown, with the YAML header that the hub reads.
+
+    Args:
+        config: the detector's `config.json`.
+        metrics: its `metrics.json`.
+        repo: owner/name on the hub.
+        robustness: its `robustness.json`, None if robustness was not measured.
+    """
     training, test = config.get("training", {}), metrics["test"]
-    parameters, shape = training.get("parameters", {}), config["architecture"]
+    parameters, architecture = training.get("parameters", {}), config["architecture"]
     audit = metrics.get("audit", {})
-    parts = [
+    sections = [
         _header(metrics, repo),
         f"# {repo.rpartition('/')[2]}: is the face in a video real or fake?",
         f"{metrics['verdict']}",
@@ -26,8 +33,8 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         "for accusing a person, for publishing or deleting without a human look, or for watching people.",
         "## What it is",
         f"Video → first frames → faces (dlib) → {config['frames_per_video']} face crops of {config['face_size']} "
-        f"pixels → {shape['backbone']} → {shape['temporal']} ({shape['hidden_size']}) → real (0) or fake (1). It calls "
-        f"a video fake from {metrics['threshold']['value']:.3f} on, chosen on "
+        f"pixels → {architecture['backbone']} → {architecture['temporal']} ({architecture['hidden_size']}) → real (0) "
+        f"or fake (1). It calls a video fake from {metrics['threshold']['value']:.3f} on, chosen on "
         f"{metrics['threshold']['validation_videos']} validation videos (rule: {metrics['threshold']['rule']}). "
         f"Temperature: {config.get('temperature', 1.0):.3g}.",
         "## Figures",
@@ -35,7 +42,7 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         f"({metrics['no_face']} where no face was found):",
         _table(test["video"]),
         _confusion(test["confusion"]),
-        _elsewhere(metrics.get("eval", {})),
+        _other_datasets(metrics.get("eval", {})),
         _robustness(robustness),
         "## Data and splits",
         f"Layouts: {', '.join(training.get('layouts', [])) or 'unknown'}. Trained as experiment "
@@ -47,7 +54,7 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         "## Made by",
         ", ".join(f"{name} {value}" for name, value in metrics.get("made_by", {}).items() if name != "platform") + ".",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 _ALWAYS = [
@@ -58,11 +65,11 @@ _ALWAYS = [
 
 
 def _header(metrics: dict[str, Any], repo: str) -> str:
-    """Return the card's YAML, with the figures that the hub shows."""
-    found = {name: metrics["test"]["video"].get(name, {}).get("value") for name in ("roc_auc", "balanced_accuracy")}
+    """Return the card's YAML header, with the figures that the hub displays."""
+    values = {name: metrics["test"]["video"].get(name, {}).get("value") for name in ("roc_auc", "balanced_accuracy")}
     rows = [
         f"    - type: {name}\n      value: {value:.4f}\n      name: {figure_name(name)} (test videos)"
-        for name, value in found.items()
+        for name, value in values.items()
         if value is not None
     ]
     index = ""
@@ -97,31 +104,32 @@ def _confusion(counts: list[list[int]]) -> str:
     return f"| | called real | called fake |\n| --- | --- | --- |\n| real | {rr} | {rf} |\n| fake | {fr} | {ff} |"
 
 
-def _elsewhere(measured: dict[str, Any]) -> str:
-    parts = [
-        f"### On {name}, which it was not trained on\n\n{_table(part['video'])}" for name, part in measured.items()
+def _other_datasets(metrics: dict[str, Any]) -> str:
+    tables = [
+        f"### On {name}, which it was not trained on\n\n{_table(figures['video'])}" for name, figures in metrics.items()
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(tables)
 
 
-def _robustness(found: dict[str, Any] | None) -> str:
-    if not found:
+def _robustness(robustness: dict[str, Any] | None) -> str:
+    if not robustness:
         return "Robustness against compression, blur and noise was not measured."
     rows = ["| disturbance | level | lost | ROC AUC | change |", "| --- | --- | --- | --- | --- |"]
-    for row in found["figures"]:
+    for row in robustness["figures"]:
         auc = {"value": row["roc_auc"], "low": row["low"], "high": row["high"]}
         change = {"value": row["change"], "low": row["change_low"], "high": row["change_high"]}
-        kind = f"| {row['perturbation']} | {row['level']} | {row['lost']:.0%} |"
-        rows.append(f"{kind} {with_interval(auc)} | {with_interval(change) if row['level'] else ''} |")
+        cells = f"| {row['perturbation']} | {row['level']} | {row['lost']:.0%} |"
+        rows.append(f"{cells} {with_interval(auc)} | {with_interval(change) if row['level'] else ''} |")
+    count = robustness["figures"][0]["scored"]
     return (
-        f"### Under disturbance\n\n{found['figures'][0]['scored']} test videos, disturbed before any face is looked "
-        "for (the disturbances of DeeperForensics-1.0, and JPEG; levels 1 to 5). *Lost* have no score any more; "
+        f"### Under disturbance\n\n{count} test videos, disturbed before any face is looked for (the disturbances of "
+        "DeeperForensics-1.0, and JPEG; levels 1 to 5). *Lost* have no score any more; "
         "*change* is that of the AUC on the videos that still have one.\n\n" + "\n".join(rows)
     )
 
 
-def _baselines(found: dict[str, Any]) -> str:
-    value = found.get("container facts", {}).get("roc_auc", {}).get("value")
+def _baselines(baselines: dict[str, Any]) -> str:
+    value = baselines.get("container facts", {}).get("roc_auc", {}).get("value")
     if value is None:
         return ""
     return (

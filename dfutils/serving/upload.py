@@ -1,8 +1,8 @@
-"""A file sent over HTTP, taken in with bounds on everything.
+"""Receives a file sent over HTTP, with limits on size, time and form.
 
-The body of a request is written to a private folder as it comes, under a name of the service's own, and refused at the
-first thing that is wrong with it: too large, too slow, no file, two files, or nothing that begins like a video. What a
-file is called and what type it claims to be decide nothing.
+The body of a request is written to a private folder as it arrives, under a fixed name, and refused at the first error:
+too large, too slow, no file, two files, or content that does not begin like a video. The file's name and declared type
+are never trusted.
 """
 
 import asyncio
@@ -19,65 +19,67 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 ON_DISK = "The upload"
-"""What every file is called on disk: the beginning of the sentences that say what is wrong with it."""
+"""Name of every upload on disk; error messages about an upload begin with it."""
 
 READ = "dfutils.read"
-"""Name in a request's scope that is true when its whole body was read."""
+"""Key in a request's scope that is true once its whole body was read."""
 
-_MOST_PARTS, _MOST_HEADER = 20, 16_000
+_MAX_PARTS, _MAX_HEADER_BYTES = 20, 16_000
 
 
 class Refusal(Exception):  # noqa: N818 (an answer, not a fault)
-    """A request that is not answered: the HTTP status, and a sentence that says why."""
+    """A request that is refused: the HTTP status, and a sentence that says why."""
 
     def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(text)
         self.status, self.text, self.headers = status, text, headers
 
 
-class Received(NamedTuple):
-    """A file that came in: where it lies, and what the sender calls it (to be shown, escaped; never a path)."""
+class Upload(NamedTuple):
+    """A received file: its path, and the sender's name for it (for display only, to be escaped; never a path)."""
 
     path: Path
     name: str
 
 
 @asynccontextmanager
-async def receive(request: Request, folder: Path, most: int, seconds: float, idle: float) -> AsyncIterator[Received]:
-    """Give the one file of a multipart request, as long as the block lasts; it is deleted whatever happens.
+async def receive(
+    request: Request, folder: Path, max_bytes: int, max_seconds: float, max_idle_seconds: float
+) -> AsyncIterator[Upload]:
+    """Yield the one file of a multipart request; it is deleted when the block ends, whatever happens.
 
     Args:
-        request: whose body was not read yet.
-        folder: a private one.
-        most: bytes of the body.
-        seconds: for all of it.
-        idle: seconds without a byte.
+        request: its body must not have been read.
+        folder: a private folder, in which a temporary one is made.
+        max_bytes: limit on the size of the body.
+        max_seconds: limit on the time of the whole upload.
+        max_idle_seconds: limit on the time between two pieces of it.
 
     Raises:
-        Refusal: if there is not exactly one file that begins like a video, or a bound is passed.
+        Refusal: if there is not exactly one file that begins like a video, or a limit is exceeded.
     """
-    place = Path(tempfile.mkdtemp(dir=folder))
+    private = Path(tempfile.mkdtemp(dir=folder))
     try:
-        yield await take(request, place, most, seconds, idle)
+        yield await save(request, private, max_bytes, max_seconds, max_idle_seconds)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(private, ignore_errors=True)
 
 
-async def take(request: Request, place: Path, most: int, seconds: float, idle: float) -> Received:
-    """Write the one file of a multipart request into the folder `place`, as `receive` does."""
+async def save(request: Request, folder: Path, max_bytes: int, max_seconds: float, max_idle_seconds: float) -> Upload:
+    """Write the one file of a multipart request into a folder and return it; arguments and errors as in `receive`."""
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > most:
-        raise _too_large(most)
+    if not declared.isdecimal() or int(declared) > max_bytes:
+        raise _too_large(max_bytes)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
         raise Refusal(400, "Send the video as multipart/form-data, in a field named file.")
-    path = place / ON_DISK
+    path = folder / ON_DISK
     with path.open("xb") as file:
-        form = _Form(file)
-        parser = MultipartParser(boundary, form.callbacks(), max_size=most)
+        form = _FormReader(file)
+        parser = MultipartParser(boundary, form.callbacks(), max_size=max_bytes)
         try:
-            await _pour(request, parser, most, seconds, idle)
+            await _feed(request, parser, max_bytes, max_seconds, max_idle_seconds)
         except FormParserError:
             raise Refusal(400, "The request is not well-formed multipart/form-data: send it again.") from None
     if form.files == 0:
@@ -87,26 +89,28 @@ async def take(request: Request, place: Path, most: int, seconds: float, idle: f
     if form.files > 1:
         raise Refusal(400, "There are several files in the request: send one video at a time.")
     with path.open("rb") as file:
-        wrong = why_no_video(file.read(1024))
-    if wrong:
-        raise Refusal(400 if "empty" in wrong else 415, wrong)
-    return Received(path, shown_name(form.name))
+        reason = why_not_video(file.read(1024))
+    if reason:
+        raise Refusal(400 if "empty" in reason else 415, reason)
+    return Upload(path, display_name(form.name))
 
 
-async def _pour(request: Request, parser: MultipartParser, most: int, seconds: float, idle: float) -> None:
-    """Feed the body to the parser as it comes."""
-    came, body = 0, request.stream().__aiter__()
+async def _feed(
+    request: Request, parser: MultipartParser, max_bytes: int, max_seconds: float, max_idle_seconds: float
+) -> None:
+    """Feed the body to the parser as it arrives."""
+    received, body = 0, request.stream().__aiter__()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(max_seconds):
             while True:
-                async with asyncio.timeout(idle):
+                async with asyncio.timeout(max_idle_seconds):
                     data = await anext(body, None)
                 if data is None:
                     request.scope[READ] = True
                     break
-                came += len(data)
-                if came > most:
-                    raise _too_large(most)
+                received += len(data)
+                if received > max_bytes:
+                    raise _too_large(max_bytes)
                 if data:
                     parser.write(data)
     except TimeoutError:
@@ -115,12 +119,13 @@ async def _pour(request: Request, parser: MultipartParser, most: int, seconds: f
         raise Refusal(400, "The sender left before the file was complete.") from None
 
 
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, f"The upload is too large: at most {most / 2**20:,.0f} MiB are taken; send a shorter video.")
+def _too_large(max_bytes: int) -> Refusal:
+    limit = f"{max_bytes / 2**20:,.0f} MiB"
+    return Refusal(413, f"The upload is too large: at most {limit} are taken; send a shorter video.")
 
 
-class _Form:
-    """What comes out of the parser: bytes of the first file go to disk, everything else is only counted."""
+class _FormReader:
+    """The parser's callbacks: they write the first file to disk and only count everything else."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.files, self.name, self.ended = file, 0, "", False
@@ -138,7 +143,7 @@ class _Form:
 
     def _begin(self) -> None:
         self._parts, self._size, self._is_file = self._parts + 1, 0, False
-        if self._parts > _MOST_PARTS:
+        if self._parts > _MAX_PARTS:
             raise Refusal(400, "The request has too many parts: send one video at a time.")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
@@ -151,7 +156,7 @@ class _Form:
 
     def _count(self, size: int) -> None:
         self._size += size
-        if self._size > _MOST_HEADER:
+        if self._size > _MAX_HEADER_BYTES:
             raise Refusal(400, "The request has a header that is too long.")
 
     def _header(self) -> None:
@@ -171,23 +176,26 @@ class _Form:
         self.ended = True
 
 
-def shown_name(name: str) -> str:
-    """Return the last part of a file's name without anything that cannot be shown, at most 80 characters of it."""
+def display_name(name: str) -> str:
+    """Return a file's name for display: without folders and unprintable characters, at most 80 characters."""
     last = re.split(r"[/\\]", name)[-1]
-    return "".join(sign if sign.isprintable() else "�" for sign in last)[:80] or "video"
+    return "".join(character if character.isprintable() else "�" for character in last)[:80] or "video"
 
 
-def why_no_video(head: bytes) -> str:
-    """Return why a file that begins so is no video, "" if it may be one. Playlists are none: they name other files."""
+def why_not_video(head: bytes) -> str:
+    """Return why a file that begins with `head` is not a video, "" if it may be one.
+
+    A playlist is not accepted as a video, as it names other files.
+    """
     if not head:
         return f"{ON_DISK} is empty (0 bytes)."
     if _is_video(head):
         return ""
-    for begin, kind in _OTHERS.items():
-        if re.match(begin, head, flags=re.DOTALL):
+    for pattern, kind in _OTHER_KINDS.items():
+        if re.match(pattern, head, flags=re.DOTALL):
             return f"{ON_DISK} is {kind}, not a video."
-    text = not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
-    return f"{ON_DISK} is {'text' if text else 'no video of a known kind'}{', not a video' if text else ''}."
+    is_text = not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
+    return f"{ON_DISK} is {'text, not a video' if is_text else 'no video of a known kind'}."
 
 
 def _is_video(head: bytes) -> bool:
@@ -202,7 +210,7 @@ def _is_video(head: bytes) -> bool:
     )
 
 
-_OTHERS = {
+_OTHER_KINDS = {
     rb"\xff\xd8\xff|\x89PNG|GIF8|BM....\x00\x00|II\*\x00|MM\x00\*|RIFF....WEBP|....ftyp(avi[fs]|hei[cx]|m[is]f1)": (
         "an image"
     ),

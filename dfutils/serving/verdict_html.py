@@ -1,7 +1,7 @@
-"""A verdict in HTML: the piece that the web page and notebook 06 show, and the one-file report to keep.
+"""Renders a verdict as HTML: the fragment on the web page and in notebook 06, and the one-file report.
 
-It holds its pictures and needs no script, so it works in a mail attachment as on the page: which frame is shown large
-is the state of a row of radio buttons, reached by mouse, finger or keyboard.
+The HTML holds its images and needs no script, so that it also works as a mail attachment: radio buttons select the
+frame that is shown large, by mouse, touch or keyboard.
 """
 
 import base64
@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, digest
+from dfutils.detector.network import Detector
 from dfutils.serving.verdict import LIMITS, Verdict
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -30,12 +31,13 @@ _HEADLINES = {
 
 
 def fragment(verdict: Verdict, heat: np.ndarray | None = None, dark: bool = False) -> str:
-    """Return a verdict as a piece of HTML, everything from outside escaped.
+    """Return a verdict as an HTML fragment; file names and texts in it are escaped.
 
     Args:
-        verdict: what to show.
-        heat: Grad-CAM of each frame, `(T, S, S)`, 0 to 1; laid over the faces at the reader's wish.
-        dark: follow the reader's preference for dark pages (a page that has its own switch says `.dark` instead).
+        verdict: a verdict.
+        heat: Grad-CAM of each frame, `(T, S, S)`, 0 to 1; a switch in the fragment overlays it on the faces.
+        dark: follow the browser's preference for dark pages. A page with a switch of its own sets the class `dark`
+            instead.
     """
     scored = len(verdict.frame_scores) > 0
     frames = _frames(verdict, heat)
@@ -49,7 +51,7 @@ def fragment(verdict: Verdict, heat: np.ndarray | None = None, dark: bool = Fals
         heat=heat is not None and bool(frames),
         start=float(verdict.times.min()) if frames else 0.0,
         end=float(verdict.times.max()) if frames else 0.0,
-        facts=_facts(verdict),
+        details=_details(verdict),
         limits=LIMITS,
         number=lambda value: f"{value:.2f}",
         percent=lambda value: f"{100 * value:.1f}%",
@@ -57,7 +59,7 @@ def fragment(verdict: Verdict, heat: np.ndarray | None = None, dark: bool = Fals
 
 
 def page(verdict: Verdict, heat: np.ndarray | None = None) -> str:
-    """Return a verdict as a page of its own, which loads nothing from anywhere."""
+    """Return a verdict as a whole HTML page, which loads nothing."""
     when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -72,7 +74,7 @@ def page(verdict: Verdict, heat: np.ndarray | None = None) -> str:
 
 
 def write(verdict: Verdict, path: Path, heat: np.ndarray | None = None) -> None:
-    """Write `page`, whole or not at all."""
+    """Write the `page` of a verdict, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(page(verdict, heat), encoding="utf-8")
 
@@ -102,7 +104,7 @@ def _frames(verdict: Verdict, heat: np.ndarray | None) -> list[dict[str, Any]]:
     frames = []
     for k, crop in enumerate(verdict.strip):
         score = float(scores[k]) if len(scores) else None
-        said = f"frame {verdict.indices[k]}, {times[k]:.2f} s"
+        position = f"frame {verdict.indices[k]}, {times[k]:.2f} s"
         frames.append(
             {
                 "crop": _uri(crop, ".jpg"),
@@ -112,7 +114,7 @@ def _frames(verdict: Verdict, heat: np.ndarray | None) -> list[dict[str, Any]]:
                 "time": float(times[k]),
                 "x": round(100 * float(times[k] - times[0]) / length, 2),
                 "y": round(100 * (score or 0.0), 2),
-                "words": said if score is None else f"{said}: {score:.2f}",
+                "caption": position if score is None else f"{position}: {score:.2f}",
                 "first": k == largest,
             }
         )
@@ -127,14 +129,18 @@ def _uri(picture: np.ndarray, kind: str) -> str:
 
 
 def _colours(heat: np.ndarray) -> np.ndarray:
-    """Return a map as a picture to lay over a face: colour and opacity grow with it. It is smooth, so a small one."""
+    """Return a map as an RGBA image `(40, 40, 4)` to overlay on a face: colour and opacity increase with its values.
+
+    The map is smooth, so a small image is enough.
+    """
     small = cv2.resize(np.clip(heat, 0, 1).astype(np.float32), (40, 40), interpolation=cv2.INTER_AREA)
     grey = np.round(255 * small).astype(np.uint8)
     colour = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     return np.dstack([colour, np.round(0.75 * grey).astype(np.uint8)])
 
 
-def _facts(verdict: Verdict) -> list[tuple[str, str]]:
+def _details(verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the rows of the table of details: name and value."""
     rows = []
     facts = verdict.facts
     if facts:
@@ -156,13 +162,16 @@ def _facts(verdict: Verdict) -> list[tuple[str, str]]:
     return rows
 
 
-def heat(detector: Any, verdict: Verdict) -> np.ndarray | None:
-    """Return Grad-CAM of the frames of a verdict, None where there is none to be had."""
+def heat(detector: Detector, verdict: Verdict) -> np.ndarray | None:
+    """Return Grad-CAM of the frames of a verdict, float32 `(T, S, S)`, 0 to 1.
+
+    None if the detector abstains, or its backbone has no map that is fine enough (an `InputError` of `gradcam`).
+    """
     if verdict.probability_fake is None:
         return None
-    try:
-        from dfutils.evaluation import saliency
+    from dfutils.evaluation import saliency  # imports scipy, which nothing else here needs
 
+    try:
         return saliency.gradcam(detector, verdict.strip)
-    except (ImportError, InputError):
+    except InputError:
         return None

@@ -1,4 +1,4 @@
-"""As much of a model hub as its own client needs to publish and to fetch, on loopback."""
+"""A model hub on loopback, as far as its client needs it to publish and to fetch."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Files by repository, and everything that was asked."""
+    """Files by repository, and a log of all requests."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
@@ -29,7 +29,7 @@ class Hub:
 
 @contextmanager
 def running() -> Iterator[Hub]:
-    """Give a hub at a free port of loopback."""
+    """Yield a hub on a free port of loopback."""
     hub = Hub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,12 +52,12 @@ def running() -> Iterator[Hub]:
 
         def body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") == "chunked":
-                found = b""
+                content = b""
                 while size := int(self.rfile.readline(), 16):
-                    found += self.rfile.read(size)
+                    content += self.rfile.read(size)
                     self.rfile.readline()
                 self.rfile.readline()
-                return found
+                return content
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
         def do_HEAD(self) -> None:
