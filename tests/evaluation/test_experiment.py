@@ -12,7 +12,7 @@ from dfutils.data import catalog
 from dfutils.evaluation.error_analysis import ErrorAnalysis
 from dfutils.evaluation.experiment import Experiment
 
-SIZE, FRAMES = 16, 3
+SIZE, FRAMES = 32, 3
 SCORES = [0.1, 0.7, 0.4, 0.9]
 
 
