@@ -1,7 +1,7 @@
-"""Archives into folders, safely.
+"""Safe unpacking of archives.
 
-An archive comes from elsewhere and is not trusted: only plain files below the target are written, never more bytes
-than the archive declares, and the folder appears under its name when everything is in it, or not at all.
+Archives are not trusted: only regular files below the target folder are written, never more bytes than the archive
+declares, and the target folder is created atomically.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from tqdm import tqdm
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
 from dfutils.core.progress import bar
-from dfutils.data.manifest import State, holds_something, manifest_path, refuse_changed, verify, write_manifest
+from dfutils.data.manifest import FolderState, check_unchanged, is_empty, manifest_path, verify, write_manifest
 
 MAX_FILES = 1_000_000
-"""An archive with more entries is refused; the largest known dataset (DFDC) has 120,000."""
+"""Largest number of entries of an archive; the largest known dataset (DFDC) has 120,000."""
 MAX_RATIO = 200
-"""An archive that grows more than so (and above 1 GiB) is refused: videos hardly compress, bombs do, a thousandfold."""
+"""Largest ratio of unpacked to packed size, above 1 GiB; videos hardly compress, zip bombs do by a factor of 1,000."""
 RESERVE = 64 << 20
-"""Bytes that stay free on the disk."""
+"""Number of bytes that must stay free on the disk."""
 
 _CHUNK = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError)
@@ -40,28 +40,29 @@ Entry = tuple[PurePosixPath, int, IO[bytes]]  # name below the target, declared 
 
 
 class BrokenArchiveError(InputError):
-    """The archive is damaged, cut off, or no archive at all: fetching it again may help, trying it again does not."""
+    """An archive that is damaged, truncated, or no archive; downloading it again may help."""
 
 
-def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True) -> State:
+def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True) -> FolderState:
     """Unpack a zip or tar (plain, gz, bz2, xz) archive into the folder `into` and write its manifest beside it.
 
-    Works in a temporary folder beside `into` that is renamed at the end: a failed or killed unpack leaves nothing that
-    could be taken for whole. An earlier unpack that is whole or lacks files is replaced; anything else is left alone.
+    Files are written to a temporary folder beside `into` that is renamed at the end, so that a failed or killed call
+    leaves no incomplete folder under the final name. An earlier result that is whole or lacks files is replaced; any
+    other folder is left unchanged.
 
     Args:
-        archive: the file; its kind is told by its first bytes, not by its name.
-        into: the folder that shall hold the archive's files.
-        source: what the manifest says about where the files came from; by default the archive's name.
-        progress: show a bar.
+        archive: path of the archive; its format is detected from its first bytes, not from its name.
+        into: target folder.
+        source: origin of the files, for the manifest; by default the archive's name.
+        progress: show a progress bar.
 
     Returns:
         The state of the folder, `whole`.
 
     Raises:
-        BrokenArchiveError: if the archive is damaged, cut off, lies about a size, or is no archive.
-        InputError: if it is missing, encrypted, holds anything but plain files below the target, too many or too large
-            ones, if the disk is full, or if `into` holds files that this function did not put there.
+        BrokenArchiveError: if the archive is damaged, truncated, declares a wrong size, or is no archive.
+        InputError: if the archive is missing or encrypted, contains other entries than regular files below the target,
+            or too many or too large ones; if the disk is full; or if `into` contains files that were not unpacked.
     """
     archive, into = Path(archive), Path(into).resolve()
     try:
@@ -70,7 +71,7 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
         packed = archive.stat().st_size
     except OSError as error:
         raise InputError(f"The archive {archive} cannot be opened: {error.strerror or error}.") from None
-    _refuse_to_overwrite(into)
+    _check_replaceable(into)
     limit = max(1 << 30, MAX_RATIO * packed)
     try:
         total = _check_zip(archive, limit) if is_zip else None
@@ -78,12 +79,12 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
         with atomic(into) as temporary:
             temporary.mkdir()
             entries = _zip_entries(archive) if is_zip else _tar_entries(archive)
-            shown = bar(total=total, desc="unpack", unit="B") if progress else tqdm(disable=True)
+            progress_bar = bar(total=total, desc="unpack", unit="B") if progress else tqdm(disable=True)
             try:
-                files = _write(entries, temporary, archive.name, limit, shown)
-            except OSError as error:  # before `atomic` says of a full disk what is true of its other uses
-                raise _os_sentence(error, archive, into) from None
-            # Before the folder gets its name, so that it never lies there without; alone it means `partial: 0 of N`.
+                files = _write(entries, temporary, archive.name, limit, progress_bar)
+            except OSError as error:  # here, because the message of `atomic` for a full disk does not apply
+                raise _os_error(error, archive, into) from None
+            # Before the folder is renamed, so that it never lacks a manifest; alone it means `partial: 0 of N`.
             write_manifest(into, files, source or f"archive {archive.name}")
     except InputError:
         raise
@@ -93,45 +94,45 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
             "unpack it with another program and give the folder as root."
         ) from None
     except OSError as error:
-        raise _os_sentence(error, archive, into) from None
+        raise _os_error(error, archive, into) from None
     except _DAMAGE as error:
         raise _broken(archive, error) from None
     return verify(into)
 
 
 def check_room(folder: Path, need: int, what: str) -> None:
-    """Do nothing if the disk of `folder` (which need not exist yet) has room for `need` bytes and a reserve.
+    """Check that the disk of `folder`, which need not exist yet, has `need` bytes and a reserve free.
 
     Raises:
-        InputError: if it has not; `what` begins the sentence.
+        InputError: if it has not; the message begins with `what`.
     """
-    place = Path(folder).absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    existing = Path(folder).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     if need + RESERVE > free:
         raise InputError(
-            f"{what} needs {readable(need)} and the disk of {place} has {readable(free)} free: "
+            f"{what} needs {format_size(need)} and the disk of {existing} has {format_size(free)} free: "
             "make room or set root to a folder on another disk."
         )
 
 
-def readable(size: int) -> str:
-    """Return a number of bytes as people read it: `1.70GB`."""
+def format_size(size: int) -> str:
+    """Return a number of bytes as text, such as `1.70GB`."""
     return tqdm.format_sizeof(size, "B")
 
 
 def _write(
-    entries: Generator[Entry, None, None], folder: Path, label: str, limit: int, shown: tqdm
+    entries: Generator[Entry, None, None], folder: Path, label: str, limit: int, progress_bar: tqdm
 ) -> dict[str, tuple[int, str, int]]:
-    """Write the entries below `folder`; return for each name its size, SHA-256 and time of change in ns."""
-    made: dict[str, tuple[int, str, int]] = {}
+    """Write the entries below `folder`; return each file's size, SHA-256 and time of modification in ns, by name."""
+    files: dict[str, tuple[int, str, int]] = {}
     total = 0
-    shown.unit_scale = True
-    with contextlib.closing(entries), contextlib.closing(shown):
+    progress_bar.unit_scale = True
+    with contextlib.closing(entries), contextlib.closing(progress_bar):
         for name, size, stream in entries:
             total += size
-            if len(made) >= MAX_FILES:
+            if len(files) >= MAX_FILES:
                 raise InputError(_too_many(label))
             if total > limit:
                 raise InputError(_too_large(label, limit))
@@ -139,7 +140,7 @@ def _write(
             target = folder.joinpath(*name.parts)
             target.parent.mkdir(parents=True, exist_ok=True)
             sha256, written = hashlib.sha256(), 0
-            # "x", not "w": a name that comes twice is an error (on some disks also one that differs in case only).
+            # "x", not "w": a duplicate name is an error (on some disks also one that differs in case only).
             with stream, target.open("xb") as out:
                 while chunk := stream.read(_CHUNK):
                     written += len(chunk)
@@ -147,26 +148,26 @@ def _write(
                         break
                     sha256.update(chunk)
                     out.write(chunk)
-                    shown.update(len(chunk))
+                    progress_bar.update(len(chunk))
             if written != size:
                 raise BrokenArchiveError(
                     f"{name} in {label} is not the {size:,} bytes long that the archive declares: download it again."
                 )
-            made[name.as_posix()] = (size, sha256.hexdigest(), target.stat().st_mtime_ns)
-    if not made:
+            files[name.as_posix()] = (size, sha256.hexdigest(), target.stat().st_mtime_ns)
+    if not files:
         raise InputError(f"{label} holds no files: check that it is the right archive.")
-    return made
+    return files
 
 
 def _check_zip(archive: Path, limit: int) -> int:
-    """Check what a zip declares before anything is written, and return the bytes that it declares."""
+    """Check the entries that a zip declares before anything is written, and return their total size in bytes."""
     with zipfile.ZipFile(archive) as opened:
         members = opened.infolist()
     if len(members) > MAX_FILES:
         raise InputError(_too_many(archive.name))
     for member in members:
         _safe(member.orig_filename, archive.name, member.is_dir())
-        # Zips made on Unix keep the file's kind in the upper half; others leave it 0.
+        # Zips made on Unix have the file's type in the upper half; in others it is 0.
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(_not_plain(member.filename, archive.name))
         if member.flag_bits & 1:
@@ -179,6 +180,7 @@ def _check_zip(archive: Path, limit: int) -> int:
 
 
 def _zip_entries(archive: Path) -> Generator[Entry, None, None]:
+    """Yield the files of a zip."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             if not member.is_dir():
@@ -187,12 +189,12 @@ def _zip_entries(archive: Path) -> Generator[Entry, None, None]:
 
 
 class _Header(tarfile.TarInfo):
-    """A header of a tar: one that is damaged or missing is an error, where `tarfile` takes it for the archive's end."""
+    """A header of a tar; a damaged or missing header raises, where `tarfile` treats it as the archive's end."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
         header = super().frombuf(buf, encoding, errors)
-        # Long names and such are read into memory whole, so they must be small; a negative size never ends.
+        # Extended headers are read into memory whole, so they must be small; a negative size would never end.
         if header.size < 0 or (header.type in (b"x", b"g", b"X", b"L", b"K") and header.size > _CHUNK):
             raise tarfile.ReadError("a header with an impossible size")
         return header
@@ -201,7 +203,7 @@ class _Header(tarfile.TarInfo):
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # a block of zeros, the end that every whole tar has
+        except tarfile.EOFHeaderError:  # a block of zeros, the end of every complete tar
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error)) from None
@@ -218,8 +220,8 @@ def _open_tar(archive: Path) -> tarfile.TarFile:
 
 
 def _tar_entries(archive: Path) -> Generator[Entry, None, None]:
+    """Yield the files of a tar. `_write` writes them, not `tarfile`, so that links and owners have no effect."""
     with _open_tar(archive) as opened:
-        # `tarfile` extracts nothing: files are written by `_write`, so that links and owners cannot come into it.
         for member in opened:
             name = _safe(member.name, archive.name, member.isdir())
             if member.isdir():
@@ -231,14 +233,18 @@ def _tar_entries(archive: Path) -> Generator[Entry, None, None]:
 
 
 def _safe(name: str, label: str, folder: bool = False) -> PurePosixPath:
-    """Return an entry's name as a path below the target, or refuse it."""
+    """Return an entry's name as a path below the target.
+
+    Raises:
+        InputError: if it does not name a file below the target.
+    """
     path = PurePosixPath(name)
     if (
         path.is_absolute()
         or ".." in path.parts
         or "\\" in name
         or re.match(r"[A-Za-z]:", name)
-        or re.search(r"[\x00-\x1f\ud800-\udfff]", name)  # control characters; bytes that are no text
+        or re.search(r"[\x00-\x1f\ud800-\udfff]", name)  # control characters; bytes that are not text
         or not (path.parts or folder)
     ):
         raise InputError(
@@ -248,9 +254,10 @@ def _safe(name: str, label: str, folder: bool = False) -> PurePosixPath:
     return path
 
 
-def _refuse_to_overwrite(folder: Path) -> None:
-    refuse_changed(verify(folder))
-    if holds_something(folder) and not manifest_path(folder).exists():
+def _check_replaceable(folder: Path) -> None:
+    """Check that the target folder is missing, empty, or the unchanged result of an earlier call."""
+    check_unchanged(verify(folder))
+    if not is_empty(folder) and not manifest_path(folder).exists():
         raise InputError(f"{folder} holds files that were not unpacked here: move it away or give another root.")
 
 
@@ -263,7 +270,7 @@ def _too_many(label: str) -> str:
 
 
 def _too_large(label: str, limit: int) -> str:
-    return f"{label} would unpack to more than {readable(limit)}, far beyond its own size: it is refused."
+    return f"{label} would unpack to more than {format_size(limit)}, far beyond its own size: it is refused."
 
 
 def _broken(archive: Path, error: Exception) -> BrokenArchiveError:
@@ -273,13 +280,14 @@ def _broken(archive: Path, error: Exception) -> BrokenArchiveError:
     )
 
 
-def _os_sentence(error: OSError, archive: Path, into: Path) -> InputError:
+def _os_error(error: OSError, archive: Path, into: Path) -> InputError:
+    """Return the user's error for an OSError of unpacking."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(
-            f"The disk of {into.parent} became full while {archive.name} was unpacked: nothing was kept, "
+            f"The disk of {into.parent} became full while {archive.name} was unpacked: no file of it remains, "
             "make room and run again."
         )
-    if error.errno is None:  # the decompressors report bad data so
+    if error.errno is None:  # how decompressors report invalid data
         return _broken(archive, error)
     if isinstance(error, FileExistsError):
         return InputError(f"{archive.name} holds {Path(error.filename).name} twice: get the archive from its owners.")

@@ -1,6 +1,6 @@
-"""What the suite knows of the datasets on this machine: where each lies, and its index.
+"""The indexed datasets on this machine: where each lies, and its videos table.
 
-Notebook 01 obtains a dataset and indexes it once; every later stage and experiment finds it here by its name.
+Notebook 01 obtains and indexes a dataset once; later stages and other experiments load it by its name.
 """
 
 import os
@@ -17,30 +17,34 @@ from dfutils.data import indexing
 from dfutils.faces.batch import Preprocessed
 
 DATA = ROOT / "data"
-"""Where everything that is made of datasets lies; paths in tables of an experiment are relative to it."""
+"""Folder of the datasets and of everything computed from them; paths in an experiment's tables are relative to it."""
 
 
 class PooledFaces(NamedTuple):
-    """The preprocessed videos of several datasets: videos table, frames table, and each video's strip by its id."""
+    """The preprocessed videos of several datasets: videos table, frames table, and path of each strip by video id."""
 
     videos: pd.DataFrame
     frames: pd.DataFrame
     strips: dict[str, Path]
 
 
-def known(place: Place) -> Place:
-    """Return where a dataset lies that was indexed before, under whatever parameters; else the place itself."""
-    about = place.folder / "dataset.json"
-    if not about.exists():
+def indexed_place(place: Place) -> Place:
+    """Return the place with the layout and root that the dataset was indexed with; unchanged if it is not indexed."""
+    path = place.folder / "dataset.json"
+    if not path.exists():
         return place
-    found = read_json(about)
-    return place._replace(layout=found["layout"], root=ROOT / found["root"])
+    about = read_json(path)
+    return place._replace(layout=about["layout"], root=ROOT / about["root"])
 
 
 def index(place: Place) -> pd.DataFrame:
-    """Scan a dataset, open each video for its container facts, write both down, and return the videos table.
+    """Return the videos table of a dataset with its container facts, and write it to the dataset's folder.
 
-    `attrs["warnings"]` is that of `indexing.scan`. Where nothing has changed since, the facts are not read again.
+    If ids, labels and file sizes are those of an earlier call, its table is returned and no video is opened.
+    `attrs["warnings"]` is that of `indexing.scan`.
+
+    Raises:
+        InputError: as `indexing.scan`.
     """
     scanned = indexing.scan(place.layout, place.root).assign(dataset=place.name)
     fingerprint = indexing.fingerprint(scanned, place.root)
@@ -49,7 +53,7 @@ def index(place: Place) -> pd.DataFrame:
     if about_path.exists() and table_path.exists() and read_json(about_path) == about:
         table = read_table(table_path)
     else:
-        table = indexing.open_facts(scanned, place.root)
+        table = indexing.probe_videos(scanned, place.root)
         write_table(table, table_path)
         write_json(about, about_path)
     table.attrs["warnings"] = scanned.attrs["warnings"]
@@ -57,32 +61,33 @@ def index(place: Place) -> pd.DataFrame:
 
 
 def load(place: Place) -> Indexed:
-    """Return a dataset that was indexed before.
+    """Return an indexed dataset.
 
     Raises:
-        InputError: if notebook 01 has not been run for it.
+        InputError: if the dataset is not indexed.
     """
     if not (place.folder / "dataset.json").exists():
         raise InputError(f"The dataset {place.name!r} is not indexed yet: run notebook 01 with dataset: {place.name}.")
-    indexed = known(place)
-    videos = read_table(place.folder / "videos.parquet")
-    return Indexed(place.name, indexed.root, place.folder, videos, indexed.layout)
+    place = indexed_place(place)
+    return Indexed(place.name, place.root, place.folder, read_table(place.folder / "videos.parquet"), place.layout)
 
 
-def pool_faces(made: Mapping[str, Preprocessed]) -> PooledFaces:
-    """Join what preprocessing made of several datasets, given by name, with the ids that `indexing.pool` gives."""
-    videos = indexing.pool({name: result.videos for name, result in made.items()})
-    prefix = {name: f"{name}__" if len(made) > 1 else "" for name in made}
-    frames = [result.frames.assign(video_id=prefix[name] + result.frames["video_id"]) for name, result in made.items()]
+def pool_faces(results: Mapping[str, Preprocessed]) -> PooledFaces:
+    """Return the results of preprocessing several datasets, given by name, as one, with the ids of `indexing.pool`."""
+    videos = indexing.pool({name: result.videos for name, result in results.items()})
+    prefix = {name: f"{name}__" if len(results) > 1 else "" for name in results}
+    frames = [
+        result.frames.assign(video_id=prefix[name] + result.frames["video_id"]) for name, result in results.items()
+    ]
     strips = {row.video_id: DATA / row.strip for row in videos.itertuples() if row.strip}
     return PooledFaces(videos, pd.concat(frames, ignore_index=True), strips)
 
 
 def roots(names: Iterable[str]) -> dict[str, Path]:
-    """Return the folder that the paths of each indexed dataset begin in, by its name."""
-    return {name: known(Place(name, "", DATA / name / "videos", DATA / name)).root for name in names}
+    """Return the root of each indexed dataset, to which the paths in its videos table are relative, by name."""
+    return {name: indexed_place(Place(name, "", DATA / name / "videos", DATA / name)).root for name in names}
 
 
 def _relative(root: Path) -> str:
-    """Return a root as it is written down: below the project relative to it, so that the project can be moved."""
+    """Return a root as text, relative to the project if it lies below, so that the project can be moved."""
     return root.relative_to(ROOT).as_posix() if root.is_relative_to(ROOT) else os.fspath(root)

@@ -1,10 +1,9 @@
-"""Which videos there are, and what is known of each before any is opened.
+"""Indexing of a dataset: from a folder of videos to the videos table.
 
-`scan` turns a folder into the videos table: a row a video with its label, method, people, source video and official
-split, all read from names and from the dataset's own lists by an entry of `dfutils.data.layouts`. No label is ever guessed:
-what fits no pattern, is on no list, or is said to be two things is left out, and the table's warnings say so. `check`
-holds the counts against the published ones, `open_facts` fills in what the containers say, `pool` joins datasets, and
-`fingerprint` names the data that an experiment saw.
+`scan` reads each video's label, method, people, source video and official split from its path and from the dataset's
+own lists, by an entry of `layouts`. No label is guessed: a video that matches no pattern, is on no list, or has
+contradicting labels is left out with a warning. `check` compares the numbers of videos with the published ones,
+`probe_videos` adds container facts, `pool` joins datasets, and `fingerprint` identifies the data of an experiment.
 """
 
 import difflib
@@ -21,40 +20,49 @@ from joblib import Parallel, delayed
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import digest
-from dfutils.core.paths import EXTENSIONS, files_below, video_id, walk, with_suffix
+from dfutils.core.paths import video_id, walk, with_suffix
 from dfutils.core.progress import bar
 from dfutils.data.layouts import FAKE, LAYOUTS, Layout, Listed, Rule, plain
-
-__all__ = [
-    "COLUMNS", "EXTENSIONS", "LAYOUTS", "check", "files_below", "fingerprint", "open_facts", "pool", "scan", "video_id",
-]  # fmt: skip
 
 COLUMNS = [
     "video_id", "path", "label", "dataset", "method", "identity", "donor", "source_video", "official_split",
     "width", "height", "fps", "n_frames", "duration_s", "codec", "bitrate",
 ]  # fmt: skip
-FACTS = ["width", "height", "fps", "n_frames", "duration_s", "bitrate"]  # the numeric ones; `codec` is text
+"""Columns of the videos table, in order."""
+
+_NUMERIC_FACTS = ["width", "height", "fps", "n_frames", "duration_s", "bitrate"]  # `codec` is text
 
 
 class _Match(NamedTuple):
+    """A rule that matches a path."""
+
     rule: Rule
     groups: dict[str, str]
-    key: str  # plain path below whatever folders the dataset was unpacked into
+    key: str  # plain path below the folders that the dataset was unpacked into
     prefix: str  # those folders, with a slash at the end, or ""
 
 
+class _Video(NamedTuple):
+    """A video with a label."""
+
+    path: str
+    match: _Match
+    listed: Listed | None  # its entry in the dataset's lists
+    label: int
+
+
 def _ids(paths: list[str]) -> list[str]:
-    """Return the names of all videos; where some would differ in case only or not at all, each gets its suffix."""
+    """Return the ids of all videos; ids that are equal or differ in case only get the suffix of their path."""
     ids = [video_id(path) for path in paths]
-    times = Counter(name.lower() for name in ids)
-    return [with_suffix(name, path) if times[name.lower()] > 1 else name for name, path in zip(ids, paths, strict=True)]
+    count = Counter(name.lower() for name in ids)
+    return [with_suffix(name, path) if count[name.lower()] > 1 else name for name, path in zip(ids, paths, strict=True)]
 
 
 def find_layout(name: str) -> Layout:
     """Return the layout of that name.
 
     Raises:
-        InputError: if there is none, naming the closest.
+        InputError: if there is none; the message names the closest.
     """
     if name in LAYOUTS:
         return LAYOUTS[name]
@@ -64,17 +72,18 @@ def find_layout(name: str) -> Layout:
 
 
 def scan(layout: str, root: Path | str) -> pd.DataFrame:
-    """Return the videos table of the dataset below `root`, sorted by path; no video is opened.
+    """Return the videos table of the dataset below `root`, sorted by path, without opening any video.
 
-    Columns are `COLUMNS`: `label` int8 (0 real, 1 fake), container facts NaN or "". `dataset` is the layout's name.
-    `source_video` names the real video even where it is not there (a subset), so that fakes made from it stay together.
+    Columns are `COLUMNS`: `label` is int8 (0 real, 1 fake), container facts are NaN or "", `dataset` is the layout's
+    name. `source_video` is the id of the real video even if that is missing (in a subset of the dataset), so that fakes
+    made from it stay together.
 
-    `table.attrs["warnings"]` is a list of `{"kind", "count", "text", "examples"}`: what was left out and why, what the
-    lists name that is missing, what no list names, and counts that differ from the published ones.
+    `table.attrs["warnings"]` is a list of `{"kind", "count", "text", "examples"}`: videos that were left out, names in
+    the lists without a video, videos that are in no list, and counts that differ from the published ones.
 
     Raises:
-        InputError: if the layout is unknown, `root` is missing or a file, no video there fits the layout, two files
-            are the same video of a published dataset or would share an id, or a list is broken or contradicts itself.
+        InputError: if the layout is unknown, `root` is missing or a file, no video matches the layout, two files are
+            the same video of a published dataset or would have the same id, or a list is invalid or contradicts itself.
     """
     entry, root = find_layout(layout), Path(root)
     if not root.exists():
@@ -84,54 +93,51 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
     paths, list_paths = walk(root, entry.lists)
     lists = entry.read(root, list_paths) if entry.read and list_paths else {}
     left_out: dict[str, list[str]] = {"ignored": [], "unfitting": [], "unlabelled": [], "contradicting": []}
-    seen: dict[str, str] = {}  # path by key, to catch the same video twice
-    kept: list[tuple[str, _Match, Listed | None, int]] = []
-    # With a test list only, everything off it is for training; a list that names training videos is taken at its word.
+    path_of: dict[str, str] = {}  # path by key, to detect duplicate videos
+    videos: list[_Video] = []
+    # If the lists name test videos but no training videos, all others are for training.
     splits = {entry.split for entry in lists.values()}
-    off_list = "train" if "test" in splits and "train" not in splits else ""
-    named, unlisted = set(), []
+    unlisted_split = "train" if "test" in splits and "train" not in splits else ""
+    names, unlisted = set(), []
     for path in paths:
         match = _match(entry, path)
         if match is None or not _is_text(path):
             ignored = entry.ignored and re.fullmatch(entry.ignored, plain(path), re.IGNORECASE)
             left_out["ignored" if ignored else "unfitting"].append(path)
             continue
-        if entry.published and seen.setdefault(match.key.lower(), path) != path:
+        if entry.published and path_of.setdefault(match.key.lower(), path) != path:
             raise InputError(
-                f"{seen[match.key.lower()]} and {path} below {root} are the same video of {entry.title}: keep one."
+                f"{path_of[match.key.lower()]} and {path} below {root} are the same video of {entry.title}: keep one."
             )
         name = match.rule.listed.format_map({**match.groups, "key": match.key, "name": match.key.rpartition("/")[2]})
-        found = lists.get(name.lower())
-        named.add(name.lower())
-        if lists and name and found is None and match.rule.label is not None:
+        listed = lists.get(name.lower())
+        names.add(name.lower())
+        if lists and name and listed is None and match.rule.label is not None:
             unlisted.append(path)
-        said, by_rule = found.label if found else None, match.rule.label
-        label = by_rule if said is None else said
-        if label is None:
-            left_out["unlabelled"].append(path)
-        elif by_rule is not None and label != by_rule:
-            left_out["contradicting"].append(path)
+        labels = {match.rule.label, listed.label if listed else None} - {None}
+        if len(labels) == 1:
+            videos.append(_Video(path, match, listed, labels.pop()))
         else:
-            kept.append((path, match, found, label))
-    if not kept:
-        raise InputError(_nothing(entry, root, paths))
-    absent = sorted(listed.name or name for name, listed in lists.items() if name not in named)
-    table = _table(layout, entry, kept, off_list)
+            left_out["contradicting" if labels else "unlabelled"].append(path)
+    if not videos:
+        raise InputError(_no_videos_message(entry, root, paths))
+    absent = sorted(listed.name or name for name, listed in lists.items() if name not in names)
+    table = _table(layout, entry, videos, unlisted_split)
     table.attrs["warnings"] = [
-        *_warnings(entry, lists, left_out, absent, unlisted if not off_list else []),
+        *_warnings(entry, lists, left_out, absent, unlisted if not unlisted_split else []),
         *_count_warnings(check(layout, table)),
     ]
     return table
 
 
 def _match(entry: Layout, path: str) -> _Match | None:
-    """Return what the first rule that fits says. A published dataset may lie in folders of its own below the root."""
-    published = _plain(entry, path)
+    """Return the match of the first rule that matches; a published dataset may lie in any folders below the root."""
+    plain_path = _plain(entry, path)
     for rule in entry.rules:
         pattern = rf"(?P<prefix>(?:.+/)??)(?P<key>{rule.pattern})" if entry.published else rf"(?P<key>{rule.pattern})"
-        found = re.fullmatch(pattern, published, re.IGNORECASE)  # compiled once: `re` keeps the latest 512
-        if found:
-            groups = {name: text or "" for name, text in found.groupdict().items()}
+        match = re.fullmatch(pattern, plain_path, re.IGNORECASE)  # compiled once: `re` caches the latest 512
+        if match:
+            groups = {name: text or "" for name, text in match.groupdict().items()}
             if entry.published:  # names of people must not differ by case alone
                 groups |= {name: groups[name].lower() for name in ("identity", "donor") if name in groups}
             return _Match(rule, groups, groups.pop("key"), groups.pop("prefix", ""))
@@ -139,12 +145,12 @@ def _match(entry: Layout, path: str) -> _Match | None:
 
 
 def _plain(entry: Layout, path: str) -> str:
-    """Return what the rules are matched with; own folders are taken as they are."""
+    """Return the path that the rules are matched with."""
     return plain(path) if entry.published else os.path.splitext(path)[0]
 
 
 def _is_text(path: str) -> bool:
-    """Whether a file's name is Unicode; other bytes cannot be written to a table."""
+    """Return whether a path is valid Unicode; others cannot be written to a table."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -152,24 +158,27 @@ def _is_text(path: str) -> bool:
     return True
 
 
-def _table(
-    layout: str, entry: Layout, kept: list[tuple[str, _Match, Listed | None, int]], off_list: str
-) -> pd.DataFrame:
-    """Build the videos table from the matches."""
-    ids = _ids([path for path, *_ in kept])
-    first: dict[str, str] = {}
-    for name, (path, *_) in zip(ids, kept, strict=True):
-        if first.setdefault(name.lower(), path) != path:
-            raise InputError(f"{first[name.lower()]} and {path} would share the id {name}: rename one of the files.")
-    by_key = {match.key.lower(): name for name, (_, match, _, _) in zip(ids, kept, strict=True)}
+def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str) -> pd.DataFrame:
+    """Return the videos table; `unlisted_split` is the official split of videos that are in none of the lists.
+
+    Raises:
+        InputError: if two videos would have the same id.
+    """
+    ids = _ids([video.path for video in videos])
+    path_of: dict[str, str] = {}
+    for name, video in zip(ids, videos, strict=True):
+        other = path_of.setdefault(name.lower(), video.path)
+        if other != video.path:
+            raise InputError(f"{other} and {video.path} would share the id {name}: rename one of the files.")
+    id_of = {video.match.key.lower(): name for name, video in zip(ids, videos, strict=True)}
     rows = []
-    for name, (path, match, found, label) in zip(ids, kept, strict=True):
+    for name, (path, match, listed, label) in zip(ids, videos, strict=True):
         rule, groups = match.rule, match.groups
         method = (rule.method or groups.get("method", "")) if label == FAKE else ""
-        source = (found.source if found else "") or rule.source.format_map(groups)
+        source = (listed.source if listed else "") or rule.source.format_map(groups)
         if source:
-            source = by_key.get(_plain(entry, source).lower()) or video_id(match.prefix + source)
-        split = found.split if found else off_list if rule.listed else ""
+            source = id_of.get(_plain(entry, source).lower()) or video_id(match.prefix + source)
+        split = listed.split if listed else unlisted_split if rule.listed else ""
         people = (groups.get("identity", ""), groups.get("donor", ""))
         rows.append((name, path, label, layout, method, *people, source, split))
     table = pd.DataFrame(rows, columns=COLUMNS[:9]).astype({"label": np.int8})
@@ -178,20 +187,20 @@ def _table(
     return table[COLUMNS]
 
 
-def _nothing(entry: Layout, root: Path, paths: list[str]) -> str:
-    """Say why a scan found no video to keep."""
+def _no_videos_message(entry: Layout, root: Path, paths: list[str]) -> str:
+    """Return the message for a scan without a labelled video."""
     if not paths:
         return f"There is no video below {root}: {entry.title} has files like {entry.example}. {entry.obtain}"
     return (
         f"None of the {len(paths)} videos below {root} is one of {entry.title}, which has files like {entry.example} "
-        f"and lists beside them; here is {_shown(paths[0])}: choose the right layout or root."
+        f"and lists beside them; here is {_printable(paths[0])}: choose the right layout or root."
     )
 
 
 def _warnings(
     entry: Layout, lists: dict[str, Listed], left_out: dict[str, list[str]], absent: list[str], unlisted: list[str]
 ) -> list[dict[str, Any]]:
-    """Return a warning for each thing that is not as published, each one sentence with examples."""
+    """Return the warnings of a scan, each one sentence with examples."""
     texts = {
         "unfitting": (left_out["unfitting"], "Videos left out because their names fit no pattern of the dataset"),
         "unlabelled": (left_out["unlabelled"], "Videos left out because no list gives their label"),
@@ -211,32 +220,31 @@ def _warnings(
 
 
 def _warning(kind: str, files: list[str], text: str) -> dict[str, Any]:
-    examples = [_shown(path) for path in files[:10]]
-    shown = ", ".join(examples[:3])
-    return {"kind": kind, "count": len(files), "text": f"{text}: {len(files)}, e.g. {shown}.", "examples": examples}
+    examples = [_printable(path) for path in files[:10]]
+    text = f"{text}: {len(files)}, e.g. {', '.join(examples[:3])}."
+    return {"kind": kind, "count": len(files), "text": text, "examples": examples}
 
 
-def _shown(path: str) -> str:
-    """Return a path that can be printed and stored, whatever bytes it holds."""
+def _printable(path: str) -> str:
+    """Return a path as valid Unicode; other bytes are escaped."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
 def check(layout: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Hold a table of one dataset against the published counts.
+    """Return the numbers of videos of a dataset beside the published ones.
 
-    Returns a row a part of the dataset (a compression of it, where there are several) with columns `part`, `expected`
-    (NaN: not published), `found`, `differs` (bool; also where a part whose count is not published is missing
-    altogether). No rows for layouts of one's own videos.
+    One row per part of the dataset and compression, with columns `part`, `expected` (NaN if not published), `found`,
+    `differs` (bool; also True if a part without a published number is missing). Empty for layouts of own videos.
     """
     entry = find_layout(layout)
-    found: Counter[tuple[str, str]] = Counter()
+    count: Counter[tuple[str, str]] = Counter()
     for path in table["path"]:
         match = _match(entry, path)
         if match:
-            found[match.rule.part, match.groups.get("compression", "").lower()] += 1
-    compressions = sorted({compression for _, compression in found}) or [""]
+            count[match.rule.part, match.groups.get("compression", "").lower()] += 1
+    compressions = sorted({compression for _, compression in count}) or [""]
     rows: list[tuple[str, int | None, int]] = [
-        (f"{part} {compression}".strip(), expected, found[part, compression])
+        (f"{part} {compression}".strip(), expected, count[part, compression])
         for compression in compressions
         for part, expected in entry.counts.items()
         if part != "all videos"
@@ -251,7 +259,7 @@ def check(layout: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _count_warnings(checked: pd.DataFrame) -> list[dict[str, Any]]:
-    """One sentence for all counts that differ from the published ones."""
+    """Return one warning for all counts that differ from the published ones, or none."""
     differing = checked[checked["differs"]]
     if differing.empty:
         return []
@@ -263,39 +271,39 @@ def _count_warnings(checked: pd.DataFrame) -> list[dict[str, Any]]:
     return [{"kind": "counts", "count": len(parts), "text": text, "examples": parts[:10]}]
 
 
-def open_facts(table: pd.DataFrame, root: Path | str, progress: bool = True) -> pd.DataFrame:
-    """Return the table with the container facts of every video, opened once each, on all cores.
+def probe_videos(table: pd.DataFrame, root: Path | str, progress: bool = True) -> pd.DataFrame:
+    """Return the videos table with the container facts of every video; facts that a container lacks are NaN.
 
-    `status` and `reason` are added: `unreadable` and why for a video that cannot be opened, "" (not judged yet) for the
-    others. Facts that a container does not give stay NaN.
+    The columns `status` and `reason` are added: `unreadable` and the reason for a video that cannot be opened, "" for
+    the others. Videos are opened in parallel.
     """
     from dfutils.faces.video import VideoError, VideoFacts, probe
 
-    def one(path: str) -> VideoFacts | str:
+    def facts_or_error(path: str) -> VideoFacts | str:
         try:
             return probe(Path(root) / path)
         except VideoError as error:
             return str(error)
 
-    # Threads: opening is spent in FFmpeg and in waiting for the disk, both outside Python's lock.
-    calls = (delayed(one)(path) for path in table["path"])
-    found: Iterable[VideoFacts | str] = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(calls)
+    # Threads, because FFmpeg and reading from disk release the GIL.
+    calls = (delayed(facts_or_error)(path) for path in table["path"])
+    results: Iterable[VideoFacts | str] = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(calls)
     if progress:
-        found = bar(found, total=len(table), desc="opening", unit="video")
-    facts = list(found)
-    opened = table.copy()
-    for column in FACTS:
-        opened[column] = [np.nan if isinstance(fact, str) else float(getattr(fact, column)) for fact in facts]
-    opened["codec"] = ["" if isinstance(fact, str) else fact.codec for fact in facts]
-    opened["status"] = ["unreadable" if isinstance(fact, str) else "" for fact in facts]
-    opened["reason"] = [fact if isinstance(fact, str) else "" for fact in facts]
-    return opened
+        results = bar(results, total=len(table), desc="opening", unit="video")
+    results = list(results)
+    table = table.copy()
+    for column in _NUMERIC_FACTS:
+        table[column] = [np.nan if isinstance(facts, str) else float(getattr(facts, column)) for facts in results]
+    table["codec"] = ["" if isinstance(facts, str) else facts.codec for facts in results]
+    table["status"] = ["unreadable" if isinstance(facts, str) else "" for facts in results]
+    table["reason"] = [facts if isinstance(facts, str) else "" for facts in results]
+    return table
 
 
 def fingerprint(table: pd.DataFrame, root: Path | str | None = None) -> str:
-    """Return 16 hexadecimal digits that name the data: ids and labels, and the files' sizes where `root` is given.
+    """Return the digest (16 hexadecimal digits) of ids and labels, and of the files' sizes if `root` is given.
 
-    The order of rows does not matter; a missing file has size -1.
+    The order of rows does not matter; the size of a missing file is -1.
     """
     sizes = [-1] * len(table) if root is None else [_size(Path(root) / path) for path in table["path"]]
     rows = zip(table["video_id"], table["label"].astype(int), sizes, strict=True)
@@ -310,29 +318,31 @@ def _size(path: Path) -> int:
 
 
 def pool(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Join the videos tables of several datasets, given by name, into one.
+    """Return the videos tables of several datasets, given by name, as one.
 
-    Ids and source videos get the dataset's name and `__` in front, so they cannot collide, and `dataset` becomes that
-    name; one dataset alone keeps its ids. Warnings are joined, each with its dataset's name.
+    Ids and source videos get the prefix `<name>__`, so that they are unique, and `dataset` is the name; the ids of a
+    single dataset stay unchanged. `attrs["warnings"]` are those of all tables, prefixed with their dataset's name.
 
     Raises:
-        InputError: if there is no table, or names and ids are such that two videos would share an id.
+        InputError: if there is no table, or two videos would have the same id.
     """
     if not tables:
         raise InputError("There is no dataset to pool: name at least one in `dataset`.")
-    parts, warnings = [], []
+    prefixed, warnings = [], []
     for name, table in tables.items():
-        part = table.assign(dataset=name)
+        videos = table.assign(dataset=name)
         if len(tables) > 1:
-            part["video_id"] = f"{name}__" + part["video_id"]
-            sources = part["source_video"]
-            part["source_video"] = sources.where(sources == "", f"{name}__" + sources)
-        parts.append(part)
+            videos["video_id"] = f"{name}__" + videos["video_id"]
+            sources = videos["source_video"]
+            videos["source_video"] = sources.where(sources == "", f"{name}__" + sources)
+        prefixed.append(videos)
         warnings += [{**warning, "text": f"{name}: {warning['text']}"} for warning in table.attrs.get("warnings", [])]
-        part.attrs = {}
-    pooled = pd.concat(parts, ignore_index=True)
-    twice = pooled["video_id"][pooled["video_id"].str.lower().duplicated()]
-    if len(twice):
-        raise InputError(f"Two videos of the pooled datasets share the id {twice.iloc[0]}: rename one of the datasets.")
+        videos.attrs = {}
+    pooled = pd.concat(prefixed, ignore_index=True)
+    duplicates = pooled["video_id"][pooled["video_id"].str.lower().duplicated()]
+    if len(duplicates):
+        raise InputError(
+            f"Two videos of the pooled datasets share the id {duplicates.iloc[0]}: rename one of the datasets."
+        )
     pooled.attrs["warnings"] = warnings
     return pooled

@@ -1,7 +1,7 @@
-"""From a name on Kaggle, or an archive on disk, to a folder of videos that is known to be whole.
+"""Downloading datasets from Kaggle, and filling a dataset's folder from Kaggle or from an archive on disk.
 
-Kaggle is asked through its own client. Public data is tried without credentials, because it needs none; an interrupted
-download goes on where it stopped; and whatever goes wrong, on the way or in the client, ends in one sentence.
+Downloads use Kaggle's own client: public data without credentials, interrupted downloads are resumed, and every failure
+raises an InputError of one sentence.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.core.errors import InputError
-from dfutils.data.archive import BrokenArchiveError, check_room, readable, unpack
-from dfutils.data.manifest import State, manifest_path, refuse_changed, verify
+from dfutils.data.archive import BrokenArchiveError, check_room, format_size, unpack
+from dfutils.data.manifest import FolderState, check_unchanged, manifest_path, verify
 
 WAITS = (1, 4, 15, 60)
-"""Seconds between the tries of a download that broke off."""
+"""Seconds between the attempts of a download that was interrupted."""
 TIMEOUT = (30, 300)
 """Seconds to connect, and seconds without a byte, after which a connection counts as broken."""
 
@@ -34,30 +34,30 @@ _UNREACHABLE = (
     "Kaggle cannot be reached: check the network and the proxy settings (HTTPS_PROXY), "
     "or download the dataset in a browser and give the file as archive."
 )
-_AGAIN = "what has arrived is kept, and running again goes on from there."
+_RESUMES = "what has arrived is kept, and running again resumes the download."
 
 
 def provide(
     root: Path, *, kaggle_dataset: str = "", kaggle_competition: str = "", archive: str = "", progress: bool = True
-) -> State:
-    """See to it that the files of a dataset lie in `root`, and return what is there.
+) -> FolderState:
+    """Make sure that the files of a dataset lie in `root`, and return the folder's state.
 
-    Files that are there and whole are left alone and nothing is downloaded, nor is a folder changed that somebody
-    else filled. Otherwise the archive is unpacked if there is one, else the data is fetched from Kaggle and unpacked.
+    A folder that is whole, or that was not filled by the suite, is left unchanged. Otherwise the archive is unpacked if
+    one is given, else the data is downloaded from Kaggle and unpacked.
 
     Args:
-        root: the folder of the dataset as published.
+        root: folder of the dataset as published.
         kaggle_dataset: `owner/name`, as in the address of the dataset's page; may end in `/version`.
-        kaggle_competition: a competition's name, as in its address. Give one of the two at most.
-        archive: a zip or tar as the dataset's owners sent it; it is kept.
-        progress: show bars.
+        kaggle_competition: name of a competition, as in its address; at most one of the two may be given.
+        archive: path of a zip or tar as the dataset's owners sent it; it is kept.
+        progress: show progress bars.
 
     Returns:
-        The state of `root`: `whole`, or `not checked: …` for a folder that was not unpacked here.
+        The state of `root`: `whole`, or `not checked: …` for a folder that was not unpacked by the suite.
 
     Raises:
-        InputError: if nothing says where the files are, they were changed, they came from elsewhere than asked for now,
-            or as from `unpack` and `fetch_kaggle`.
+        InputError: if no source is given and the folder is missing or incomplete, files were changed, the folder was
+            filled from another source, or as `unpack` and `fetch_kaggle`.
     """
     if kaggle_dataset and kaggle_competition:
         raise InputError("Give kaggle_dataset or kaggle_competition, not both.")
@@ -65,31 +65,24 @@ def provide(
     if archive_path is not None and archive_path.is_dir():
         raise InputError(f"The archive {archive_path} is a folder: set root to it and leave archive empty.")
     slug = kaggle_dataset or kaggle_competition
-    wanted = f"archive {archive_path.name}" if archive_path else ""
-    if slug and not archive_path:
-        wanted = f"kaggle {'dataset' if kaggle_dataset else 'competition'} {slug}"
+    source = ""
+    if archive_path:
+        source = f"archive {archive_path.name}"
+    elif slug:
+        source = f"kaggle {'dataset' if kaggle_dataset else 'competition'} {slug}"
     state = verify(root)
     if state.whole:
-        # The same kind of source by another name is another dataset; an archive of what Kaggle has may be the same.
-        if wanted and wanted.split()[0] == state.source.split()[0] and wanted != state.source:
-            raise InputError(f"{root} holds {state.source}, not {wanted}: give another root or move it away.")
+        # Another source of the same kind is another dataset; an archive and a download may be the same dataset.
+        if source and source.split()[0] == state.source.split()[0] and source != state.source:
+            raise InputError(f"{root} holds {state.source}, not {source}: give another root or move it away.")
         return state
-    refuse_changed(state)
+    check_unchanged(state)
     if state.text.startswith("not checked"):
         return state
     if archive_path:
-        return unpack(archive_path, root, source=wanted, progress=progress)
+        return unpack(archive_path, root, source=source, progress=progress)
     if slug:
-        folder = state.folder.with_name(f"{state.folder.name}.download")
-        place = folder / slug.replace("/", "__")
-        fetched = fetch_kaggle(slug, place, competition=not kaggle_dataset, progress=progress)
-        try:
-            state = unpack(fetched, root, source=wanted, progress=progress)
-        except BrokenArchiveError:
-            fetched.unlink()  # else the client takes it for downloaded, and the next run fails as this one did
-            raise
-        shutil.rmtree(folder)
-        return state
+        return _download_and_unpack(slug, state.folder, source, not kaggle_dataset, progress)
     if state.text.startswith("partial"):
         raise InputError(
             f"{root} is {state.text}: give its archive or its name on Kaggle to complete it, "
@@ -101,31 +94,45 @@ def provide(
     )
 
 
-def fetch_kaggle(slug: str, into: Path, *, competition: bool = False, progress: bool = True) -> Path:
-    """Download a Kaggle dataset's or competition's archive into the folder `into` and return its path.
+def _download_and_unpack(slug: str, root: Path, source: str, competition: bool, progress: bool) -> FolderState:
+    """Download an archive from Kaggle, unpack it into `root`, delete it, and return the state of `root`."""
+    downloads = root.with_name(f"{root.name}.download")
+    archive = fetch_kaggle(slug, downloads / slug.replace("/", "__"), competition=competition, progress=progress)
+    try:
+        state = unpack(archive, root, source=source, progress=progress)
+    except BrokenArchiveError:
+        archive.unlink()  # otherwise the client would not download it again
+        raise
+    shutil.rmtree(downloads)
+    return state
 
-    An archive that is there already and not older than Kaggle's is not downloaded again; a part of one is completed.
-    Datasets are asked for without credentials first. The client's credentials are used where these are refused and for
-    competitions: KAGGLE_API_TOKEN, KAGGLE_USERNAME with KAGGLE_KEY, ~/.kaggle/access_token, ~/.kaggle/kaggle.json or
-    the one in KAGGLE_CONFIG_DIR, and `kaggle auth login`.
+
+def fetch_kaggle(slug: str, into: Path, *, competition: bool = False, progress: bool = True) -> Path:
+    """Download the archive of a Kaggle dataset or competition into the folder `into` and return its path.
+
+    An archive that is there and not older than Kaggle's is not downloaded again; a partial download is resumed.
+    Datasets are requested without credentials first. If that is refused, and for competitions, the client's credentials
+    are used: KAGGLE_API_TOKEN, KAGGLE_USERNAME with KAGGLE_KEY, ~/.kaggle/access_token, ~/.kaggle/kaggle.json or the
+    one in KAGGLE_CONFIG_DIR, and `kaggle auth login`.
 
     Args:
         slug: `owner/name` or `owner/name/version` of a dataset, the name of a competition.
-        into: the folder for the archive; made if missing.
+        into: folder for the archive; created if missing.
         competition: whether `slug` names a competition.
-        progress: show the client's bar, with rate and remaining time.
+        progress: show the client's progress bar, with rate and remaining time.
 
     Raises:
-        InputError: if the name is wrong, Kaggle wants or refuses credentials, the rules are not accepted, it asks to
-            wait, there is no network, the connection broke off and trying again did not help, or the disk is too small.
+        InputError: if the name is invalid, Kaggle requires or refuses credentials, the rules are not accepted, there
+            were too many requests, the network is unreachable, the connection broke off in every attempt, or the disk
+            is too small.
     """
-    kind, form = ("competition", r"[\w-]+") if competition else ("dataset", r"[\w-]+/[\w-]+(/\d+)?")
-    if not re.fullmatch(form, slug, re.ASCII):
+    kind, pattern = ("competition", r"[\w-]+") if competition else ("dataset", r"[\w-]+/[\w-]+(/\d+)?")
+    if not re.fullmatch(pattern, slug, re.ASCII):
         raise InputError(
             f"{slug!r} is not the name of a Kaggle {kind}: take {'name' if competition else 'owner/name'} "
             f"from the address of its page, https://www.kaggle.com/{kind}s/{'name' if competition else 'owner/name'}."
         )
-    with _tamed():
+    with _client_output_suppressed():
         client = _client(Path(into))
         client.anonymous = not competition
         if competition:
@@ -145,16 +152,16 @@ def fetch_kaggle(slug: str, into: Path, *, competition: bool = False, progress: 
                     client.anonymous = False
                     continue
                 wait = next(waits, None)
-                # Trying again is for what broke off half-way, not for what did not begin.
-                if not (client.began and wait is not None and _may_pass(error, status)):
-                    raise _sentence(error, status, slug, competition, client) from None
+                # Only a download that had begun is retried.
+                if not (client.began and wait is not None and _is_temporary(error, status)):
+                    raise _user_error(error, status, slug, competition, client) from None
             time.sleep(wait)
 
 
 def _client(into: Path) -> Any:
-    """Return the Kaggle client with what this suite needs of it changed."""
+    """Return a Kaggle client that can be anonymous, has timeouts, checks the disk, and records its archive's path."""
     try:
-        from kaggle.api.kaggle_api_extended import KaggleApi  # importing makes folders, prints, logs in, may exit
+        from kaggle.api.kaggle_api_extended import KaggleApi  # the import creates folders, prints, logs in, may exit
     except (ImportError, OSError, SystemExit) as error:
         raise InputError(
             f"The Kaggle client cannot be started ({error}): install the package kaggle, "
@@ -163,7 +170,7 @@ def _client(into: Path) -> Any:
 
     class Client(KaggleApi):
         anonymous = False
-        began = False  # whether a download was under way
+        began = False  # whether a download had begun
         archive = into
 
         def build_kaggle_client(self) -> Any:
@@ -172,7 +179,7 @@ def _client(into: Path) -> Any:
             if self.anonymous:
                 http._signed_in = False  # otherwise it looks for credentials itself
             http._init_session()
-            http._session.send = functools.partial(http._session.send, timeout=TIMEOUT)  # the client waits for ever
+            http._session.send = functools.partial(http._session.send, timeout=TIMEOUT)  # the client has no timeout
             return client
 
         def download_needed(self, response: Any, outfile: str, quiet: bool = True) -> bool:
@@ -180,46 +187,52 @@ def _client(into: Path) -> Any:
             return super().download_needed(response, outfile, quiet)
 
         def download_file(self, response: Any, outfile: str, http_client: Any, quiet: bool, resume: bool) -> None:
-            there = os.path.getsize(outfile) if os.path.isfile(outfile) else 0
-            check_room(into, int(response.headers.get("Content-Length", 0)) - there, f"Downloading {self.archive.name}")
+            size = os.path.getsize(outfile) if os.path.isfile(outfile) else 0
+            check_room(into, int(response.headers.get("Content-Length", 0)) - size, f"Downloading {self.archive.name}")
             self.began = True
-            # No retries inside: they use the first address again, which expires, and overwrite what has arrived with
-            # the text of an error. `fetch_kaggle` asks for a fresh address and goes on from the same place.
+            # The client's own retries use the first address again, which expires, and overwrite what has arrived with
+            # the text of an error. `fetch_kaggle` requests a new address and resumes the download.
             super().download_file(response, outfile, http_client, quiet, resume, max_retries=0)
 
     client = Client()
-    # The client looks for kaggle.json once, when it is imported; a notebook's user may put it there afterwards.
-    own = os.environ.get("KAGGLE_CONFIG_DIR")
-    place = Path(own) if own else Path.home() / ".kaggle"
-    if own or (place / "kaggle.json").exists():
-        client.config = str(place / "kaggle.json")
+    # The client looks for kaggle.json only when it is imported; the user of a notebook may create it afterwards.
+    config_dir = os.environ.get("KAGGLE_CONFIG_DIR")
+    folder = Path(config_dir) if config_dir else Path.home() / ".kaggle"
+    if config_dir or (folder / "kaggle.json").exists():
+        client.config = str(folder / "kaggle.json")
     return client
 
 
-def _log_in(client: Any, why: str) -> None:
+def _log_in(client: Any, reason: str) -> None:
+    """Authenticate the client with the user's credentials.
+
+    Raises:
+        InputError: if there are none, they are unusable, or the network is unreachable; the first begins with `reason`.
+    """
     import requests
 
     try:
         client.authenticate()
     except (SystemExit, NameError):  # without credentials it calls exit(), a name that notebooks do not have
-        raise InputError(f"{why} {_TOKEN}") from None
+        raise InputError(f"{reason} {_TOKEN}") from None
     except (requests.ConnectionError, requests.Timeout):
         raise InputError(_UNREACHABLE) from None
-    except Exception as error:  # files of the user's are read here, and what is in them is sent
-        # The error's own text is left out: it may quote the token.
+    except Exception as error:  # anything may be in the user's files of credentials
+        # The message of the error is left out: it may quote the token.
         raise InputError(
             f"Kaggle's client cannot use the credentials found ({type(error).__name__}): {_TOKEN}"
         ) from None
 
 
-def _may_pass(error: Exception, status: int | None) -> bool:
-    """Whether an error is one of the network or of a busy server, which may be over in a minute."""
+def _is_temporary(error: Exception, status: int | None) -> bool:
+    """Return whether an error is one of the network or of a busy server."""
     import requests
 
     return isinstance(error, requests.RequestException) and (status is None or status == 429 or status >= 500)
 
 
-def _sentence(error: Exception, status: int | None, slug: str, competition: bool, client: Any) -> InputError:
+def _user_error(error: Exception, status: int | None, slug: str, competition: bool, client: Any) -> InputError:
+    """Return the user's error for an exception of the client; `status` is that of the HTTP response, if any."""
     kind = "competition" if competition else "dataset"
     page = f"https://www.kaggle.com/{kind}s/{slug}"
     if status == 401:
@@ -236,27 +249,27 @@ def _sentence(error: Exception, status: int | None, slug: str, competition: bool
     if status == 429:
         pause = error.response.headers.get("Retry-After", "")
         when = f"{int(pause):,} seconds" if pause.isdigit() else "a few minutes"
-        return InputError(f"Kaggle asks to wait (too many requests, HTTP 429): run again in {when}; {_AGAIN}")
+        return InputError(f"Kaggle asks to wait (too many requests, HTTP 429): run again in {when}; {_RESUMES}")
     if status is not None:
-        return InputError(f"Kaggle answers with an error (HTTP {status}): run again later; {_AGAIN}")
+        return InputError(f"Kaggle answers with an error (HTTP {status}): run again later; {_RESUMES}")
     if not isinstance(error, OSError):
-        # The client found another size than announced: an error's text may lie in the file, so nothing of it is used.
+        # The client found another size than announced: the file may contain an error message, so it is deleted.
         for path in (client.archive, Path(f"{client.archive}.kaggle-partial")) if client.began else ():
             path.unlink(missing_ok=True)
-        return InputError(f"What came from Kaggle is not what it announced ({error}): run again to download it anew.")
+        return InputError(f"Kaggle sent another file than it announced ({error}): run again to download it again.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return InputError(f"The disk became full while {slug} was downloaded: make room and run again; {_AGAIN}")
+        return InputError(f"The disk became full while {slug} was downloaded: make room and run again; {_RESUMES}")
     if error.strerror:  # a file that cannot be written
         return InputError(f"{slug} cannot be downloaded to {client.archive.parent}: {error.strerror}.")
     if client.began:
         size = client.archive.stat().st_size if client.archive.exists() else 0
-        return InputError(f"The connection to Kaggle broke off after {readable(size)}: run again; {_AGAIN}")
+        return InputError(f"The connection to Kaggle broke off after {format_size(size)}: run again; {_RESUMES}")
     return InputError(_UNREACHABLE)
 
 
 @contextlib.contextmanager
-def _tamed() -> Iterator[None]:
-    """Keep the client's messages off the page, and standard input open: its exit() closes it. Bars go to stderr."""
+def _client_output_suppressed() -> Iterator[None]:
+    """Suppress what the client prints to stdout, and protect stdin, which its exit() closes. Bars go to stderr."""
     stdin = sys.stdin
     sys.stdin = io.StringIO()
     try:

@@ -1,9 +1,9 @@
-"""How the published datasets lie on disk, one short entry each.
+"""Layouts: how the files of each dataset are named and arranged, one entry per dataset.
 
-An entry is data, not a program: patterns of paths with what each says of a video (its label, method, people, the real
-video it was made from), a reader for the dataset's own lists, the numbers its authors published, and on what terms one
-gets it. Everything an entry says is about the *plain* path, the path as published: without its extension, without an
-extra `videos/` level, with doubled folders (`X/X/`) counted once. Whatever no pattern fits gets no label.
+An entry consists of patterns of paths with what each says of a video (label, method, people, the real video it was made
+from), a reader of the dataset's own lists, the published numbers of files, and the terms of use. Patterns match the
+*plain* path, which is the path as published: without extension, without an extra `videos/` level, and with a repeated
+folder (`X/X/`) once. A video that matches no pattern gets no label.
 """
 
 import csv
@@ -21,16 +21,16 @@ REAL, FAKE = 0, 1
 
 @dataclass(frozen=True)
 class Rule:
-    """One pattern of plain paths and what it says of the videos that fit.
+    """A pattern of plain paths and what it says of the videos that match.
 
-    `pattern` is matched whole, in any case; its groups `identity`, `donor`, `method` and `compression` fill the columns
-    of those names. `source` (path, as published, of the real video behind a fake) and `listed` (the name under which
-    the lists know the video; "" for never) are filled in with the groups; `listed` also with `key`, the whole plain
-    path, and `name`, its last part.
+    `pattern` must match the whole path, ignoring case; its groups `identity`, `donor`, `method` and `compression` fill
+    the columns of those names. `source` (published path of a fake's real video) and `listed` (name of the video in the
+    lists; "" if it is in none) are format strings of the groups; `listed` also of `key`, the whole plain path, and
+    `name`, its last component.
     """
 
     part: str
-    label: int | None  # None: only the dataset's list knows
+    label: int | None  # None: given by the dataset's list only
     pattern: str
     method: str = ""
     source: str = ""
@@ -39,17 +39,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a dataset's own list says of one video; "" and None where it says nothing."""
+    """Entry of one video in a dataset's own list; "" and None for what it does not say."""
 
     split: str = ""
     label: int | None = None
     source: str = ""  # path
-    name: str = ""  # as the list writes it, for messages
+    name: str = ""  # as written in the list, for messages
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One dataset: its rules, its lists, its published numbers and its terms."""
+    """A dataset: its rules, its lists, its published numbers of files and its terms of use."""
 
     title: str
     rules: tuple[Rule, ...]
@@ -57,29 +57,29 @@ class Layout:
     lists: tuple[str, ...] = ()  # lower-case names of the list files
     read: Callable[[Path, list[str]], dict[str, Listed]] | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # published files of each part; None: not published
-    tests: int | None = None  # videos that the published test list names
-    published: bool = True  # paths may differ from the published ones as the module's docstring says
-    ignored: str = ""  # pattern of plain paths that are no videos of the dataset (masks)
+    tests: int | None = None  # number of videos in the published test list
+    published: bool = True  # whether patterns match plain paths; otherwise paths without extension
+    ignored: str = ""  # pattern of plain paths of other files than the dataset's videos (masks)
     licence: str = ""
     obtain: str = ""
 
 
 def plain(path: str) -> str:
-    """Return the path as published: no extension, no `videos/` level, a doubled folder once; case is kept."""
+    """Return the path without extension and `videos/` level, and with a repeated folder once; case is kept."""
     *folders, name = path.split("/")
-    kept: list[str] = []
+    published: list[str] = []
     for folder in folders:
-        if folder.lower() != "videos" and not (kept and kept[-1].lower() == folder.lower()):
-            kept.append(folder)
-    return "/".join([*kept, name.rpartition(".")[0] or name])
+        if folder.lower() != "videos" and not (published and published[-1].lower() == folder.lower()):
+            published.append(folder)
+    return "/".join([*published, name.rpartition(".")[0] or name])
 
 
-# Readers of the lists. Each takes the root and the paths of the list files below it, and returns what they say by the
-# lower-case name that the rules' `listed` gives.
+# Readers of the lists. Each takes the root and the paths of the list files below it, and returns their entries by the
+# lower-case name that `Rule.listed` gives.
 
 
 def _text(root: Path, path: str) -> str:
-    """Return a list's text; a byte-order mark is not part of it."""
+    """Return the text of a list without a byte-order mark."""
     try:
         return (root / path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -94,41 +94,45 @@ def _json(root: Path, path: str) -> object:
 
 
 def _add(lists: dict[str, Listed], name: str, entry: Listed, path: str) -> None:
-    """Add an entry; saying the same twice is harmless, saying two things is not."""
+    """Add an entry to the entries of a list.
+
+    Raises:
+        InputError: if there is a different entry of that name.
+    """
     if lists.setdefault(name, entry) != entry:
         raise InputError(f"{path} names {entry.name or name} twice with different splits or labels; correct the list.")
 
 
 def _celeb_list(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read `List_of_testing_videos.txt`: `<digit> <path>` a line, no header, and 1 is real, the reverse of our labels.
+    """Read `List_of_testing_videos.txt`: lines of `<digit> <path>` without a header; 1 is real, unlike our labels.
 
-    A line that cannot be read is an error: skipping it would quietly move a test video to training.
+    An invalid line raises, because skipping it would move a test video to training.
     """
     lists: dict[str, Listed] = {}
     for path in paths:
         for number, line in enumerate(_text(root, path).splitlines(), start=1):
             if not line.strip():
                 continue
-            found = re.fullmatch(r"\s*([01])\s+(\S.*?)\s*", line)
-            if not found:
+            match = re.fullmatch(r"\s*([01])\s+(\S.*?)\s*", line)
+            if not match:
                 raise InputError(f"Line {number} of {path} is not '<0 or 1> <path>' but {line.strip()[:80]!r}; fix it.")
-            label = REAL if found[1] == "1" else FAKE
-            name = found[2].replace("\\", "/")
+            label = REAL if match[1] == "1" else FAKE
+            name = match[2].replace("\\", "/")
             _add(lists, plain(name).lower(), Listed("test", label, name=name), path)
     return lists
 
 
 def _ffpp_splits(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read FaceForensics++'s `train.json`, `val.json`, `test.json`: pairs of sequences; both are real videos, and each
-    was the target of a fake with the other as source."""
+    """Read FaceForensics++'s `train.json`, `val.json`, `test.json`: pairs of real videos, each of which was the target
+    of fakes with the other as donor."""
     lists: dict[str, Listed] = {}
     for path in paths:
         split = Path(path).stem.lower()
         pairs = _json(root, path)
         if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
             raise InputError(f"{path} is not FaceForensics++'s list of pairs of sequences; fetch it again.")
-        for one, other in pairs:
-            for name in (f"{one}", f"{other}", f"{one}_{other}", f"{other}_{one}"):
+        for first, second in pairs:
+            for name in (f"{first}", f"{second}", f"{first}_{second}", f"{second}_{first}"):
                 _add(lists, name.lower(), Listed(split, name=name), path)
     return lists
 
@@ -138,16 +142,16 @@ def _dfdc_lists(root: Path, paths: list[str]) -> dict[str, Listed]:
     lists: dict[str, Listed] = {}
     for path in paths:
         folder = path.rpartition("/")[0]
-        below = f"{folder}/" if folder else ""
+        prefix = f"{folder}/" if folder else ""
         rows = _dfdc_csv(root, path) if path.lower().endswith(".csv") else _dfdc_json(root, path)
         for name, split, label, original in rows:
-            source = below + original if original else ""
-            _add(lists, plain(below + name).lower(), Listed(split, label, source, below + name), path)
+            source = prefix + original if original else ""
+            _add(lists, plain(prefix + name).lower(), Listed(split, label, source, prefix + name), path)
     return lists
 
 
 def _dfdc_json(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
-    """Yield name, split, label and original; the label is "FAKE" or "REAL", or 1 or 0 as `is_fake` (the test set)."""
+    """Yield name, split, label and original; the label is "FAKE" or "REAL", in the test set `is_fake`, 1 or 0."""
     entries = _json(root, path)
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
         raise InputError(f"{path} is not DFDC's metadata (a mapping from file names); fetch it again.")
@@ -160,7 +164,7 @@ def _dfdc_json(root: Path, path: str) -> Iterator[tuple[str, str, int | None, st
 
 
 def _dfdc_csv(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
-    """Yield the rows `filename,label` (1 is fake); a first row whose label is no number is the header."""
+    """Yield name, split, label and original of the rows `filename,label` (1 is fake), with or without a header."""
     for number, row in enumerate(csv.reader(_text(root, path).splitlines())):
         if not row or (number == 0 and len(row) > 1 and row[1].strip() not in {"0", "1"}):
             continue
@@ -170,21 +174,19 @@ def _dfdc_csv(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str
 
 
 def _kaggle_labels(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read `Gobal_metadata.csv` (the published spelling): `file,LABEL` rows, no header; a check of the folders' labels.
-
-    Names that it gives both labels say nothing.
-    """
-    said: dict[str, set[int]] = {}
+    """Read `Gobal_metadata.csv` (the published spelling): rows of `file,LABEL` without a header, which must agree with
+    the folders' labels. Names with both labels are ignored."""
+    labels_of: dict[str, set[int]] = {}
     for path in paths:
         for row in csv.reader(_text(root, path).splitlines()):
             label = {"REAL": REAL, "FAKE": FAKE}.get(row[1].strip().upper()) if len(row) > 1 else None
             if label is not None:
-                said.setdefault(plain(row[0].strip()).lower(), set()).add(label)
-    return {name: Listed(label=min(labels)) for name, labels in said.items() if len(labels) == 1}
+                labels_of.setdefault(plain(row[0].strip()).lower(), set()).add(label)
+    return {name: Listed(label=min(labels)) for name, labels in labels_of.items() if len(labels) == 1}
 
 
 def _split_list(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read `splits.csv` of a dataset that the suite made: `path,split` rows after a header."""
+    """Read `splits.csv` of a dataset that the suite made: rows of `path,split` after a header."""
     lists: dict[str, Listed] = {}
     for path in paths:
         for row in csv.DictReader(_text(root, path).splitlines()):
@@ -204,7 +206,7 @@ _CELEB_REALS = (
     Rule("Celeb-real", REAL, r"Celeb-real/(?P<identity>id\d+)_\d+"),
     Rule("YouTube-real", REAL, r"YouTube-real/\d+"),
 )
-# aa_bb_cc is target, donor, number of the target's video, so the source is aa_cc.
+# A fake is named <target>_<donor>_<number of the target's video>, so that its source is <target>_<number>.
 _CELEB_FAKE = r"(?P<identity>id\d+)_(?P<donor>id\d+)_(?P<number>\d+)"
 _CELEB_SOURCE = "Celeb-real/{identity}_{number}.mp4"
 _CELEB_SWAPS = Rule(

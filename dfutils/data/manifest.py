@@ -1,7 +1,7 @@
-"""A manifest says later whether a folder still holds what was unpacked into it.
+"""Manifests: lists of the files that were unpacked into a folder, to verify the folder later.
 
-It lies beside the folder, never inside, and holds each file's size and SHA-256. It is written after the last file,
-when the folder gets its name; a folder without one was filled by somebody else and is only listed.
+A manifest lies beside its folder, not inside, and holds each file's size and SHA-256. It is written after the last
+file. A folder without a manifest was not filled by the suite; its files are counted but not verified.
 """
 
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 from dfutils.core.errors import InputError
 from dfutils.core.files import file_digest, read_json, write_json
 
-_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # file browsers leave these behind; they are nobody's change
+_IGNORED = {".DS_Store", "Thumbs.db", "desktop.ini"}  # written by file browsers
 
 
 @dataclass(frozen=True)
-class State:
-    """What a folder of data holds, measured against its manifest.
+class FolderState:
+    """Result of comparing a folder of data with its manifest.
 
     `text` is one of `whole`, `partial: N of M files`, `changed since it was unpacked: <names>`,
     `not checked: N files, no manifest` and `missing`.
@@ -24,34 +24,34 @@ class State:
 
     folder: Path
     text: str
-    files: int  # there now
+    files: int  # number of files in the folder
     bytes: int  # of these files
     source: str = ""  # where they came from: `archive <name>` or `kaggle dataset <slug>`
-    missing: tuple[str, ...] = ()  # names in the manifest that are not there
-    changed: tuple[str, ...] = ()  # names that are there with other content, or that the manifest does not know
+    missing: tuple[str, ...] = ()  # names in the manifest without a file
+    changed: tuple[str, ...] = ()  # names of files with other content, or that are not in the manifest
 
     @property
     def whole(self) -> bool:
-        """Whether every file of the manifest is there, unchanged, and no other."""
+        """Whether the folder contains exactly the files of the manifest, unchanged."""
         return self.text == "whole"
 
 
 def manifest_path(folder: Path) -> Path:
-    """Return where a folder's manifest lies: beside it, under its name, so that two folders can lie side by side."""
+    """Return the path of a folder's manifest, `<folder>.manifest.json` beside it."""
     folder = Path(folder).resolve()
     return folder.with_name(f"{folder.name}.manifest.json")
 
 
 def write_manifest(folder: Path, files: dict[str, tuple[int, str, int]], source: str) -> None:
-    """Write the manifest of a folder: for each name its size, SHA-256 and time of change in ns, and the source."""
+    """Write the manifest of a folder: its source, and each file's size, SHA-256 and time of modification in ns."""
     write_json({"schema": 1, "source": source, "files": files}, manifest_path(folder))
 
 
-def verify(folder: Path) -> State:
-    """Compare a folder with its manifest. Nothing is changed, and a folder without a manifest is only listed.
+def verify(folder: Path) -> FolderState:
+    """Return the result of comparing a folder with its manifest; without a manifest, files are only counted.
 
-    Sizes are always compared. A file is read again and its SHA-256 compared only if its time of change is not the one
-    noted when it was unpacked, so that a look at gigabytes takes no longer than listing them.
+    Sizes are always compared. SHA-256 is compared only for files whose time of modification differs from the
+    manifest's, so that gigabytes are verified in the time of listing them.
 
     Raises:
         InputError: if `folder` is a file, or the manifest cannot be read.
@@ -59,17 +59,17 @@ def verify(folder: Path) -> State:
     folder, manifest = Path(folder).resolve(), manifest_path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file where a folder should be: move it away or give another folder.")
-    there = _listing(folder)
-    size = sum(entry.st_size for entry in there.values())
+    files = _list_files(folder)
+    size = sum(entry.st_size for entry in files.values())
     if not manifest.exists():
-        text = f"not checked: {len(there)} files, no manifest" if holds_something(folder) else "missing"
-        return State(folder, text, len(there), size)
-    source, known = _read(manifest)
-    missing = tuple(sorted(known.keys() - there.keys()))
-    changed = there.keys() - known.keys()
-    for name in known.keys() & there.keys():
-        length, sha256, time = known[name]
-        entry = there[name]
+        text = "missing" if is_empty(folder) else f"not checked: {len(files)} files, no manifest"
+        return FolderState(folder, text, len(files), size)
+    source, recorded = _read(manifest)
+    missing = tuple(sorted(recorded.keys() - files.keys()))
+    changed = files.keys() - recorded.keys()
+    for name in recorded.keys() & files.keys():
+        length, sha256, time = recorded[name]
+        entry = files[name]
         if entry.st_size != length or (entry.st_mtime_ns != time and file_digest(folder / name) != sha256):
             changed.add(name)
     names = tuple(sorted(changed))
@@ -77,17 +77,17 @@ def verify(folder: Path) -> State:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         text = f"changed since it was unpacked: {', '.join(names[:3])}{more}"
     elif missing:
-        text = f"partial: {len(known) - len(missing)} of {len(known)} files"
+        text = f"partial: {len(recorded) - len(missing)} of {len(recorded)} files"
     else:
         text = "whole"
-    return State(folder, text, len(there), size, source, missing, names)
+    return FolderState(folder, text, len(files), size, source, missing, names)
 
 
-def refuse_changed(state: State) -> None:
-    """Do nothing unless files were changed or added, which unpacking again would lose.
+def check_unchanged(state: FolderState) -> None:
+    """Check that no file of a folder was changed or added, which unpacking again would delete.
 
     Raises:
-        InputError: if they were.
+        InputError: if one was.
     """
     if state.changed:
         raise InputError(
@@ -96,29 +96,30 @@ def refuse_changed(state: State) -> None:
         )
 
 
-def holds_something(folder: Path) -> bool:
-    """Return whether anything at all lies in the folder, files of file browsers aside."""
-    return folder.is_dir() and any(entry.name not in _LITTER for entry in folder.iterdir())
+def is_empty(folder: Path) -> bool:
+    """Return whether the folder is missing or empty, apart from files of file browsers."""
+    return not folder.is_dir() or all(entry.name in _IGNORED for entry in folder.iterdir())
 
 
-def _listing(folder: Path) -> dict[str, os.stat_result]:
-    """Return the files below a folder by their names with forward slashes; links are followed, loops are not."""
-    found, seen = {}, set()
+def _list_files(folder: Path) -> dict[str, os.stat_result]:
+    """Return the files below a folder by relative path with forward slashes; links are followed, but not in a loop."""
+    files, visited = {}, set()
     for parent, folders, names in os.walk(folder, followlinks=True):
-        here = os.stat(parent)
-        if (here.st_dev, here.st_ino) in seen:
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in visited:
             folders.clear()
             continue
-        seen.add((here.st_dev, here.st_ino))
-        below = Path(parent).relative_to(folder)
+        visited.add((stat.st_dev, stat.st_ino))
+        relative = Path(parent).relative_to(folder)
         for name in names:
             path = os.path.join(parent, name)
-            if name not in _LITTER and os.path.isfile(path):
-                found[(below / name).as_posix()] = os.stat(path)
-    return found
+            if name not in _IGNORED and os.path.isfile(path):
+                files[(relative / name).as_posix()] = os.stat(path)
+    return files
 
 
 def _read(path: Path) -> tuple[str, dict[str, tuple[int, str, int]]]:
+    """Return the source and the files in a manifest, as `write_manifest` takes them."""
     value = read_json(path)
     try:
         return str(value["source"]), {name: (int(a), str(b), int(c)) for name, (a, b, c) in value["files"].items()}

@@ -1,4 +1,4 @@
-"""Getting a dataset: made here, fetched, unpacked, or found where the user put it."""
+"""Obtaining the videos of a dataset: made by the suite, downloaded, unpacked, or found where the user put them."""
 
 from dfutils.core.errors import InputError
 from dfutils.core.params import ROOT, Params, Place
@@ -6,14 +6,14 @@ from dfutils.data.kaggle import provide
 
 
 def obtain(place: Place, params: Params) -> Place:
-    """See to it that the videos of a dataset are there, and return where and in which layout they lie.
+    """Make sure that the videos of a dataset are on disk, and return where they lie and in which layout.
 
-    The built-in sample is made, and so are talking clips of photographs; one's own real videos without a `fake/` folder
-    get forged fakes, both encoded anew into `data/`, where `forge_fakes` is set; anything else is fetched, unpacked or
-    found by `kaggle.provide`.
+    The built-in sample and the talking clips of photographs are made. With `forge_fakes`, fakes are made of the user's
+    own real videos, and both are re-encoded into `data/`. Any other dataset is downloaded, unpacked or found by
+    `kaggle.provide`.
 
     Raises:
-        InputError: if the videos cannot be had, with what to do.
+        InputError: if the videos cannot be obtained; the message says what to do.
     """
     if place.layout == "sample" and not place.root.is_relative_to(place.folder):
         return place
@@ -52,7 +52,7 @@ def obtain(place: Place, params: Params) -> Place:
 
 
 def _forged(place: Place, params: Params) -> Place:
-    """Make fakes out of the real videos of a folder, and return where they and the re-encoded real ones lie."""
+    """Make fakes of the real videos of a folder, and return where the fakes and the re-encoded real videos lie."""
     from dfutils.forgery import own_videos
 
     real = place.root / "real"

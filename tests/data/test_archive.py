@@ -1,4 +1,4 @@
-"""Archives that are what they say become folders; all others leave nothing behind and say what is wrong."""
+"""Tests of unpacking: valid archives become folders, all others raise one sentence and leave no files."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ KINDS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
 
 
 def make(path: Path, files: dict[str, bytes] = FILES) -> Path:
-    """Write an archive of the kind that its name says."""
+    """Write an archive of the format of its name and return its path."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
             for name, content in files.items():
@@ -46,10 +46,10 @@ def make(path: Path, files: dict[str, bytes] = FILES) -> Path:
     return path
 
 
-def tar_of(path: Path, name: str = "a.mp4", **facts: object) -> Path:
+def tar_of(path: Path, name: str = "a.mp4", **fields: object) -> Path:
     """Write a tar of one entry without content, with the given fields."""
     member = tarfile.TarInfo(name)
-    for field, value in facts.items():
+    for field, value in fields.items():
         setattr(member, field, value)
     with tarfile.open(path, "w") as out:
         out.addfile(member)
@@ -61,7 +61,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def refused(path: Path, into: Path, match: str, kind: type[InputError] = InputError) -> None:
-    """Unpacking is refused in one sentence and leaves neither folder, nor manifest, nor anything half-made."""
+    """Assert that unpacking raises one sentence and leaves neither folder, nor manifest, nor temporary files."""
     before = sorted(p.name for p in into.parent.iterdir())
     with pytest.raises(kind, match=match) as caught:
         unpack(path, into, progress=False)
@@ -163,7 +163,7 @@ def test_links_and_devices_in_a_zip_are_refused(tmp_path: Path, into: Path, mode
 
 
 def patched(path: Path, marker: bytes, offset: int, value: bytes) -> Path:
-    """Overwrite bytes after the first place of a marker."""
+    """Overwrite bytes after the first occurrence of a marker, and return the path."""
     raw = bytearray(path.read_bytes())
     at = raw.index(marker) + offset
     raw[at : at + len(value)] = value
@@ -225,12 +225,12 @@ def test_a_name_that_comes_twice_is_refused(tmp_path: Path, into: Path, kind: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("part", [0, 0.01, 0.3, 0.5, 0.9, 0.98])
-def test_half_an_archive_says_to_download_it_again(tmp_path: Path, into: Path, kind: str, part: float) -> None:
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.5, 0.9, 0.98])
+def test_half_an_archive_says_to_download_it_again(tmp_path: Path, into: Path, kind: str, share: float) -> None:
     raw = make(tmp_path / f"a.{kind}").read_bytes()
     if kind == "tar":
         raw = raw[: 40_000 + 20_000 + 5_200 + 5 * 512]  # without the padding after its end
-    (tmp_path / f"a.{kind}").write_bytes(raw[: int(part * len(raw))])
+    (tmp_path / f"a.{kind}").write_bytes(raw[: int(share * len(raw))])
     refused(tmp_path / f"a.{kind}", into, "download it again", BrokenArchiveError)
 
 
@@ -298,7 +298,7 @@ def test_a_disk_that_becomes_full_leaves_nothing_half_made(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", opened)
-        refused(path, into, "became full .* nothing was kept")
+        refused(path, into, "became full .* no file of it remains")
     assert unpack(path, into, progress=False).whole
 
 

@@ -1,4 +1,4 @@
-"""Every published layout as a tree of small real videos, column by column; and what users' folders really look like."""
+"""Tests of the index: each published layout as a tree of small videos, column by column, and difficult folders."""
 
 import json
 import os
@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dfutils.core.errors import InputError
 from dfutils.core.paths import video_id
-from dfutils.data.indexing import COLUMNS, check, fingerprint, open_facts, pool, scan
+from dfutils.data.indexing import COLUMNS, check, fingerprint, pool, probe_videos, scan
 from dfutils.data.layouts import LAYOUTS
 from dfutils.faces import video
 
@@ -22,7 +20,7 @@ Row = tuple[int, str, str, str, str, str]  # label, method, identity, donor, pat
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The bytes of a real video, four frames of 32 x 32."""
+    """Return the bytes of a video, four frames of 32 x 32."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     video.write(path, [np.full((32, 32, 3), 60 * k, np.uint8) for k in range(4)])
     return path.read_bytes()
@@ -30,7 +28,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def tree(tmp_path: Path, clip: bytes):
-    """Make a folder of copies of the clip at the paths given, and of lists (path: text)."""
+    """Return a function that makes a folder of copies of the clip at the paths given, and of lists (path: text)."""
 
     def build(paths, lists: dict[str, str] | None = None, name: str = "root") -> Path:
         root = tmp_path / name
@@ -46,19 +44,19 @@ def tree(tmp_path: Path, clip: bytes):
 
 
 def kinds(table: pd.DataFrame) -> dict[str, int]:
-    """Number of files of each kind of warning, the counts' aside: a test's tree never has the published counts."""
-    return {found["kind"]: found["count"] for found in table.attrs["warnings"] if found["kind"] != "counts"}
+    """Return the number of files by kind of warning, without `counts`: a test's tree never has the published counts."""
+    return {warning["kind"]: warning["count"] for warning in table.attrs["warnings"] if warning["kind"] != "counts"}
 
 
 def assert_rows(table: pd.DataFrame, dataset: str, expected: dict[str, Row]) -> None:
-    """Every column of every row is as expected, and the rows are sorted by path."""
+    """Assert that every column of every row is as expected, and that rows are sorted by path."""
     assert list(table.columns) == COLUMNS
     assert list(table["path"]) == sorted(expected)
     assert table["label"].dtype == np.int8
     for row in table.itertuples():
         label, method, identity, donor, source, split = expected[row.path]
-        found = (row.label, row.method, row.identity, row.donor, row.source_video, row.official_split)
-        assert found == (label, method, identity, donor, video_id(source) if source else "", split), row.path
+        actual = (row.label, row.method, row.identity, row.donor, row.source_video, row.official_split)
+        assert actual == (label, method, identity, donor, video_id(source) if source else "", split), row.path
         assert (row.video_id, row.dataset, row.codec) == (video_id(row.path), dataset, "")
     assert table[["width", "height", "fps", "n_frames", "duration_s", "bitrate"]].isna().all(axis=None)
 
@@ -154,7 +152,7 @@ def ffpp() -> tuple[dict[str, Row], dict[str, str]]:
         swap = f"manipulated_sequences/DeepFakeDetection/{level}/videos/01_02__exit_phone_room__YVGY8LOK.mp4"
         expected[swap] = (FAKE, "DeepFakeDetection", "01", "02", actor, "")
     pairs = {"train": [["000", "003"]], "val": [["720", "672"]], "test": [["953", "974"]]}
-    return expected, {f"splits/{name}.json": json.dumps(found) for name, found in pairs.items()}
+    return expected, {f"splits/{name}.json": json.dumps(sequences) for name, sequences in pairs.items()}
 
 
 def test_ffpp(tree) -> None:
@@ -240,9 +238,9 @@ def test_tolerated_differences_change_nothing_but_the_path(tree) -> None:
         for path in CELEB
     }
     table = scan("celeb_df_v2", tree(rename.values(), {"Celeb-DF-v2/List_of_testing_videos.txt": CELEB_LIST}))
-    found = {row.path: row for row in table.itertuples()}
+    rows = {row.path: row for row in table.itertuples()}
     for path, (label, method, identity, donor, source, split) in CELEB.items():
-        row = found[rename[path]]
+        row = rows[rename[path]]
         assert (row.label, row.method, row.identity, row.donor) == (label, method, identity, donor)
         assert row.official_split == split
         if source in rename:
@@ -272,7 +270,7 @@ def test_list_naming_absent_files_and_names_fitting_no_pattern_are_reported(tree
     table = scan("celeb_df_v2", tree([*CELEB, *odd], {"List_of_testing_videos.txt": more}))
     assert_rows(table, "celeb_df_v2", CELEB)
     assert kinds(table) == {"unfitting": 3, "absent": 1}
-    texts = " ".join(found["text"] for found in table.attrs["warnings"])
+    texts = " ".join(warning["text"] for warning in table.attrs["warnings"])
     assert "Celeb-real/interview.mp4" in texts
     assert "Celeb-synthesis/id9_id8_0000.mp4" in texts
 
@@ -293,7 +291,7 @@ def test_counts_are_held_against_the_published_ones(tree) -> None:
         "found": [2, 2, 3, 3],
         "differs": [True] * 4,
     }
-    text = next(found["text"] for found in table.attrs["warnings"] if found["kind"] == "counts")
+    text = next(warning["text"] for warning in table.attrs["warnings"] if warning["kind"] == "counts")
     assert "Celeb-real 2 of 158" in text
     assert check("folder", table).empty
 
@@ -363,48 +361,6 @@ def test_root_missing_or_a_file(tmp_path: Path) -> None:
         scan("folder", tmp_path / "file")
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("Celeb-real/id0_0000.mp4", "Celeb-real__id0_0000"),
-        ("real/a.MP4", "real__a"),
-        ("real/a.mov", "real__a.mov"),
-        ("real/con.mp4", "real__con"),
-    ],
-)
-def test_plain_ids(path: str, expected: str) -> None:
-    assert video_id(path) == expected
-
-
-def test_ids_of_difficult_names() -> None:
-    paths = [
-        "con.mp4",
-        "nul.mov",
-        "a b.mp4",
-        "a_b!.mp4",
-        ".mp4",
-        "-x.mp4",
-        "x..mp4",
-        "x" * 300,
-        "Übung.mp4",
-        "日本.mp4",
-    ]
-    ids = [video_id(path) for path in paths]
-    assert len(set(ids)) == len(ids)
-    assert video_id("U\u0308bung.mp4") == video_id("Übung.mp4")  # as macOS writes it
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200))
-def test_ids_are_safe_everywhere(path: str) -> None:
-    name = video_id(path)
-    assert 0 < len(name) <= 100
-    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-    assert not name.startswith((".", "-"))
-    assert not name.endswith(".")
-    assert name.split(".")[0].lower() not in {"con", "prn", "aux", "nul", "com1", "lpt9"}
-    assert video_id(path) == name
-
-
 def test_names_that_would_share_an_id_all_get_a_suffix(tree) -> None:
     table = scan("folder", tree(["real/a/b.mp4", "real/a__b.mp4", "real/A__B.mov", "real/c.mp4"]))
     ids = dict(zip(table["path"], table["video_id"], strict=True))
@@ -422,12 +378,12 @@ def test_names_that_differ_in_the_spelling_of_accents_only_are_refused(tree) -> 
         scan("folder", root)
 
 
-def test_open_facts(tree, clip: bytes) -> None:
+def test_probe_videos(tree, clip: bytes) -> None:
     root = tree(["real/a.mp4", "real/b c.mp4"])
     (root / "real/empty.mp4").touch()
     (root / "real/text.mp4").write_text("not a video")
     (root / "real/broken.mp4").write_bytes(clip[:200])
-    table = open_facts(scan("folder", root), root, progress=False).set_index("path")
+    table = probe_videos(scan("folder", root), root, progress=False).set_index("path")
     good = table.loc[["real/a.mp4", "real/b c.mp4"]]
     assert good[["width", "height", "n_frames", "fps", "status", "reason"]].drop_duplicates().values.tolist() == [
         [32.0, 32.0, 4.0, 25.0, "", ""]
@@ -442,11 +398,11 @@ def test_open_facts(tree, clip: bytes) -> None:
 def test_fingerprint_depends_on_data_not_on_order(tree) -> None:
     root = tree(["real/a.mp4", "fake/b.mp4"])
     table = scan("folder", root)
-    mark = fingerprint(table, root)
-    assert mark == fingerprint(table.iloc[::-1], root)
-    assert fingerprint(table.assign(label=1 - table["label"]), root) != mark
+    digest = fingerprint(table, root)
+    assert digest == fingerprint(table.iloc[::-1], root)
+    assert fingerprint(table.assign(label=1 - table["label"]), root) != digest
     (root / "real/a.mp4").write_bytes(b"other")
-    assert fingerprint(table, root) != mark
+    assert fingerprint(table, root) != digest
     assert fingerprint(table) == fingerprint(table)
 
 
@@ -462,7 +418,7 @@ def test_pooled_ids_cannot_collide(tree) -> None:
     fakes = both[(both["label"] == FAKE) & (both["identity"] != "id16")]
     assert set(fakes["source_video"]) <= set(both["video_id"])
     assert set(both.loc[both["label"] == REAL, "source_video"]) == {""}
-    assert {found["text"][:4] for found in both.attrs["warnings"]} == {"v1: ", "v2: "}
+    assert {warning["text"][:4] for warning in both.attrs["warnings"]} == {"v1: ", "v2: "}
     with pytest.raises(InputError, match="at least one"):
         pool({})
 

@@ -1,4 +1,4 @@
-"""The real Kaggle client against a server that answers as Kaggle does, and what `provide` makes of what comes."""
+"""Tests of `fetch_kaggle` and `provide` with the real Kaggle client and a server that answers as Kaggle does."""
 
 import builtins
 import errno
@@ -124,20 +124,20 @@ def ranges(kaggle: KaggleServer) -> list[str]:
     return [request.headers["Range"] for request in kaggle.requests if "Range" in request.headers]
 
 
-def test_a_connection_cut_half_way_is_taken_up_again(kaggle: KaggleServer, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(kaggle: KaggleServer, tmp_path: Path) -> None:
     kaggle.cuts = [2_500_000, len(CONTENT), 600_000]  # before each part, the client asks for the whole and leaves it
     assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
     # 2 MiB had come; the next 600,000 bytes are less than a piece, so they come twice.
     assert ranges(kaggle) == ["bytes=2097152-", "bytes=2097152-"]
 
 
-def test_a_second_call_goes_on_where_the_first_stopped(
+def test_a_second_call_resumes_the_download(
     kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data_kaggle, "WAITS", ())
     kaggle.cuts = [2_500_000]
     text = fails("broke off after 2.10MB", "me/faces", tmp_path)
-    assert "running again goes on from there" in text
+    assert "running again resumes the download" in text
     assert (tmp_path / "faces.zip").stat().st_size == 2 << 20
     assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
     assert ranges(kaggle) == ["bytes=2097152-"]
@@ -175,7 +175,7 @@ def test_the_text_of_an_error_is_not_taken_for_data(
     fails("broke off", "me/faces", tmp_path)
     # The store refuses the part and then the whole: the client writes the answer's text where the data was.
     kaggle.store_refuses = [0, 503, 503]
-    fails("not what it announced", "me/faces", tmp_path)
+    fails("another file than it announced", "me/faces", tmp_path)
     assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
 
 
@@ -333,7 +333,7 @@ except InputError as error:
 # The machine
 
 
-def test_a_folder_that_cannot_be_written_is_told(kaggle: KaggleServer, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_raises(kaggle: KaggleServer, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     fails("cannot be downloaded to .*file/in: Not a directory", "me/faces", tmp_path / "file" / "in")
 
@@ -350,7 +350,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 Usage = namedtuple("Usage", "total used free")
 
 
-def test_a_small_disk_is_told_before_the_download(
+def test_a_small_disk_raises_before_the_download(
     kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 40, 1 << 40, 3 << 20))
@@ -391,7 +391,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("slug", WRONG)
-def test_a_wrong_name_is_told_without_asking_kaggle(kaggle: KaggleServer, tmp_path: Path, slug: str) -> None:
+def test_an_invalid_name_raises_without_a_request(kaggle: KaggleServer, tmp_path: Path, slug: str) -> None:
     fails("is not the name of a Kaggle dataset: take owner/name from", slug, tmp_path)
     fails("is not the name of a Kaggle competition", f"me/{slug}", tmp_path, competition=True)
     assert kaggle.requests == []
@@ -439,7 +439,7 @@ def test_one_dataset_is_not_taken_for_another(kaggle: KaggleServer, tmp_path: Pa
         provide(tmp_path / "videos", kaggle_dataset="you/videos", progress=False)
 
 
-def test_a_broken_archive_from_kaggle_is_downloaded_anew(kaggle: KaggleServer, tmp_path: Path) -> None:
+def test_a_broken_archive_from_kaggle_is_downloaded_again(kaggle: KaggleServer, tmp_path: Path) -> None:
     kaggle.files["videos"] = VIDEOS[:-30]
     with pytest.raises(BrokenArchiveError, match="download it again"):
         provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False)
@@ -475,7 +475,7 @@ def test_a_folder_filled_by_hand_is_used_as_it_is(kaggle: KaggleServer, tmp_path
     assert kaggle.requests == [] and [p.name for p in tmp_path.rglob("*.mp4")] == ["a.mp4"]
 
 
-def test_nothing_to_start_from_is_told(tmp_path: Path) -> None:
+def test_a_missing_source_raises(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"There are no files in .*videos: put the dataset there, or give its archive"):
         provide(tmp_path / "videos")
     with pytest.raises(InputError, match="not both"):

@@ -35,7 +35,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(made):
-    return indexing.open_facts(indexing.scan("sample", made), made, progress=False)
+    return indexing.probe_videos(indexing.scan("sample", made), made, progress=False)
 
 
 # The built-in sample

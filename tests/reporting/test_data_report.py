@@ -22,7 +22,7 @@ def root(tmp_path_factory):
 
 
 def report(root, **changes) -> DatasetReport:
-    videos = indexing.open_facts(indexing.scan("folder", root), root, progress=False).assign(dataset="own", **changes)
+    videos = indexing.probe_videos(indexing.scan("folder", root), root, progress=False).assign(dataset="own", **changes)
     return DatasetReport(videos, [Place("own", "folder", root, root)])
 
 

@@ -29,7 +29,7 @@ def face_clip(path: Path, frames: int = 12) -> None:
 
 
 def indexed(root: Path, out: Path) -> params.Indexed:
-    table = indexing.open_facts(indexing.scan("folder", root), root, progress=False).assign(dataset="own")
+    table = indexing.probe_videos(indexing.scan("folder", root), root, progress=False).assign(dataset="own")
     return params.Indexed("own", root, out / "own", table)
 
 

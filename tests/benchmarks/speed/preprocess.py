@@ -170,7 +170,7 @@ def whole_run(paths: list[Path], scratch: Path, workers: int) -> tuple[float, fl
     (root / "real").mkdir(parents=True)
     for k, path in enumerate(paths):
         shutil.copyfile(path, root / "real" / f"{k:05d}_{path.name}")
-    table = indexing.open_facts(indexing.scan("folder", root), root, progress=False).assign(dataset="bench")
+    table = indexing.probe_videos(indexing.scan("folder", root), root, progress=False).assign(dataset="bench")
     dataset = params.Indexed("bench", root, out / "bench", table)
     settings = PreprocessSettings(workers=workers)
     start = time.perf_counter()
