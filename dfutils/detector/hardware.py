@@ -1,4 +1,4 @@
-"""What the machine can do for training, and PyTorch's settings lent for as long as it takes."""
+"""Precision for training on this machine, and PyTorch's global settings during a run."""
 
 import re
 import warnings
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 import torch
 
 PRECISIONS = {"bf16": "bf16-mixed", "float32": "32-true"}
-"""What the suite calls a precision, and what Lightning does. Weights are float32 in both."""
+"""Names of precisions in parameters, and Lightning's names. The weights are float32 in both."""
 
 
-def precision(asked: str, gpu: bool) -> str:
-    """Return `asked`, or for `auto` what the hardware is made for: `bf16` or `float32`.
+def precision(requested: str, gpu: bool) -> str:
+    """Return `requested`, or for `auto` the faster precision on this machine: `bf16` or `float32`.
 
-    This is decided by what the processor says of itself, never by a timing, so that a run is the same on every start:
-    GPUs since Ampere multiply bf16 natively, and so do CPUs with AVX512-BF16 or AMX. PyTorch computes in bf16 on any
-    other CPU too, but slower than in float32.
+    The choice follows from the features of the processor and never from a timing, so that every start of a run makes
+    the same: GPUs since Ampere multiply bf16 natively, and so do CPUs with AVX512-BF16 or AMX. On other CPUs PyTorch
+    computes in bf16 more slowly than in float32.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     if gpu:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -30,11 +30,11 @@ def precision(asked: str, gpu: bool) -> str:
 
 
 @contextmanager
-def settled(threads: int, gpu: bool) -> Iterator[None]:
-    """Give PyTorch back as it was: random state, threads, determinism."""
-    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark, filling = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
+def torch_settings(threads: int, gpu: bool) -> Iterator[None]:
+    """Set PyTorch's CPU threads (0: unchanged), and restore threads, random state and determinism at the end."""
+    n_threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, fill_memory = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory
     try:
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if gpu else []):
             torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and no result depends on it
@@ -42,26 +42,26 @@ def settled(threads: int, gpu: bool) -> Iterator[None]:
                 torch.set_num_threads(threads)
             yield
     finally:
-        torch.set_num_threads(before)
-        torch.use_deterministic_algorithms(strict, warn_only=warn)
+        torch.set_num_threads(n_threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.backends.cudnn.benchmark = benchmark
-        torch.utils.deterministic.fill_uninitialized_memory = filling
+        torch.utils.deterministic.fill_uninitialized_memory = fill_memory
 
 
 @contextmanager
-def undetermined() -> Iterator[set[str]]:
-    """Yield a set that collects the operations PyTorch has no deterministic way for on this device, by name."""
-    found: set[str] = set()
+def nondeterministic_operations() -> Iterator[set[str]]:
+    """Yield a set to which the name of each operation is added that PyTorch cannot compute deterministically here."""
+    operations: set[str] = set()
     show = warnings.showwarning
 
-    def watch(message: Warning | str, *where: object, **more: object) -> None:
+    def collect(message: Warning | str, *arguments: object, **options: object) -> None:
         operation = re.match(r"(\S+) does not have a deterministic implementation", str(message))
         if operation:
-            found.add(operation[1])
+            operations.add(operation[1])
         else:
-            show(message, *where, **more)
+            show(message, *arguments, **options)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message=".* does not have a deterministic implementation")
-        warnings.showwarning = watch
-        yield found
+        warnings.showwarning = collect
+        yield operations

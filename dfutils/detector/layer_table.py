@@ -1,4 +1,4 @@
-"""The network as a table: what each layer is, what it gives, and how many weights it learns."""
+"""The stages of a detector's network as a table: layer, kind, shape of the output, and number of parameters."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -11,17 +11,18 @@ from dfutils.detector.network import Detector
 
 
 def table(detector: Detector, face_size: int, frames_per_video: int) -> pd.DataFrame:
-    """Return a row a stage of the network, in the order in which a clip goes through it.
+    """Return one row per stage of the network, in the order of the forward pass.
 
-    The backbone's stages are its direct parts that have weights, or those of its one large part. Columns: `layer` (its
-    name in the code), `what`, `output` (shape for one clip: frames, then what a frame has become) and `parameters`.
+    The stages of the backbone are its child modules that have weights; a child with more than 0.9 of the weights is
+    replaced by its own children. Columns: `layer` (name of the module), `what` (kind of module), `output` (shape for
+    one clip, the frames first) and `parameters` (number of weights).
 
     Raises:
-        InputError: if the backbone cannot take crops of this size.
+        InputError: if crops of this size are too small for the backbone.
     """
     detector.check_size(face_size)
     rows, device = [], next(detector.parameters()).device
-    hooks = [part.register_forward_hook(_row(rows, name, part)) for name, part in _parts(detector)]
+    hooks = [stage.register_forward_hook(_row_hook(rows, name, stage)) for name, stage in _stages(detector)]
     was_training = detector.training
     try:
         with torch.inference_mode():
@@ -30,47 +31,49 @@ def table(detector: Detector, face_size: int, frames_per_video: int) -> pd.DataF
         detector.train(was_training)
         for hook in hooks:
             hook.remove()
-    found = pd.DataFrame(rows, columns=["layer", "what", "output", "parameters"])
-    return found.drop_duplicates("layer")  # the last layers are asked for the clip and for each of its frames
+    # The layers after the backbone are called twice, for the clip and for each of its frames.
+    return pd.DataFrame(rows, columns=["layer", "what", "output", "parameters"]).drop_duplicates("layer")
 
 
-def _parts(detector: Detector) -> list[tuple[str, nn.Module]]:
+def _stages(detector: Detector) -> list[tuple[str, nn.Module]]:
     """Return names and modules of the stages."""
-    inside = [("backbone", detector.backbone)]
-    while len(inside) == 1 or max(map(_count, (part for _, part in inside))) > 0.9 * _count(detector.backbone):
-        name, largest = max(inside, key=lambda item: _count(item[1]))
-        children = [(f"{name}.{child}", part) for child, part in largest.named_children()]
+    stages = [("backbone", detector.backbone)]
+    while len(stages) == 1 or max(_count(module) for _, module in stages) > 0.9 * _count(detector.backbone):
+        position = max(range(len(stages)), key=lambda k: _count(stages[k][1]))
+        name, largest = stages[position]
+        children = [(f"{name}.{child}", module) for child, module in largest.named_children()]
         if not children or not (isinstance(largest, nn.Sequential) or largest is detector.backbone):
             break
-        place = next(index for index, item in enumerate(inside) if item[0] == name)
-        inside[place : place + 1] = [(child, part) for child, part in children if _count(part)]
-    after = [(name, getattr(detector, name)) for name in ("lstm", "dropout", "linear") if hasattr(detector, name)]
-    return inside + after
+        stages[position : position + 1] = [(child, module) for child, module in children if _count(module)]
+    layers = [(name, getattr(detector, name)) for name in ("lstm", "dropout", "linear") if hasattr(detector, name)]
+    return stages + layers
 
 
 def _count(module: nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
 
 
-def _row(rows: list[tuple[str, str, str, int]], name: str, part: nn.Module) -> Callable[..., None]:
+def _row_hook(rows: list[tuple[str, str, str, int]], name: str, module: nn.Module) -> Callable[..., None]:
+    """Return a forward hook that appends the module's row of the table to `rows`."""
+
     def hook(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-        given = output[0] if isinstance(output, tuple) else output
-        # The backbone sees frames without their clip, the layers after it one clip.
-        shape = " × ".join(map(str, given.shape[1:] if isinstance(part, nn.LSTM) else given.shape))
-        rows.append((name, _what(part), shape, _count(part)))
+        tensor = output[0] if isinstance(output, tuple) else output
+        # The backbone's first dimension is the clip's frames; the LSTM's is the batch of one clip.
+        shape = " × ".join(map(str, tensor.shape[1:] if isinstance(module, nn.LSTM) else tensor.shape))
+        rows.append((name, _kind(module), shape, _count(module)))
 
     return hook
 
 
-def _what(part: nn.Module) -> str:
-    """Say what a module is: its kind, or how many of which kind it holds."""
-    if isinstance(part, nn.Sequential):
-        kinds = Counter(type(child).__name__ for child in part)
+def _kind(module: nn.Module) -> str:
+    """Return the kind of a module in words; for a sequence, the kinds of its children and their number."""
+    if isinstance(module, nn.Sequential):
+        kinds = Counter(type(child).__name__ for child in module)
         return ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())
-    if isinstance(part, nn.Conv2d):
-        return f"convolution {part.kernel_size[0]} × {part.kernel_size[1]}, stride {part.stride[0]}"
-    if isinstance(part, nn.Linear):
-        return "linear: real, fake" if part.out_features == 2 else "linear"
-    if isinstance(part, nn.LSTM):
-        return f"LSTM, {part.num_layers} layer{'s' * (part.num_layers > 1)}{', both ways' * part.bidirectional}"
-    return f"{type(part).__name__}({part.p})" if isinstance(part, nn.Dropout) else type(part).__name__
+    if isinstance(module, nn.Conv2d):
+        return f"convolution {module.kernel_size[0]} × {module.kernel_size[1]}, stride {module.stride[0]}"
+    if isinstance(module, nn.Linear):
+        return "linear: real, fake" if module.out_features == 2 else "linear"
+    if isinstance(module, nn.LSTM):
+        return f"LSTM, {module.num_layers} layer{'s' * (module.num_layers > 1)}{', bidirectional' * module.bidirectional}"
+    return f"{type(module).__name__}({module.p})" if isinstance(module, nn.Dropout) else type(module).__name__

@@ -1,7 +1,7 @@
-"""What Lightning runs: the steps of training and validation, and the bookkeeping at an epoch's end.
+"""The LightningModule of a training run and its progress bar.
 
-Nothing here depends on how far a random generator has got: the learning rate of a step, its dropout masks and the
-clips in it are functions of the seed, the epoch and the step.
+No result depends on the state of a random number generator: the learning rate, the dropout masks and the clips of a
+step are functions of the seed, the epoch and the step.
 """
 
 import os
@@ -26,11 +26,11 @@ from dfutils.core.progress import bar
 from dfutils.detector import clips, schedule
 from dfutils.detector.clips import Batch, Batches, ClipDataset, number
 from dfutils.detector.network import Detector, probability
-from dfutils.detector.schedule import standing
+from dfutils.detector.schedule import epoch_score
 
 
 class Fitting(lightning.LightningModule):
-    """A detector, its clips, and what has happened so far."""
+    """A detector in training, with its clips and the history of the epochs done."""
 
     def __init__(
         self,
@@ -41,28 +41,28 @@ class Fitting(lightning.LightningModule):
         settings: TrainingSettings,
         record: dict[str, Any],
         history: list[dict[str, Any]],
-        facts: dict[str, Any],
+        environment: dict[str, Any],
         workers: int,
     ) -> None:
-        """Take what `training.fit` has checked.
+        """Store the arguments, which `training.fit` has checked, and compute the class weights.
 
         Args:
-            detector: is trained in place.
+            detector: trained in place.
             train: training clips.
             val: validation clips.
-            folder: where `last.ckpt`, `best.safetensors` and `history.csv` go.
-            settings: of the training.
-            record: all that a later run must agree with to go on from here.
-            history: the epochs done, a mapping each.
-            facts: about the machine, kept in the checkpoint.
-            workers: loader processes.
+            folder: folder in which `last.ckpt`, `best.safetensors` and `history.csv` are written.
+            settings: parameters of the training.
+            record: everything that must be equal for a later run to resume from the checkpoint.
+            history: the epochs done, one mapping per epoch.
+            environment: device, precision and threads of the run, stored in the checkpoint.
+            workers: number of loader processes.
         """
         super().__init__()
         self.detector, self.train_clips, self.val_clips, self.folder = detector, train, val, folder
-        self.settings, self.record, self.history, self.facts = settings, record, history, facts
+        self.settings, self.record, self.history, self.environment = settings, record, history, environment
         self.workers = workers
-        self.operations: set[str] = set()  # that cannot be repeated exactly, as far as known
-        self.unchecked: tuple[torch.Tensor, torch.Tensor, int, float] | None = None
+        self.operations: set[str] = set()  # names of operations without a deterministic implementation, as they occur
+        self.last_step: tuple[torch.Tensor, torch.Tensor, int, float] | None = None  # loss, clips, step, learning rate
         weights = clips.class_weights(
             train.labels,
             settings.class_weights,
@@ -80,7 +80,7 @@ class Fitting(lightning.LightningModule):
         return self._loader(self.val_clips, shuffle=False)
 
     def _loader(self, data: ClipDataset, shuffle: bool) -> Any:
-        # Lightning takes the first epoch's order before it says which epoch that is.
+        # Lightning asks for the first epoch's order before it sets the epoch.
         batches = Batches(
             len(data), self.settings.batch_size, shuffle=shuffle, seed=self.settings.seed,
             epoch=len(self.history), share=(self.trainer.global_rank, self.trainer.world_size),
@@ -92,18 +92,18 @@ class Fitting(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         rate = self.settings.learning_rate
         backbone = list(self.detector.backbone.parameters())
-        inside = {id(parameter) for parameter in backbone}
-        head = [parameter for parameter in self.detector.parameters() if id(parameter) not in inside]
+        backbone_ids = {id(parameter) for parameter in backbone}
+        head = [parameter for parameter in self.detector.parameters() if id(parameter) not in backbone_ids]
         groups = [
             {"params": head, "peak": rate},
             {"params": backbone, "peak": self.settings.backbone_learning_rate or rate},
         ]
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.settings.optimizer]
-        # Fused: one pass over the weights, fifteen times as fast as the default on a CPU.
-        return kind(groups, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.settings.optimizer]
+        # The fused implementation makes one pass over the weights, fifteen times as fast as the default on a CPU.
+        return optimizer(groups, lr=rate, weight_decay=self.settings.weight_decay, fused=True)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        # Lightning's own clipping refuses fused optimisers.
+        # Lightning's own clipping does not support fused optimisers.
         if self.settings.clip_grad:
             torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings.clip_grad)
 
@@ -112,7 +112,7 @@ class Fitting(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.started = time.perf_counter()
         self.sums = torch.zeros(5, dtype=torch.float64, device=self.device)
-        self.falls = schedule.plateau_falls([standing(row, self.settings.monitor) for row in self.history])
+        self.halvings = schedule.plateau_halvings([epoch_score(row, self.settings.monitor) for row in self.history])
         self.detector.train()
         self.detector.frozen_backbone = self.current_epoch < self.settings.freeze_epochs
         if self.detector.frozen_backbone:
@@ -123,11 +123,11 @@ class Fitting(lightning.LightningModule):
                     module.eval()
 
     def on_train_batch_start(self, batch: Batch, step: int) -> None:
-        self._check_loss()
+        self._check_last_loss()
         torch.manual_seed(number(self.settings.seed, "dropout", self.current_epoch, step, self.global_rank))
         done = self.current_epoch + (step + 0.5) / self.trainer.num_training_batches
         factor = schedule.rate_factor(
-            done, self.settings.schedule, self.settings.epochs, self.settings.warmup_epochs, self.falls
+            done, self.settings.schedule, self.settings.epochs, self.settings.warmup_epochs, self.halvings
         )
         for group in self.optimizers(use_pl_optimizer=False).param_groups:
             group["lr"] = group["peak"] * factor
@@ -135,18 +135,21 @@ class Fitting(lightning.LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
         losses, weights, logits = self._losses(batch)
-        # Each process weighs its clips by the sum of all processes; averaged gradients are then those of one.
+        # Normalised by the weights of all processes, so that the averaged gradients equal those of a single process.
         total = self.trainer.strategy.reduce(weights.sum(), reduce_op="sum")
         loss = (losses * weights).sum() * self.trainer.world_size / total
-        self.unchecked = loss.detach(), batch.index, step, self.rate
+        self.last_step = loss.detach(), batch.index, step, self.rate
         self.sums += _sums(losses, weights, logits, batch)
         return loss
 
-    def _check_loss(self) -> None:
-        """Stop if the loss of the step before was not finite. A step late, so that a GPU need not wait to be asked."""
-        if self.unchecked is None:
+    def _check_last_loss(self) -> None:
+        """Raise `InputError` if the loss of the previous step is not finite.
+
+        The check is made one step later, because reading a loss at once would make a GPU wait.
+        """
+        if self.last_step is None:
             return
-        (loss, index, step, rate), self.unchecked = self.unchecked, None
+        (loss, index, step, rate), self.last_step = self.last_step, None
         if not torch.isfinite(loss):
             videos = ", ".join(self.train_clips.video_ids[clip] for clip in index.tolist())
             raise InputError(
@@ -155,24 +158,24 @@ class Fitting(lightning.LightningModule):
             )
 
     def _losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return each clip's loss, its weight, and its logits."""
+        """Return loss `(B,)`, weight `(B,)` and logits `(B, 2)` of each clip; the loss keeps its gradient."""
         frames = self.detector.normalise(batch.frames)
         logits, by_frame = self.detector.clip_and_frame_logits(frames, batch.mask)
         losses = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
         share = self.settings.frame_loss
         if share:
             labels = batch.labels[:, None].expand(by_frame.shape[:2])
-            of_frames = functional.cross_entropy(by_frame.float().transpose(1, 2), labels, reduction="none")
-            mask = torch.ones_like(of_frames) if batch.mask is None else batch.mask.float()
-            losses = (1 - share) * losses + share * (of_frames * mask).sum(1) / mask.sum(1)
+            frame_losses = functional.cross_entropy(by_frame.float().transpose(1, 2), labels, reduction="none")
+            mask = torch.ones_like(frame_losses) if batch.mask is None else batch.mask.float()
+            losses = (1 - share) * losses + share * (frame_losses * mask).sum(1) / mask.sum(1)
         return losses, self.class_weights[batch.labels] * batch.counts, logits.detach().float()
 
     # Validation
 
     def on_validation_epoch_start(self) -> None:
-        self._check_loss()
+        self._check_last_loss()
         self.trained = time.perf_counter()
-        self.seen: list[torch.Tensor] = []
+        self.val_rows: list[torch.Tensor] = []
         if not self.settings.freeze_batchnorm and not self.detector.frozen_backbone:
             self._measure_batchnorm()
 
@@ -201,21 +204,21 @@ class Fitting(lightning.LightningModule):
             layer.eval()
 
     def validation_step(self, batch: Batch, step: int) -> None:
-        with torch.autocast(self.device.type, enabled=False):  # as `predict` will score
+        with torch.autocast(self.device.type, enabled=False):  # as a video is scored after training
             losses, weights, logits = self._losses(batch)
         columns = (losses, weights, logits[:, 1] - logits[:, 0], batch.labels, batch.counts)
-        self.seen.append(torch.stack([column.double() for column in columns], dim=1))
+        self.val_rows.append(torch.stack([column.double() for column in columns], dim=1))
 
     def on_validation_epoch_end(self) -> None:
-        seen = self.all_gather(torch.cat(self.seen)).reshape(-1, 5).cpu().numpy()
-        losses, weights, logits, labels, _ = seen[seen[:, 4] > 0].T
-        self.validated = {
+        rows = self.all_gather(torch.cat(self.val_rows)).reshape(-1, 5).cpu().numpy()
+        losses, weights, logits, labels, _ = rows[rows[:, 4] > 0].T  # without the clips that fill up batches
+        self.val_figures = {
             "val_loss": float((losses * weights).sum() / weights.sum()),
             "val_accuracy": float(((probability(logits) >= 0.5) == labels).mean()),
             "val_auc": float("nan"),
         }
         if len(set(labels)) == 2 and np.isfinite(logits).all():
-            self.validated["val_auc"] = float(roc_auc_score(labels, logits))
+            self.val_figures["val_auc"] = float(roc_auc_score(labels, logits))
 
     # The end of an epoch
 
@@ -225,7 +228,7 @@ class Fitting(lightning.LightningModule):
             "epoch": self.current_epoch + 1,
             "train_loss": sums[0] / sums[1],
             "train_accuracy": sums[2] / sums[3],
-            **self.validated,
+            **self.val_figures,
             "learning_rate": self.rate,
             "seconds": time.perf_counter() - self.started,
             "images_per_s": sums[4] / (self.trained - self.started),
@@ -237,61 +240,61 @@ class Fitting(lightning.LightningModule):
                 f"{monitor} is not finite after epoch {row['epoch']}: lower learning_rate or set clip_grad."
             )
         if (
-            schedule.best_epoch([standing(row, monitor) for row in self.history]) == len(self.history) - 1
+            schedule.best_epoch([epoch_score(row, monitor) for row in self.history]) == len(self.history) - 1
             and self.global_rank == 0
         ):
             with atomic(self.folder / "best.safetensors") as temporary:
                 save_file({k: v.cpu().contiguous() for k, v in self.detector.state_dict().items()}, temporary)
         self.trainer.should_stop = schedule.finished(self.history, self.settings)
-        # Beside its place, then renamed: a run killed here goes on from the epoch before.
-        part = self.folder / ".last.part.ckpt"
-        self.trainer.save_checkpoint(part)
+        # Renamed when complete: if the process is killed before, the run resumes from the previous epoch.
+        temporary = self.folder / ".last.part.ckpt"
+        self.trainer.save_checkpoint(temporary)
         if self.global_rank == 0:
-            os.replace(part, self.folder / "last.ckpt")
-            with atomic(self.folder / "history.csv") as temporary:
-                schedule.table(self.history, monitor).to_csv(temporary, index=False)
+            os.replace(temporary, self.folder / "last.ckpt")
+            with atomic(self.folder / "history.csv") as csv:
+                schedule.table(self.history, monitor).to_csv(csv, index=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.facts["undetermined"] = sorted({*self.facts["undetermined"], *self.operations})
-        checkpoint["history"], checkpoint["record"], checkpoint["facts"] = self.history, self.record, self.facts
+        self.environment["undetermined"] = sorted({*self.environment["undetermined"], *self.operations})
+        checkpoint["history"], checkpoint["record"], checkpoint["facts"] = self.history, self.record, self.environment
 
 
 def _sums(losses: torch.Tensor, weights: torch.Tensor, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return what an epoch adds up: weighted loss, weights, right answers, clips, pictures."""
-    right = ((logits.argmax(1) == batch.labels) * batch.counts).sum()
-    pictures = (batch.positions >= 0).sum()
+    """Return the sums over a batch, float64 `(5,)`: weighted loss, weights, correct clips, clips, frames."""
+    correct = ((logits.argmax(1) == batch.labels) * batch.counts).sum()
+    frames = (batch.positions >= 0).sum()
     return torch.stack(
-        [(losses.detach() * weights).sum(), weights.sum(), right, batch.counts.sum(), pictures.float()]
+        [(losses.detach() * weights).sum(), weights.sum(), correct, batch.counts.sum(), frames.float()]
     ).double()
 
 
 class Progress(lightning.Callback):
-    """A bar over all clips of all epochs, and a line an epoch."""
+    """A progress bar over the clips of all epochs, and one line of figures per epoch on standard error."""
 
     def __init__(self, clips: int, epochs: int) -> None:
-        self.clips, self.epochs, self.moving = clips, epochs, None
+        self.clips, self.epochs, self.bar = clips, epochs, None
 
     def on_train_start(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
         if trainer.is_global_zero:
-            left = self.epochs - len(fitting.history)
-            self.moving = bar(total=left * self.clips, desc="train", unit="clip")
+            remaining = self.epochs - len(fitting.history)
+            self.bar = bar(total=remaining * self.clips, desc="train", unit="clip")
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, fitting: Fitting, outputs: Any, batch: Batch, step: int
     ) -> None:
-        if self.moving is not None:
-            self.moving.update(int(batch.counts.sum()) * trainer.world_size)
+        if self.bar is not None:
+            self.bar.update(int(batch.counts.sum()) * trainer.world_size)
 
     def on_validation_end(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
-        if self.moving is not None:
-            found, sums = fitting.validated, fitting.sums.tolist()
+        if self.bar is not None:
+            figures, sums = fitting.val_figures, fitting.sums.tolist()
             line = (
                 f"epoch {trainer.current_epoch + 1:>3} of {self.epochs}: training loss {sums[0] / sums[1]:.4f}, "
-                f"accuracy {sums[2] / sums[3]:.3f}; validation loss {found['val_loss']:.4f}, accuracy "
-                f"{found['val_accuracy']:.3f}, AUC {found['val_auc']:.3f}; "
+                f"accuracy {sums[2] / sums[3]:.3f}; validation loss {figures['val_loss']:.4f}, accuracy "
+                f"{figures['val_accuracy']:.3f}, AUC {figures['val_auc']:.3f}; "
                 f"{sums[4] / (fitting.trained - fitting.started):.1f} images/s"
             )
-            self.moving.write(line, file=sys.stderr)
+            self.bar.write(line, file=sys.stderr)
 
     def on_train_end(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
         self._close()
@@ -300,6 +303,6 @@ class Progress(lightning.Callback):
         self._close()
 
     def _close(self) -> None:
-        if self.moving is not None:
-            self.moving.close()
-            self.moving = None
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -1,7 +1,7 @@
-"""What decides a training run, as functions of its settings and of its history so far.
+"""Learning rate, best epoch and early stopping of a training run, computed from its settings and its history.
 
-Which epoch is the best, when the learning rate falls, when to stop: nothing here remembers anything, so a run that was
-killed and goes on decides as an unbroken one would have.
+None of these functions keeps a state, so that a run that resumes training after it was killed decides as an
+uninterrupted one.
 """
 
 import math
@@ -18,21 +18,25 @@ HISTORY_COLUMNS = [
 ]  # fmt: skip
 
 
-def standing(row: Mapping[str, float], monitor: str) -> tuple[float, ...]:
-    """Return what is compared between epochs: lower is better. With `last` the latest always is."""
+def epoch_score(row: Mapping[str, float], monitor: str) -> tuple[float, ...]:
+    """Return the score by which epochs are compared; lower is better. With `last` the latest epoch is the best."""
     if monitor == "last":
         return (-row["epoch"],)
     return (row["val_loss"],) if monitor == "val_loss" else (-row["val_auc"], row["val_loss"])
 
 
 def best_epoch(scores: Sequence[tuple[float, ...]]) -> int:
-    """Return the first epoch of the lowest score."""
+    """Return the index, from 0, of the first epoch with the lowest score."""
     return min(range(len(scores)), key=lambda epoch: scores[epoch])
 
 
-def plateau_falls(scores: Sequence[tuple[float, ...]], patience: int = 2) -> int:
-    """Return how often a plateau has halved the learning rate: after each run of more than `patience` poor epochs."""
-    falls = poor = 0
+def plateau_halvings(scores: Sequence[tuple[float, ...]], patience: int = 2) -> int:
+    """Return how often the schedule `plateau` has halved the learning rate.
+
+    It is halved when more than `patience` epochs in succession have not improved on the best score, as by PyTorch's
+    `ReduceLROnPlateau`.
+    """
+    halvings = poor = 0
     best: tuple[float, ...] = (float("inf"),)
     for score in scores:
         if score < best:
@@ -40,80 +44,85 @@ def plateau_falls(scores: Sequence[tuple[float, ...]], patience: int = 2) -> int
         else:
             poor += 1
         if poor > patience:
-            falls, poor = falls + 1, 0
-    return falls
+            halvings, poor = halvings + 1, 0
+    return halvings
 
 
 def finished(history: Sequence[Mapping[str, float]], settings: TrainingSettings) -> bool:
-    """Return whether a run is over: all epochs done, or `patience` of them without improvement."""
+    """Return whether a run is finished: all epochs are done, or the last `patience` of them were no improvement."""
     if not history:
         return False
-    stale = len(history) - 1 - best_epoch([standing(row, settings.monitor) for row in history])
+    stale = len(history) - 1 - best_epoch([epoch_score(row, settings.monitor) for row in history])
     return len(history) >= settings.epochs or 0 < settings.patience <= stale
 
 
-def rate_factor(done: float, schedule: str, epochs: int, warmup_epochs: float = 0.0, falls: int = 0) -> float:
-    """Return the learning rate as a share of its peak.
+def rate_factor(done: float, schedule: str, epochs: int, warmup_epochs: float = 0.0, halvings: int = 0) -> float:
+    """Return the learning rate as a share of its peak, 0 to 1.
 
     Args:
-        done: epochs done, with their fraction.
+        done: number of epochs done, with a fraction.
         schedule: `plateau`, `cosine` or `none`.
-        epochs: of the whole run.
-        warmup_epochs: in which the rate rises in a straight line.
-        falls: how often a plateau has halved it.
+        epochs: number of epochs of the whole run.
+        warmup_epochs: number of first epochs in which the rate rises linearly.
+        halvings: as `plateau_halvings` returns it.
     """
     factor = min(1.0, done / warmup_epochs) if warmup_epochs else 1.0
     if schedule == "plateau":
-        return factor * 0.5**falls
+        return factor * 0.5**halvings
     if schedule == "cosine" and done > warmup_epochs:
         return factor * 0.5 * (1 + math.cos(math.pi * (done - warmup_epochs) / (epochs - warmup_epochs)))
     return factor
 
 
 def rates(history: pd.DataFrame, settings: TrainingSettings, points: int = 40) -> pd.DataFrame:
-    """Return the learning rate all along a run: `done` (epochs, with their fraction) and `learning_rate`.
+    """Return the learning rate over a run: columns `done` (epochs, with a fraction) and `learning_rate`.
 
     Args:
         history: as `training.fit` returns it.
-        settings: of the run.
-        points: of the curve, in each epoch.
+        settings: parameters of the run.
+        points: number of points per epoch.
     """
-    standings = [standing(row, settings.monitor) for row in history.to_dict("records")]
+    scores = [epoch_score(row, settings.monitor) for row in history.to_dict("records")]
     shape = settings.schedule, settings.epochs, settings.warmup_epochs
     curve = [
-        (done, settings.learning_rate * rate_factor(done, *shape, plateau_falls(standings[:epoch])))
-        for epoch in range(len(standings))
+        (done, settings.learning_rate * rate_factor(done, *shape, plateau_halvings(scores[:epoch])))
+        for epoch in range(len(scores))
         for done in np.linspace(epoch, epoch + 1, points)
     ]
     return pd.DataFrame(curve, columns=["done", "learning_rate"])
 
 
 def gap(history: pd.DataFrame) -> str:
-    """Return in words how far training and validation are apart, and what the epochs after the best one did."""
+    """Return sentences on the gap between training and validation, and on the epochs after the best one."""
     best, last = history[history["best"]].iloc[0], history.iloc[-1]
     points = 100 * (best["train_accuracy"] - best["val_accuracy"])
-    where = f"{abs(points):.1f} points {'below' if points > 0 else 'above'}" if abs(points) >= 0.05 else "as high as"
+    compared = "is as high as"
+    if abs(points) >= 0.05:
+        compared = f"lies {abs(points):.1f} points {'below' if points > 0 else 'above'}"
     text = (
-        f"In epoch {best['epoch']:.0f}, the one that is kept, validation accuracy lies {where} training accuracy "
+        f"In epoch {best['epoch']:.0f}, the one that is kept, validation accuracy {compared} training accuracy "
         f"({best['val_accuracy']:.1%} and {best['train_accuracy']:.1%}; loss {best['val_loss']:.3f} and "
         f"{best['train_loss']:.3f})."
-    ).replace("lies as high", "is as high")
+    )
     if points < 0:
-        text += " Above is possible: training is measured on disturbed clips, with dropout, while the network changes."
+        text += (
+            " It can be higher, because training accuracy is computed on augmented clips, with dropout, while the "
+            "weights change."
+        )
     if np.isnan(best["val_auc"]):
         text += " The validation split is of one class only, so that its figures say little: raise val_fraction."
     if last["epoch"] == best["epoch"]:
-        return f"{text} It was the last one: more epochs may do better still."
+        return f"{text} It was the last epoch: more epochs may do better."
     if last["val_loss"] > best["val_loss"] and last["train_loss"] < best["train_loss"]:
         return (
             f"{text} From there to the last epoch training loss fell to {last['train_loss']:.3f} while validation loss "
-            f"rose to {last['val_loss']:.3f}: the network had begun to remember its videos."
+            f"rose to {last['val_loss']:.3f}: the network began to overfit."
         )
-    return f"{text} Later epochs did no better."
+    return f"{text} Later epochs were no better."
 
 
 def table(history: Sequence[Mapping[str, float]], monitor: str) -> pd.DataFrame:
-    """Return the history with the column `best`, true for the one epoch that is kept."""
+    """Return the history as a table, one row per epoch, with `HISTORY_COLUMNS`; `best` is true for one epoch."""
     rows = pd.DataFrame(history, columns=HISTORY_COLUMNS[:-1])
-    best = best_epoch([standing(row, monitor) for row in history])
+    best = best_epoch([epoch_score(row, monitor) for row in history])
     return rows.assign(best=np.arange(len(rows)) == best)

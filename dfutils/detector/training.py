@@ -28,9 +28,7 @@ from dfutils.detector.backbones import read_weights
 from dfutils.detector.clips import ClipDataset
 from dfutils.detector.lightning_module import Fitting, Progress
 from dfutils.detector.network import Detector
-from dfutils.detector.schedule import HISTORY_COLUMNS, finished, gap, plateau_falls, rate_factor, rates, table
-
-__all__ = ["HISTORY_COLUMNS", "fit", "gap", "history_of", "plateau_falls", "rate_factor", "rates"]
+from dfutils.detector.schedule import finished, table
 
 
 def fit(
@@ -95,7 +93,7 @@ def fit(
         fitting = Fitting(detector, train, val, folder, settings, record, history, facts, workers)
         options = _trainer_options(settings, machine, gpu, facts["deterministic"])
         options["callbacks"] = [Progress(len(train), settings.epochs)] if progress else []
-        with _quiet(), hardware.settled(machine.threads, gpu), _compiled(detector, machine.compile and gpu):
+        with _quiet(), hardware.torch_settings(machine.threads, gpu), _compiled(detector, machine.compile and gpu):
             _run({**options, "default_root_dir": folder}, fitting, folder / "last.ckpt" if history else None)
     detector.load_state_dict(read_weights(folder / "best.safetensors"))
     detector.frozen_backbone = False
@@ -253,7 +251,7 @@ def _run(trainer_options: dict[str, Any], fitting: Fitting, checkpoint: Path | N
             enable_model_summary=False,
             enable_progress_bar=False,
         )
-        with hardware.undetermined() as operations:
+        with hardware.nondeterministic_operations() as operations:
             fitting.operations = operations
             trainer.fit(fitting, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     except SIGTERMException:  # the machine wants this process to end

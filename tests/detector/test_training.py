@@ -1,4 +1,4 @@
-"""Fitting: that it learns, repeats itself, goes on where it was killed, and says what is wrong."""
+"""Training: it learns, is reproducible, resumes after it was killed, and reports errors in one sentence."""
 
 import signal
 import warnings
@@ -18,7 +18,7 @@ from dfutils.core.progress import BATCH
 from dfutils.detector import hardware, schedule
 from dfutils.detector.clips import ClipDataset
 from dfutils.detector.network import Detector
-from dfutils.detector.schedule import HISTORY_COLUMNS, gap, plateau_falls, rate_factor, rates
+from dfutils.detector.schedule import HISTORY_COLUMNS, gap, plateau_halvings, rate_factor, rates
 from dfutils.detector.training import fit, history_of
 from dfutils.evaluation.scoring import score
 from tests.support.clips import clip_dataset
@@ -264,10 +264,10 @@ def test_precision_follows_what_the_processor_says(monkeypatch):
 
 
 def test_operations_that_cannot_be_repeated_are_named():
-    with pytest.warns(UserWarning, match="something else"), hardware.undetermined() as found:
+    with pytest.warns(UserWarning, match="something else"), hardware.nondeterministic_operations() as operations:
         warnings.warn("scatter_cuda does not have a deterministic implementation, but you set", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
-    assert found == {"scatter_cuda"}
+    assert operations == {"scatter_cuda"}
 
 
 def test_the_gap_in_words():
@@ -292,8 +292,8 @@ def test_the_rate_along_a_run():
 
 def test_the_last_epoch_is_kept_where_validation_is_too_small_to_choose_by():
     rows = [{"epoch": epoch, "val_loss": loss, "val_auc": 1 - loss} for epoch, loss in ((1, 0.1), (2, 0.9), (3, 0.5))]
-    kept = {name: schedule.best_epoch([schedule.standing(row, name) for row in rows]) for name in ("val_auc", "last")}
-    assert kept == {"val_auc": 0, "last": 2}
+    for monitor, best in (("val_auc", 0), ("last", 2)):
+        assert schedule.best_epoch([schedule.epoch_score(row, monitor) for row in rows]) == best
 
 
 def test_frozen_parts_do_not_move(train, val, tmp_path):
@@ -382,14 +382,14 @@ def test_schedules():
     assert rate_factor(1, "cosine", 5, warmup_epochs=1) == 1
     assert rate_factor(3, "cosine", 5, warmup_epochs=1) == pytest.approx(0.5)
     assert rate_factor(5, "cosine", 5, warmup_epochs=1) == pytest.approx(0)
-    assert rate_factor(3, "plateau", 9, falls=2) == 0.25
+    assert rate_factor(3, "plateau", 9, halvings=2) == 0.25
 
 
-def test_a_plateau_falls_as_torch_says():
+def test_a_plateau_halves_the_rate_as_torch_does():
     losses = [1.0, 0.9, 0.95, 0.92, 0.91, 0.95, 0.93, 0.94, 0.5, 0.6, 0.6, 0.6, 0.4]
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     expected = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=2, threshold=0)
     for epoch, loss in enumerate(losses):
         expected.step(loss)
-        assert 0.5 ** plateau_falls([(loss,) for loss in losses[: epoch + 1]]) == optimizer.param_groups[0]["lr"]
-    assert plateau_falls([(float("nan"),)] * 3) == 1
+        assert 0.5 ** plateau_halvings([(loss,) for loss in losses[: epoch + 1]]) == optimizer.param_groups[0]["lr"]
+    assert plateau_halvings([(float("nan"),)] * 3) == 1
