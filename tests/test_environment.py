@@ -80,3 +80,16 @@ def test_preprocessing_does_not_load_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_wheel_holds_every_file_of_the_package():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    declared = {
+        path
+        for package, globs in patterns.items()
+        for glob in globs
+        for path in ROOT.joinpath(*package.split(".")).glob(glob)
+    }
+    files = [path for path in (ROOT / "dfutils").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert declared == {path for path in files if path.suffix != ".py"}
+    assert all((path.parent / "__init__.py").exists() for path in files if path.suffix == ".py")
