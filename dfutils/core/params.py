@@ -317,6 +317,9 @@ class Params(
 GROUPS: tuple[type[Settings], ...] = Params.__bases__[::-1]
 """The groups in the order of their parameters."""
 
+DEFAULTS = Params()
+"""Every parameter's default, for functions of plain numbers that let a caller leave one out."""
+
 
 def _from_root(path: str) -> Path:
     """Return a path of the parameters; a relative one begins at `ROOT`."""

@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, write_json
-from dfutils.core.params import FaceSettings, NetworkSettings
+from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
 from dfutils.detector.backbones import fill, first_line, load_backbone, read_weights
 from dfutils.detector.legacy_weights import translate
 
@@ -40,7 +40,7 @@ _GEOMETRY = ("frames_per_video", "face_size", "face_margin", "align")
 
 _CONFIG: dict[str, Any] = {
     "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},  # ImageNet's
-    **{name: getattr(FaceSettings(), name) for name in _GEOMETRY},
+    **{name: getattr(DEFAULTS, name) for name in _GEOMETRY},
     "threshold": 0.5,
     "temperature": 1.0,
     "training": {},

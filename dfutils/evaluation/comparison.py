@@ -17,6 +17,7 @@ import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, read_table
+from dfutils.core.params import DEFAULTS
 from dfutils.evaluation import coverage
 from dfutils.metrics import figures
 from dfutils.metrics.intervals import with_interval
@@ -77,7 +78,7 @@ def paired(
     reports: Path,
     experiment: str,
     *,
-    resamples: int = 2000,
+    resamples: int = DEFAULTS.resamples,
     seed: int = 0,
     most: int = 10,
 ) -> tuple[pd.DataFrame, int]:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import DEFAULTS
 from dfutils.metrics.figures import CLASSES
 
 
@@ -44,7 +45,7 @@ def coverage(predictions: pd.DataFrame) -> dict[str, float | int | None]:
     return {"videos": len(rows), "scored": int(scored.sum()), **shares}
 
 
-def with_policy(predictions: pd.DataFrame, no_face: str = "abstain", threshold: float = 0.5) -> Counted:
+def with_policy(predictions: pd.DataFrame, no_face: str = DEFAULTS.no_face, threshold: float = 0.5) -> Counted:
     """Return the videos that count where those without a usable face are left out, called real, or called fake.
 
     `no_face` is `abstain`, `real` or `fake`. A video that is called by policy gets probability 0 or 1, which its log

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dfutils.core.files import atomic
+from dfutils.core.params import DEFAULTS
 from dfutils.data import catalog
 from dfutils.detector.network import Detector
 from dfutils.evaluation import errors, evaluate, neighbours, saliency, scoring
@@ -88,7 +89,7 @@ class ErrorAnalysis:
         fakes = self.scored.loc[self.scored["label"] == 1, "video_id"].sort_values().head(count)
         return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
 
-    def inside_forged(self, explained: dict[str, Saliency], resamples: int = 2000) -> pd.DataFrame:
+    def inside_forged(self, explained: dict[str, Saliency], resamples: int = DEFAULTS.resamples) -> pd.DataFrame:
         """Return how much of the maps falls on what was forged, against two kinds of chance.
 
         Columns as of `saliency.chance_summary`; no rows where it is not known what was forged.
@@ -127,7 +128,7 @@ class ErrorAnalysis:
         """The errors where the detector is sure, and where it is not."""
         return errors.by_sureness(self.test, self.threshold)
 
-    def diagnose(self, most: int, batch_size: int = 8) -> pd.DataFrame:
+    def diagnose(self, most: int, batch_size: int = DEFAULTS.batch_size) -> pd.DataFrame:
         """Return the mistakes with what their nearest training clips suggest, as `neighbours.diagnose` does.
 
         Args:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, write_json
+from dfutils.core.params import DEFAULTS
 from dfutils.evaluation import coverage
 from dfutils.metrics import calibration, figures
 from dfutils.metrics.slices import by_slice, concat_corrected
@@ -81,8 +82,8 @@ def measure(
     frames: pd.DataFrame,
     threshold: float,
     *,
-    no_face: str = "abstain",
-    resamples: int = 2000,
+    no_face: str = DEFAULTS.no_face,
+    resamples: int = DEFAULTS.resamples,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Return the figures of one split as in metrics.json: `counts`, `confusion`, `video`, `frame`.

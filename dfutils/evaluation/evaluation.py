@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dfutils.core.files import make_folder, write_json, write_table
+from dfutils.core.params import DEFAULTS
 from dfutils.data import catalog
 from dfutils.detector.network import probability
 from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
@@ -41,7 +42,7 @@ class Scores:
     missing: int
 
 
-def score_splits(experiment: Experiment, batch_size: int = 8) -> Scores:
+def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) -> Scores:
     """Score the validation and the test split, and other datasets that are only scored.
 
     Raises:
@@ -74,7 +75,7 @@ class Calibration:
     videos: int
 
 
-def calibrate(scores: Scores, rule: str = "balanced", target_recall: float = 0.9) -> Calibration:
+def calibrate(scores: Scores, rule: str = "balanced", target_recall: float = DEFAULTS.target_recall) -> Calibration:
     """Fit the temperature on the validation videos, then choose the threshold by `rule`, and return both."""
     val = scores.videos[scores.videos["split"] == "val"].merge(scores.clips.dropna(), on="video_id")
     temperature = calibration.fit_temperature(val["label"], probability(val["logit"]))
@@ -92,8 +93,8 @@ class Evaluation:
         scores: Scores,
         calibration: Calibration,
         *,
-        no_face: str = "abstain",
-        resamples: int = 2000,
+        no_face: str = DEFAULTS.no_face,
+        resamples: int = DEFAULTS.resamples,
         seed: int = 0,
     ) -> None:
         """Prepare an evaluation; its parts are computed when they are asked for.

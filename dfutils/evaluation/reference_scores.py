@@ -13,6 +13,7 @@ import pandas as pd
 
 from dfutils import metrics
 from dfutils.core.errors import InputError
+from dfutils.core.params import DEFAULTS
 from dfutils.evaluation import coverage
 from dfutils.metrics import calibration
 from dfutils.splits import shortcuts
@@ -46,8 +47,8 @@ def baselines(
     threshold: float,
     *,
     rule: str = "balanced",
-    target_recall: float = 0.9,
-    resamples: int = 2000,
+    target_recall: float = DEFAULTS.target_recall,
+    resamples: int = DEFAULTS.resamples,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Return the detector's and every baseline's figures on the test videos that the detector scored.

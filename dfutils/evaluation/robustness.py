@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 
 from dfutils import metrics
 from dfutils.core.files import atomic, digest, make_folder, plain_rows, read_json, read_table, write_json, write_table
-from dfutils.core.params import FaceSettings
+from dfutils.core.params import DEFAULTS, FaceSettings
 from dfutils.core.progress import bar
 from dfutils.detector.network import Detector
 from dfutils.evaluation import coverage, perturbations
@@ -50,7 +50,7 @@ def score_disturbed(
     settings: FaceSettings,
     *,
     seed: int = 0,
-    batch_size: int = 8,
+    batch_size: int = DEFAULTS.batch_size,
     workers: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -115,7 +115,12 @@ def _score(
 
 
 def degradation(
-    clean: pd.DataFrame, disturbed: pd.DataFrame, threshold: float, *, resamples: int = 2000, seed: int = 0
+    clean: pd.DataFrame,
+    disturbed: pd.DataFrame,
+    threshold: float,
+    *,
+    resamples: int = DEFAULTS.resamples,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Return a row for the undisturbed videos (level 0) and one a disturbance and level.
 
@@ -195,7 +200,7 @@ class RobustnessTest:
         disturbed = [perturbations.preview(path, name, level, self.seed) for name, level in self.wanted[:most]]
         return [video.first_frame(path), *disturbed]
 
-    def run(self, batch_size: int = 8, workers: int = 0) -> pd.DataFrame:
+    def run(self, batch_size: int = DEFAULTS.batch_size, workers: int = 0) -> pd.DataFrame:
         """Disturb the videos, find faces and score again; see `score_disturbed`."""
         experiment = self.experiment
         return score_disturbed(
@@ -210,7 +215,7 @@ class RobustnessTest:
             workers=workers,
         )
 
-    def measure(self, disturbed: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
+    def measure(self, disturbed: pd.DataFrame, resamples: int = DEFAULTS.resamples) -> pd.DataFrame:
         """Return the figures of every disturbance and level, beside the undisturbed ones; see `degradation`."""
         return degradation(self.videos, disturbed, self.threshold, resamples=resamples, seed=self.seed)
 

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from dfutils.core.errors import InputError
-from dfutils.core.params import FaceSettings, NetworkSettings
+from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
 from dfutils.detector.network import Detector, clip_tensor
 from dfutils.faces import detection
 from dfutils.forgery.dataset import load_masks
@@ -171,7 +171,7 @@ def inside_against_chance(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray
     return pd.DataFrame(rows, columns=["inside", "area", "others"])
 
 
-def chance_summary(table: pd.DataFrame, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def chance_summary(table: pd.DataFrame, resamples: int = DEFAULTS.resamples, seed: int = 0) -> pd.DataFrame:
     """Return mean and 95% interval of `inside` and of its lead over `area` and `others` (bootstrap over clips)."""
     known = table.dropna(subset=["inside"])
     shown = {

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from dfutils.core.params import DEFAULTS
 from dfutils.core.progress import bar
 from dfutils.detector.clips import Batches, ClipDataset, loader
 from dfutils.detector.network import Detector, logits, probability
@@ -15,7 +16,7 @@ def score(
     table: pd.DataFrame,
     strips_folder: Path,
     *,
-    batch_size: int = 8,
+    batch_size: int = DEFAULTS.batch_size,
     loader_workers: int = 0,
     device: str = "auto",
     progress: bool = True,

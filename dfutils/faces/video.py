@@ -23,6 +23,7 @@ import numpy as np
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
+from dfutils.core.params import DEFAULTS
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
@@ -81,7 +82,7 @@ def probe(path: Path | str) -> VideoFacts:
 
 
 def frames(
-    path: Path | str, max_frames: int = 150, wanted: Container[int] | None = None
+    path: Path | str, max_frames: int = DEFAULTS.max_frames, wanted: Container[int] | None = None
 ) -> Iterator[tuple[int, float, np.ndarray]]:
     """Yield `(index, time_s, frame)` of the first `max_frames` frames, in order; a frame is RGB uint8 `(H, W, 3)`.
 

@@ -6,11 +6,14 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import DEFAULTS
 from dfutils.metrics import intervals, resampling
 from dfutils.metrics.figures import CLASSES
 
 
-def choose_threshold(labels: np.ndarray, scores: np.ndarray, rule: str | float, target_recall: float = 0.9) -> float:
+def choose_threshold(
+    labels: np.ndarray, scores: np.ndarray, rule: str | float, target_recall: float = DEFAULTS.target_recall
+) -> float:
     """Return the probability of fake at and above which a video is predicted fake, from the validation split.
 
     Candidates lie midway between neighbouring scores, and beyond the lowest and the highest. Rules:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import DEFAULTS
 from dfutils.metrics import intervals, resampling
 
 CLASSES = ("real", "fake")
@@ -64,7 +65,7 @@ def summary(
     threshold: float = 0.5,
     *,
     groups: np.ndarray | None = None,
-    resamples: int = 2000,
+    resamples: int = DEFAULTS.resamples,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, dict[str, Any]]:
@@ -121,7 +122,7 @@ def paired_difference(
     *,
     thresholds: tuple[float, float] = (0.5, 0.5),
     groups: np.ndarray | None = None,
-    resamples: int = 2000,
+    resamples: int = DEFAULTS.resamples,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import DEFAULTS
 from dfutils.splits.identities import components, content_keys, people
 
 SPLITS = ("train", "val", "test")
@@ -52,8 +53,8 @@ def assign(
     videos: pd.DataFrame,
     policy: str,
     seed: int = 0,
-    val_fraction: float = 0.15,
-    test_fraction: float = 0.2,
+    val_fraction: float = DEFAULTS.val_fraction,
+    test_fraction: float = DEFAULTS.test_fraction,
     held_out: Collection[str] = (),
 ) -> pd.DataFrame:
     """Return a copy of the videos table with `split`: `train`, `val`, `test`, or "" for videos in no split.
