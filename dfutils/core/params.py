@@ -48,6 +48,16 @@ def _free(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"changes_results": False}, **limits)
 
 
+def _from_root(path: str) -> Path:
+    """Return a path of the parameters; a relative one begins at `ROOT`."""
+    return (ROOT / Path(path).expanduser()).resolve()
+
+
+def split_list(text: str) -> list[str]:
+    """Return the parts of comma-separated text, without surrounding blanks; an empty list for empty text."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 class ExperimentSettings(Settings):
     """Names and places."""
 
@@ -319,16 +329,6 @@ GROUPS: tuple[type[Settings], ...] = Params.__bases__[::-1]
 
 DEFAULTS = Params()
 """Every parameter's default, for functions of plain numbers that let a caller leave one out."""
-
-
-def _from_root(path: str) -> Path:
-    """Return a path of the parameters; a relative one begins at `ROOT`."""
-    return (ROOT / Path(path).expanduser()).resolve()
-
-
-def split_list(text: str) -> list[str]:
-    """Return the parts of comma-separated text, without surrounding blanks; an empty list for empty text."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def lasting(params: Params, names: list[str] | None = None) -> dict[str, Any]:
