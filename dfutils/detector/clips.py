@@ -83,7 +83,7 @@ class ClipDataset(Dataset):
                 this many of them, evenly spread.
             training: of training clips `train_frames` are taken, others in every epoch, in order of time; 0 takes all.
                 Its `seed` is that of all draws. None: for evaluation, without any draw.
-            augmentation: of training clips. A real one becomes a fake for an epoch (`self_blending.imitate`) with the
+            augmentation: of training clips. A real one becomes a fake for an epoch (`self_blending.blend`) with the
                 probability `self_blend`, before it is disturbed; clips without landmarks stay real.
             frames_table: where the landmarks are that self-blending needs, as notebook 02 writes it.
 
@@ -209,7 +209,7 @@ class ClipDataset(Dataset):
             strip = load_strip(self.paths[other], self.face_size)
             self._check_length(other, len(strip))
             donor = (strip, self._landmarks[other])
-        return self_blending.imitate(pixels, points[chosen], rng, donor)[0]
+        return self_blending.blend(pixels, points[chosen], rng, donor)[0]
 
     def _check_length(self, index: int, length: int) -> None:
         if len(self._landmarks[index]) != length:

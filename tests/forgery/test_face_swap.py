@@ -1,4 +1,4 @@
-"""Forgeries: what they change and what they leave alone, checked on a drawn face whose landmarks are known."""
+"""Tests of the forgery methods on a drawn face with known landmarks: what they change and what stays unchanged."""
 
 import cv2
 import numpy as np
@@ -33,8 +33,8 @@ def portrait(points: np.ndarray, colour: tuple[int, int, int], grain: int, size:
     """Draw a face with these landmarks on a grainy background."""
     image = np.random.default_rng(grain).integers(90, 130, (size, size, 3)).astype(np.uint8)
     cv2.fillPoly(image, [cv2.convexHull(points.astype(np.int32))], colour)
-    for part in (slice(36, 42), slice(42, 48), slice(48, 60)):
-        cv2.fillPoly(image, [points[part].astype(np.int32)], (30, 20, 20))
+    for feature in (slice(36, 42), slice(42, 48), slice(48, 60)):
+        cv2.fillPoly(image, [points[feature].astype(np.int32)], (30, 20, 20))
     return image
 
 
@@ -105,11 +105,11 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others(clips, meth
 
 @pytest.mark.parametrize("method", face_swap.METHODS)
 def test_inputs_stay_as_they_are(clips, method):
-    copies = [[part.copy() for part in clip] for clip in clips]
+    copies = [[array.copy() for array in clip] for clip in clips]
     forged(method, *clips)
     for clip, copy in zip(clips, copies, strict=True):
-        for part, kept in zip(clip, copy, strict=True):
-            np.testing.assert_array_equal(part, kept)
+        for array, original in zip(clip, copy, strict=True):
+            np.testing.assert_array_equal(array, original)
 
 
 def test_a_frame_without_landmarks_is_left_alone(clips):
@@ -237,7 +237,7 @@ def test_mistakes_of_the_caller_are_named(clips):
 def test_a_thin_plate_carries_points_to_their_goals(shift):
     points = landmarks()
     goals = 1.2 * points + shift + np.random.default_rng(0).normal(0, 1.5, points.shape)
-    where = face_swap.thin_plate(points, goals, (SIZE, SIZE), stiffness=1e-6)
+    where = face_swap.thin_plate_map(points, goals, (SIZE, SIZE), stiffness=1e-6)
     assert where.shape == (SIZE, SIZE, 2)
     assert where.dtype == np.float32
     x, y = points.T.astype(np.float32)
@@ -248,7 +248,7 @@ def test_a_thin_plate_carries_points_to_their_goals(shift):
 def test_a_thin_plate_keeps_an_affine_map():
     points = landmarks()
     matrix = np.array([[0.9, 0.2], [-0.1, 1.1]])
-    where = face_swap.thin_plate(points, points @ matrix.T + (3, 4), (SIZE, SIZE))
+    where = face_swap.thin_plate_map(points, points @ matrix.T + (3, 4), (SIZE, SIZE))
     y, x = np.mgrid[20:140, 20:140]
     expected = np.stack([x, y], axis=-1) @ matrix.T + (3, 4)
     assert np.abs(where[20:140, 20:140] - expected).max() < 0.01

@@ -1,4 +1,4 @@
-"""Photographs brought to life: which are used, what is made of them, their splits, and going on after a stop."""
+"""Tests of animated photographs: which are used, the clips, their splits, and resumption."""
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ PEOPLE = 20
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Portraits varied into people, and all that is no use."""
+    """Return a folder of variants of the portraits, and of photographs that cannot be used."""
     root = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     for number in range(PEOPLE):
@@ -67,7 +67,7 @@ def test_what_is_left_out_is_counted(folder, built, caplog):
 
 
 def test_the_index_knows_people_methods_and_splits(built):
-    out, made = built
+    out, summary = built
     table = indexing.scan("stills", out)
     assert not table.attrs["warnings"]
     assert (table["label"] == 0).sum() == PEOPLE
@@ -82,7 +82,7 @@ def test_the_index_knows_people_methods_and_splits(built):
     assert sides["official_split"].value_counts().to_dict() == {"train": 16, "val": 2, "test": 2}
     assigned = policies.assign(table, "official", seed=0)
     assert (assigned["split"] == table["official_split"]).all()
-    assert made["fakes"].sum() == len(fakes)
+    assert summary["fakes"].sum() == len(fakes)
 
 
 def test_clips_are_small_talking_faces(built):
@@ -98,7 +98,7 @@ def test_clips_are_small_talking_faces(built):
 
 def test_the_same_again_and_on_after_a_stop(built, folder, tmp_path):
     out, first = built
-    wanted = {path.relative_to(out).as_posix(): file_digest(path) for path in out.rglob("*.mp4")}
+    expected = {path.relative_to(out).as_posix(): file_digest(path) for path in out.rglob("*.mp4")}
     stopped = tmp_path / "videos"
     build(folder, stopped)
     for path in [*sorted((stopped / "real").iterdir())[:3], *sorted((stopped / "fake/poisson").iterdir())[:1]]:
@@ -107,7 +107,7 @@ def test_the_same_again_and_on_after_a_stop(built, folder, tmp_path):
     before = untouched.stat().st_mtime_ns
     again = build(folder, stopped, workers=2)
     assert untouched.stat().st_mtime_ns == before
-    assert {path.relative_to(stopped).as_posix(): file_digest(path) for path in stopped.rglob("*.mp4")} == wanted
+    assert {path.relative_to(stopped).as_posix(): file_digest(path) for path in stopped.rglob("*.mp4")} == expected
     pd.testing.assert_frame_equal(again, first)
 
 

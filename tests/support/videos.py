@@ -1,4 +1,4 @@
-"""Videos and datasets that tests make for themselves."""
+"""Videos and datasets for tests."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -9,9 +9,11 @@ import numpy as np
 import skimage.data
 
 from dfutils.core import params
+from dfutils.core.files import file_digest
 from dfutils.core.params import PreprocessSettings
 from dfutils.data import indexing
 from dfutils.faces import video
+from dfutils.forgery import sample
 
 
 def settings(**changes: Any) -> PreprocessSettings:
@@ -46,3 +48,14 @@ def encode(path: Path, images: list[np.ndarray], codec: str, pix_fmt: str, pts: 
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Return the digest of each file below a folder, by relative path."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): file_digest(path) for path in files}
+
+
+def build_tiny_sample(out: Path, **changes) -> None:
+    """Build the built-in sample of four variants and six frames."""
+    sample.build_sample(out, **{"variants": 4, "frames": 6, "size": 256, "workers": 1, "progress": False, **changes})

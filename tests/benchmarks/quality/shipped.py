@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     detector = hub.load(options.model)
     threshold = detector.config["threshold"]
-    originals = [options.videos / name for name in dataset.sources(options.videos, core_paths.EXTENSIONS, "video")]
+    originals = [options.videos / name for name in dataset.list_sources(options.videos, core_paths.EXTENSIONS, "video")]
     own_videos.forge_folder(options.videos, options.work / "forged", max_frames=options.frames)
     table = indexing.scan("sample", options.work / "forged")
     scores = judge([options.work / "forged" / path for path in table["path"]], detector)
