@@ -77,13 +77,7 @@ def forge_folder(
             other files.
     """
     real_root, out = Path(real_root), Path(out)
-    unknown = sorted(set(methods) - set(face_swap.METHODS))
-    if unknown or not methods:
-        raise InputError(
-            f"Choose forgery methods among {', '.join(face_swap.METHODS)}, not {', '.join(unknown) or 'none'}."
-        )
-    if out.resolve().is_relative_to(real_root.resolve()):
-        raise InputError(f"{out} lies inside the folder of the real videos: choose another folder for the fakes.")
+    _check_arguments(real_root, out, methods)
     paths = dataset.list_sources(real_root, EXTENSIONS, "video")
     videos = [_Video(real_root / path, name) for path, name in zip(paths, dataset.unique_names(paths), strict=True)]
     sources = [[path, video.path.stat().st_size] for path, video in zip(paths, videos, strict=True)]
@@ -108,6 +102,16 @@ def forge_folder(
         for path, video, status in zip(paths, videos, statuses, strict=True)
     ]
     return pd.DataFrame(rows, columns=["path", "id", "status", "reason", "fakes"])
+
+
+def _check_arguments(real_root: Path, out: Path, methods: Sequence[str]) -> None:
+    unknown = sorted(set(methods) - set(face_swap.METHODS))
+    if unknown or not methods:
+        raise InputError(
+            f"Choose forgery methods among {', '.join(face_swap.METHODS)}, not {', '.join(unknown) or 'none'}."
+        )
+    if out.resolve().is_relative_to(real_root.resolve()):
+        raise InputError(f"{out} lies inside the folder of the real videos: choose another folder for the fakes.")
 
 
 def _pair_up(videos: Sequence[_Video], methods: Sequence[str]) -> list[_Job]:

@@ -7,7 +7,7 @@ method `HELD_OUT`, validation contains only that, the test contains all methods.
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -79,13 +79,9 @@ def animate_photographs(
     digests = [file_digest(photographs / path) for path in paths]
     parameters = {"frames": frames, "size": size, "seed": seed, "photographs": sorted(set(digests))}
     dataset.claim_folder(out, parameters)
-    distinct = set(dict(zip(reversed(digests), reversed(names), strict=True)).values())  # the first of equal files
-    calls = [
-        partial(_extract_still, photographs / path, out, name, size)
-        for path, name in zip(paths, names, strict=True)
-        if name in distinct and not _still_file(out, name).exists()
-    ]
-    dataset.execute(calls, len(calls), workers, "photographs", progress)
+    first_names = set(dict(zip(reversed(digests), reversed(names), strict=True)).values())  # of equal files, the first
+    distinct = {name: photographs / path for path, name in zip(paths, names, strict=True) if name in first_names}
+    _extract_stills(distinct, out, size, workers, progress)
     statuses = [_status(out, name) if name in distinct else "copy" for name in names]
     usable = [name for name, status in zip(names, statuses, strict=True) if status == "ok"]
     pairs = _pairs(usable, seed)
@@ -94,9 +90,7 @@ def animate_photographs(
             f"{len(usable)} of {len(paths)} photographs below {photographs} show one face of {_SMALLEST} pixels or "
             f"more; {2 * _OF} are needed."
         )
-    if left_out := Counter(status for status in statuses if status != "ok"):
-        counts = ", ".join(f"{count} {_LEFT_OUT[status]}" for status, count in left_out.most_common())
-        log.warning("%d of %d photographs are left out: %s.", left_out.total(), len(paths), counts)
+    _log_left_out(statuses)
     calls = [(pair, partial(_build_pair, out, pair, frames, seed)) for pair, _ in pairs]
     dataset.build_pairs(out, calls, workers, "clips", progress)
     _write_splits(out, pairs)
@@ -107,6 +101,23 @@ def animate_photographs(
         split=[split.get(name, "") for name in names],
         fakes=[fakes.get(name, 0) for name in names],
     )
+
+
+def _log_left_out(statuses: Sequence[str]) -> None:
+    """Log the numbers of photographs that are left out, by reason."""
+    if left_out := Counter(status for status in statuses if status != "ok"):
+        counts = ", ".join(f"{count} {_LEFT_OUT[status]}" for status, count in left_out.most_common())
+        log.warning("%d of %d photographs are left out: %s.", left_out.total(), len(statuses), counts)
+
+
+def _extract_stills(photographs: Mapping[str, Path], out: Path, size: int, workers: int, progress: bool) -> None:
+    """Extract the stills of photographs, given by name, that are not there yet."""
+    calls = [
+        partial(_extract_still, path, out, name, size)
+        for name, path in photographs.items()
+        if not _still_file(out, name).exists()
+    ]
+    dataset.execute(calls, len(calls), workers, "photographs", progress)
 
 
 def _extract_still(photograph: Path, out: Path, name: str, size: int) -> int:
