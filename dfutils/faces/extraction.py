@@ -1,8 +1,8 @@
-"""From a video to a strip of one person's face.
+"""Extraction of strips: evenly spaced crops of the face of each wanted person of a video.
 
-The field's usual way runs a detector at full size on every frame. Here a video is decoded once and only a few of its
-frames are searched (`dfutils.faces.search`). The person who is seen longest and largest is the person of the strip,
-and of the frames in which their face is good enough, some are taken that lie evenly over the clip.
+Most pipelines run a detector at full size on every frame. Here a video is decoded once and only a few of its frames are
+searched (`dfutils.faces.search`). The main person is the one who is seen longest and largest; among the frames with a
+valid face of a person, those are chosen that lie evenly over the video.
 """
 
 import struct
@@ -16,7 +16,7 @@ import numpy as np
 from dfutils.core.params import FaceSettings
 from dfutils.faces import tracking, video
 from dfutils.faces.detection import Box, landmarks
-from dfutils.faces.search import FaceSearch, find_people, sight, valid_ones, whole_frame
+from dfutils.faces.search import FaceSearch, find_people, make_sighting, valid_sightings, whole_frame
 from dfutils.faces.tracking import Sighting
 from dfutils.faces.video import VideoFacts
 
@@ -27,7 +27,7 @@ class FaceClip:
 
     Attributes:
         frames: crops, uint8 RGB `(T, S, S, 3)`.
-        indices: which frame of the video each is, int `(T,)`.
+        indices: indices of the frames in the video, int64 `(T,)`.
         times: seconds from the start, `(T,)`.
         boxes: x, y, w, h in source pixels, `(T, 4)`.
         scores: dlib's detection scores, `(T,)`; NaN where nothing was detected.
@@ -36,11 +36,11 @@ class FaceClip:
         brightness: mean luma of the crop, 0 to 255, `(T,)`.
         face_px: side of the box in source pixels, `(T,)`.
         pose: yaw, pitch, roll in degrees, `(T, 3)`; see `head_pose`.
-        people: how many people were seen (in two frames at least).
-        n_read: how many frames were decoded, up to the last that was needed.
+        people: number of people seen in at least two frames.
+        n_read: number of frames decoded, up to the last that was needed.
         status: ok, few_faces, no_face or unreadable.
         reason: a sentence if the status is not ok.
-        candidates: detections that were not used, `(frame index, box, why)`.
+        candidates: detections that were rejected, `(frame index, box, reason)`.
     """
 
     frames: np.ndarray = field(repr=False)
@@ -61,9 +61,9 @@ class FaceClip:
 
 
 def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting]]) -> FaceClip:
-    """Choose the faces of a person's strip."""
+    """Return the clip of a person: evenly spaced valid faces, or the status and reason of a video with too few."""
     wanted = search.settings.frames_per_video
-    valid = valid_ones(person)
+    valid = valid_sightings(person)
     chosen = [valid[k] for k in tracking.spread([s.index for s in valid], wanted)]
     candidates = list(search.candidates)
     candidates += [(s.index, s.box, s.flaw) for s in person if s.flaw]
@@ -74,18 +74,20 @@ def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting
         status, reason = "no_face", f"no valid face was found in {read} read"
     elif len(valid) < wanted:
         status = "few_faces"
-        some = "1 valid face was" if len(valid) == 1 else f"{len(valid)} valid faces were"
-        reason = f"{some} found in {read} read, {wanted} are needed"
+        faces = "1 valid face was" if len(valid) == 1 else f"{len(valid)} valid faces were"
+        reason = f"{faces} found in {read} read, {wanted} are needed"
     if reason and candidates:
         kinds = Counter(why.split()[0] for _, _, why in candidates)
         names = {"score": "uncertain", "side": "too small", "sharpness": "blurred", "another": "of another person"}
         reason += "; rejected: " + ", ".join(f"{count} {names[kind]}" for kind, count in sorted(kinds.items()))
     n_people = sum(len(other) > 1 for other in people) or min(len(people), 1)
     reason = reason and f"{reason}."
-    return _make(chosen, search.settings.face_size, n_people, search.n_read, status, reason, sorted(set(candidates)))
+    return _face_clip(
+        chosen, search.settings.face_size, n_people, search.n_read, status, reason, sorted(set(candidates))
+    )
 
 
-def _make(
+def _face_clip(
     chosen: list[Sighting],
     size: int,
     people: int,
@@ -116,23 +118,25 @@ def _make(
 
 def unreadable(reason: str, face_size: int) -> FaceClip:
     """Return the clip, without a face, of a video that cannot be used; the reason is a sentence."""
-    return _make([], face_size, 0, 0, "unreadable", reason, [])
+    return _face_clip([], face_size, 0, 0, "unreadable", reason, [])
 
 
 def extract(path: Path | str, settings: FaceSettings, box: Box | None = None) -> list[FaceClip]:
-    """Return a clip for each person of a video whose strip is wanted; there is always at least one.
+    """Return one clip per wanted person of a video, at least one.
 
-    With `faces: one` this is the person who is seen longest and largest in the first frames. With `all` it is everybody
-    with enough valid faces, the main person first. With `cropped`, every frame is taken for a face.
+    With `faces: one` it is the clip of the main person, who is seen longest and largest in the first frames. With `all`
+    it is one clip for everybody with enough valid faces, the main person first. With `cropped`, every frame is taken as
+    a face.
 
     Args:
         path: a video.
-        settings: how faces are found and cut out.
-        box: x, y, w, h in source pixels, where somebody said that the face is; nothing is searched for then.
+        settings: how faces are found and cropped.
+        box: x, y, w, h in source pixels of a face that a user has marked; no face is searched for then.
 
     Returns:
-        The strips. With too few valid faces the status of the only one is `few_faces` (all that there are) or
-        `no_face`; a video that cannot be used gives `unreadable`; the reason says more.
+        The clips. If nobody has enough valid faces there is one, with the status `few_faces` (and all valid faces of
+        the main person) or `no_face`; the status of a video that cannot be used is `unreadable`. The reason explains
+        it.
     """
     try:
         if box is not None:
@@ -145,31 +149,31 @@ def extract(path: Path | str, settings: FaceSettings, box: Box | None = None) ->
 
 
 def _extract_people(path: Path | str, settings: FaceSettings) -> list[FaceClip]:
-    """Return a strip for the main person, or for each with enough valid faces, who is seen longest and largest first.
+    """Return the clip of the main person, or with `faces: all` of each person with enough valid faces, main one first.
 
-    If nobody has enough, the one clip of the main person, with its status.
+    If nobody has enough, return the clip of the main person, with its status.
     """
     everyone = settings.faces == "all"
     search, people = find_people(path, settings, everyone)
-    enough = [person for person in people if everyone and len(valid_ones(person)) >= settings.frames_per_video]
+    enough = [person for person in people if everyone and len(valid_sightings(person)) >= settings.frames_per_video]
     return [_clip(search, person, people) for person in enough or people[:1] or [[]]]
 
 
 def _extract_cropped(path: Path | str, settings: FaceSettings) -> FaceClip:
-    """Return frames, evenly spread, of a video whose every frame is already a face.
+    """Return evenly spaced frames of a video of which every frame is a cropped face.
 
-    The box is the whole frame, made square by repeating its border, without a margin. Where dlib finds the face in it,
-    score, landmarks and pose say so; elsewhere they are NaN.
+    The box is the whole frame, made square by repeating its border, without a margin. Score, landmarks and pose are
+    dlib's, NaN in frames in which it finds no face.
     """
     settings = settings.model_copy(update={"face_margin": 0.0, "align": False})
-    return _fixed(path, settings, lambda index, time_s, rgb: whole_frame(index, time_s, rgb, settings))
+    return _extract_fixed(path, settings, lambda index, time_s, rgb: whole_frame(index, time_s, rgb, settings))
 
 
 def _extract_box(path: Path | str, settings: FaceSettings, box: Box) -> FaceClip:
-    """Return the face that somebody pointed at: in one box of source pixels, in frames evenly spread.
+    """Return evenly spaced crops of the face in a box of source pixels that a user has marked.
 
-    Landmarks are fitted inside the box; nothing is detected, so scores are NaN, and no face is too small, too blurred
-    or too uncertain. A box whose centre is not in the picture is `no_face`.
+    Landmarks are fitted inside the box. No face is detected, so scores are NaN, and size and sharpness are not tested.
+    If the centre of the box is outside the frame, the status is `no_face`.
     """
     settings = settings.model_copy(update={"min_face_px": 0, "min_sharpness": 0.0})
     box = tuple(map(float, box))
@@ -177,47 +181,53 @@ def _extract_box(path: Path | str, settings: FaceSettings, box: Box) -> FaceClip
     if not (0 <= box[0] + box[2] / 2 < facts.width and 0 <= box[1] + box[3] / 2 < facts.height):
         text = " ".join(f"{value:g}" for value in box)
         reason = f"The box {text} is not in the {facts.width}x{facts.height} frame."
-        return _make([], settings.face_size, 0, 1, "no_face", reason, [])
+        return _face_clip([], settings.face_size, 0, 1, "no_face", reason, [])
 
-    def take(index: int, time_s: float, rgb: np.ndarray) -> Sighting:
-        return sight(index, time_s, rgb, box, np.nan, landmarks(rgb, box), settings)
+    def sighting_in(index: int, time_s: float, rgb: np.ndarray) -> Sighting:
+        return make_sighting(index, time_s, rgb, box, np.nan, landmarks(rgb, box), settings)
 
-    return _fixed(path, settings, take)
+    return _extract_fixed(path, settings, sighting_in)
 
 
-def _fixed(path: Path | str, settings: FaceSettings, take: Callable[[int, float, np.ndarray], Sighting]) -> FaceClip:
-    """Return the strip of a face that is not searched for: `take` makes a sighting of a frame."""
+def _extract_fixed(
+    path: Path | str, settings: FaceSettings, sighting_in: Callable[[int, float, np.ndarray], Sighting]
+) -> FaceClip:
+    """Return the clip of a face that is not searched for: `sighting_in` returns the face of a frame."""
     search = FaceSearch(path, settings)
-    search.fixed_round(video.probe(path).n_frames, take)
-    if len(valid_ones(search.sightings)) < settings.frames_per_video:
-        search.fixed_round(search.n_read, take)  # the stated length was too long
+    search.fixed_round(video.probe(path).n_frames, sighting_in)
+    if len(valid_sightings(search.sightings)) < settings.frames_per_video:
+        search.fixed_round(search.n_read, sighting_in)  # the video is shorter than it states
     person = sorted(search.sightings, key=lambda sighting: sighting.index)
     return _clip(search, person, [person])
 
 
 @dataclass(frozen=True, eq=False)
 class VideoFaces:
-    """What was found in a video: the facts of its container (None if it cannot be read), and its faces."""
+    """The container facts of a video and the clips of its people.
+
+    Attributes:
+        facts: None if the video cannot be read.
+        clips: one clip per person, the main person first; if there is no face, one clip with the reason.
+        cut: whether the file ends before its container says so.
+    """
 
     facts: VideoFacts | None
     clips: tuple[FaceClip, ...]
-    """A clip a person, the main one first; one, which says why, if there is no face."""
     cut: bool
-    """Whether the file ends before its container says so."""
 
     @property
     def clip(self) -> FaceClip:
-        """The person who is seen longest and largest."""
+        """The clip of the main person."""
         return self.clips[0]
 
 
 def find_faces(path: Path, settings: FaceSettings, max_duration: float = float("inf")) -> VideoFaces:
-    """Return what is found in a video.
+    """Return the container facts and the faces of a video.
 
     Args:
         path: a video.
-        settings: how faces are found and cut out.
-        max_duration: seconds; a longer video is not looked at.
+        settings: how faces are found and cropped.
+        max_duration: in seconds; the status of a longer video is `unreadable`.
     """
     try:
         facts = video.probe(path)
@@ -230,7 +240,7 @@ def find_faces(path: Path, settings: FaceSettings, max_duration: float = float("
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether the last box of an MP4 or MOV, or the only chunk of an AVI, is longer than what is left of the file."""
+    """Return whether the last box of an MP4 or MOV, or the only chunk of an AVI, extends beyond the end of the file."""
     size = Path(path).stat().st_size
     with Path(path).open("rb") as file:
         head = file.read(12)
@@ -247,7 +257,7 @@ def is_cut_short(path: Path) -> bool:
             length = struct.unpack(">I", head[:4])[0]
             if length == 1 and len(head) == 16:
                 length = struct.unpack(">Q", head[8:16])[0]
-            if length < 8:  # 0: to the end of the file; anything else is broken, and the decoder's business
+            if length < 8:  # 0 means up to the end of the file; other values are invalid and left to the decoder
                 return False
             offset += length
             if offset >= size:

@@ -1,10 +1,10 @@
-"""What is seen of a video: a few of its frames, searched for faces.
+"""Search of a video for its people's faces, in as few frames and at as small a size as possible.
 
-dlib's HOG detector sees only a few frames, evenly spread: the whole frame at a reduced size, coarse to fine and full
-size only where nothing was found, and from then on the surroundings of the last place. A video without a face costs
-the most: after some frames in vain only full size is tried, and the frames that will be searched at double size, which
-finds as much, are kept and not searched at full size before. What was sighted is sorted into people
-(`dfutils.faces.tracking`), and where some of a person's frames are not good enough, frames in between are tried.
+dlib's HOG detector searches a few evenly spaced frames: the whole frame at increasing sizes until a face is found, and
+from then on only the region around the last face. A video without a face takes the longest. After some frames without a
+detection only full size is searched, and the frames that are to be searched at double size, which finds the same faces
+and smaller ones, are not searched at full size before. The sightings are grouped into people
+(`dfutils.faces.tracking`); for a person with too few valid faces, frames in between are searched.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,126 +18,134 @@ from dfutils.faces import detection, tracking, video
 from dfutils.faces.detection import Box, crop, embedding, head_pose, landmarks
 from dfutils.faces.tracking import Sighting
 
-COARSE = 180  # short side of the first look at a whole frame: finds faces from two fifths of it
-LARGEST_SEARCH = 1440  # short side of the finest look at a whole frame
-TRIES = 3  # frames tried for a place in the strip before it is left to the second round
-PATIENCE = 2  # frames searched in vain at every size before only full size is tried
-WEAK = 0.3  # detections this far below the least score are noted as candidates
+COARSE = 180  # smallest short side at which a whole frame is searched: finds faces from two fifths of it
+LARGEST_SEARCH = 1440  # largest short side at which a whole frame is searched
+TRIES = 3  # frames searched for a slot of the strip in the first round
+PATIENCE = 2  # frames searched at every size without a detection before only full size is searched
+WEAK = 0.3  # detections up to this much below `min_face_score` become candidates
 
 
-class _Slots:
-    """The frames of a round, as `video.frames` asks for them: some for each place in the strip, until one is good.
+class _WantedFrames:
+    """The indices of the frames of a round: up to `TRIES` for each slot of the strip, until the slot is filled.
 
-    It also notes how many frames went by.
+    `video.frames` tests each frame's index for membership; `n_read` is the number of frames tested so far.
     """
 
     def __init__(self, n_frames: int, settings: FaceSettings) -> None:
         self.stride = max(min(n_frames or settings.max_frames, settings.max_frames) / settings.frames_per_video, 1.0)
-        self.slots: dict[int, tuple[int, int]] = {}  # frame's index -> slot of the strip, attempt
+        self.slots: dict[int, tuple[int, int]] = {}  # index of a frame -> slot of the strip, attempt
         for slot in range(int(settings.max_frames / self.stride) + 1):  # the stated length may be too short
             for attempt in range(TRIES):
                 self.slots.setdefault(int((slot + attempt / TRIES + 0.125) * self.stride), (slot, attempt))
-        self.done: set[int] = set()
+        self.filled: set[int] = set()
         self.n_read = 0
 
     def __contains__(self, index: int) -> bool:
         self.n_read = index + 1
-        return index in self.slots and self.slots[index][0] not in self.done
+        return index in self.slots and self.slots[index][0] not in self.filled
 
 
 def _sides(rgb: np.ndarray) -> list[float]:
-    """Return the sizes at which to look at a whole frame, coarse to fine; the finest finds what all others find."""
+    """Return the short sides at which a whole frame is searched, ascending; the last finds all that the others find."""
     short = min(*rgb.shape[:2], LARGEST_SEARCH)
     return [*(side for side in (COARSE, 2 * COARSE, 4 * COARSE) if side < 0.8 * short), short]
 
 
-def _rescuers(settings: FaceSettings) -> set[int]:
-    """Return the places in the strip whose frames are kept for a search at double size; none if places are few."""
+def _double_size_slots(settings: FaceSettings) -> set[int]:
+    """Return the slots whose frames are kept for a search at double size; none if the strip has fewer than 6."""
     return {(2 * k + 1) * settings.frames_per_video // 6 for k in range(3)} if settings.frames_per_video >= 6 else set()
 
 
 def _rival_side(rgb: np.ndarray, last: list[Sighting]) -> float:
-    """Return the size at which faces can be seen that are not much smaller than the largest seen last."""
+    """Return the short side at which faces of 0.7 times the largest of the `last` sightings are found."""
     smallest = max(0.7 * max(sighting.box[2] for sighting in last), detection.SMALLEST)
     return min(rgb.shape[:2]) * detection.SMALLEST / smallest
 
 
 class FaceSearch:
-    """What has been seen of one video so far."""
+    """The search of one video.
+
+    Attributes:
+        sightings: the faces found so far.
+        candidates: detections below `min_face_score`: frame index, box, reason.
+        searched: indices of the frames that are not searched again.
+        n_read: number of frames decoded.
+        stride: number of frames per slot of the strip.
+    """
 
     def __init__(self, path: Path | str, settings: FaceSettings) -> None:
         self.path, self.settings = path, settings
         self.sightings: list[Sighting] = []
         self.candidates: list[tuple[int, Box, str]] = []
-        self.looked: set[int] = set()
+        self.searched: set[int] = set()
         self.n_read, self.stride = 0, 1.0
         self._embeddings: dict[tuple[int, Box], np.ndarray] = {}
-        self._kept: list[tuple[int, float, np.ndarray]] = []
+        self._double_size_frames: list[tuple[int, float, np.ndarray]] = []
 
     def first_round(self, everyone: bool) -> None:
-        """Look at a few frames for each place in the strip, following what was found last."""
+        """Search a few frames for each slot of the strip: around the last faces, or the whole frame."""
         settings = self.settings
-        wanted = _Slots(video.probe(self.path).n_frames, settings)
+        wanted = _WantedFrames(video.probe(self.path).n_frames, settings)
         self.stride = wanted.stride
-        sweeps = {(k * settings.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who come later
+        sweeps = {(k * settings.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who appear later
         last: list[Sighting] = []
-        in_vain = 0
+        misses = 0
         for index, time_s, rgb in video.frames(self.path, settings.max_frames, wanted):
             slot, attempt = wanted.slots[index]
             sides, sweep = _sides(rgb), []
             if last and attempt == 0 and slot in sweeps:
                 sweep = sides if everyone else [_rival_side(rgb, last)]
-            kept = not last and slot in _rescuers(settings) and min(rgb.shape[:2]) <= LARGEST_SEARCH
-            thorough = sides if in_vain < PATIENCE else sides[-1:]
-            seen = self._look(index, time_s, rgb, last, sweep, sides[:1] if attempt or kept else thorough)
-            last = seen or last
+            keep = not last and slot in _double_size_slots(settings) and min(rgb.shape[:2]) <= LARGEST_SEARCH
+            thorough = sides if misses < PATIENCE else sides[-1:]
+            new = self._search_frame(index, time_s, rgb, last, sweep, sides[:1] if attempt or keep else thorough)
+            last = new or last
             if last:
-                self._kept.clear()
-            elif kept and attempt == 0:
-                self._kept.append((index, time_s, rgb))
-            in_vain = 0 if seen else in_vain + (attempt == 0 and not kept)
-            if any(not sighting.flaw for sighting in seen):
-                wanted.done.add(slot)
-            if len(wanted.done) == settings.frames_per_video:
+                self._double_size_frames.clear()
+            elif keep and attempt == 0:
+                self._double_size_frames.append((index, time_s, rgb))
+            misses = 0 if new else misses + (attempt == 0 and not keep)
+            if any(not sighting.flaw for sighting in new):
+                wanted.filled.add(slot)
+            if len(wanted.filled) == settings.frames_per_video:
                 break
         self.n_read = wanted.n_read
 
-    def rescue(self, count: int = 3) -> None:
-        """Look at a few frames at double size."""
-        looked_at: Iterable[tuple[int, float, np.ndarray]] = self._kept
-        if len(self._kept) < count:  # the video is shorter than it says
+    def double_size_round(self, count: int = 3) -> None:
+        """Search `count` frames at double size."""
+        frames: Iterable[tuple[int, float, np.ndarray]] = self._double_size_frames
+        if len(self._double_size_frames) < count:  # none were kept, or the video is shorter than it states
             wanted = {int((k + 0.5) / count * self.n_read) for k in range(count)}
-            looked_at = video.frames(self.path, self.n_read, wanted)
-        for index, time_s, rgb in looked_at:
+            frames = video.frames(self.path, self.n_read, wanted)
+        for index, time_s, rgb in frames:
             if min(rgb.shape[:2]) <= LARGEST_SEARCH:
-                self._note(index, time_s, rgb, detection.search_tiles(rgb, self.settings.min_face_score - WEAK))
-        self._kept.clear()
+                self._add(index, time_s, rgb, detection.search_tiles(rgb, self.settings.min_face_score - WEAK))
+        self._double_size_frames.clear()
 
     def next_round(self, people: list[list[Sighting]], most: int) -> None:
-        """Look for these people in at most `most` frames near a sighting of them that were not yet looked at."""
+        """Search for these people in at most `most` new frames, each near one of their sightings."""
         step = max(1, round(self.stride / 15))
-        open_ones = [index for index in range(0, self.n_read, step) if index not in self.looked]
-        near = {index: hints for index in open_ones if (hints := self._hints(index, people))}
-        wanted = set(tracking.between(list(near), self.looked, most))
+        unsearched = [index for index in range(0, self.n_read, step) if index not in self.searched]
+        near = {index: hints for index in unsearched if (hints := self._hints(index, people))}
+        wanted = set(tracking.between(list(near), self.searched, most))
         if wanted:
             for index, time_s, rgb in video.frames(self.path, max(wanted) + 1, wanted):
-                self._look(index, time_s, rgb, near[index], [], [])
+                self._search_frame(index, time_s, rgb, near[index], [], [])
 
-    def fixed_round(self, n_frames: int, take: Callable[[int, float, np.ndarray], Sighting]) -> None:
-        """Let `take` say what the face is in each frame, without a search: one frame for each place in the strip."""
-        wanted = _Slots(n_frames, self.settings)
+    def fixed_round(self, n_frames: int, sighting_in: Callable[[int, float, np.ndarray], Sighting]) -> None:
+        """Fill the slots of the strip without a search: `sighting_in` returns the face of a frame."""
+        wanted = _WantedFrames(n_frames, self.settings)
         for index, time_s, rgb in video.frames(self.path, self.settings.max_frames, wanted):
-            if index not in self.looked:
-                self.looked.add(index)
-                self.sightings.append(take(index, time_s, rgb))
+            if index not in self.searched:
+                self.searched.add(index)
+                self.sightings.append(sighting_in(index, time_s, rgb))
                 if not self.sightings[-1].flaw:
-                    wanted.done.add(wanted.slots[index][0])
-            if len(wanted.done) == self.settings.frames_per_video:
+                    wanted.filled.add(wanted.slots[index][0])
+            if len(wanted.filled) == self.settings.frames_per_video:
                 break
         self.n_read = wanted.n_read
 
     def _hints(self, index: int, people: list[list[Sighting]]) -> list[Sighting]:
-        """Return each person's last sighting before a frame and first one after it, as far as they are near in time."""
+        """Return each person's last sighting before and first one after a frame, if less than 1.5 strides away."""
         hints = []
         for person in people:
             before = [s for s in person if index - 1.5 * self.stride < s.index < index]
@@ -145,7 +153,7 @@ class FaceSearch:
             hints += before[-1:] + after[:1]
         return hints
 
-    def _look(
+    def _search_frame(
         self,
         index: int,
         time_s: float,
@@ -154,7 +162,11 @@ class FaceSearch:
         extra: list[float],
         otherwise: list[float],
     ) -> list[Sighting]:
-        """Search a frame near the hints and whole at the `extra` sizes; if in vain, whole at those of `otherwise`."""
+        """Return the new sightings in a frame.
+
+        It is searched around the `hints` and whole at the `extra` sizes; then, until a face is found, whole at the
+        sizes of `otherwise`.
+        """
         least = self.settings.min_face_score - WEAK
         boxes = detection.distinct([(hint.box, 0.0) for hint in hints])
         detections = [face for box, _ in boxes for face in detection.search_near(rgb, box, least)]
@@ -164,32 +176,33 @@ class FaceSearch:
                 break
             if side not in extra:
                 detections += detection.search_whole(rgb, side, least)
-        seen = self._note(index, time_s, rgb, detections)
-        if hints or seen:  # a frame seen in vain before anybody was known is worth a second look
-            self.looked.add(index)
-        return seen
+        new = self._add(index, time_s, rgb, detections)
+        if hints or new:  # a frame without a face may be searched again when somebody's position is known
+            self.searched.add(index)
+        return new
 
-    def _note(self, index: int, time_s: float, rgb: np.ndarray, detections: list[tuple[Box, float]]) -> list[Sighting]:
-        """Keep the detections of a frame: sightings, and candidates with what they lack."""
-        settings, seen = self.settings, []
+    def _add(self, index: int, time_s: float, rgb: np.ndarray, detections: list[tuple[Box, float]]) -> list[Sighting]:
+        """Add the detections of a frame to the sightings and candidates; return the new sightings."""
+        settings, new = self.settings, []
         strong = [face for face in detections if face[1] >= settings.min_face_score]
         for box, score in detection.distinct(strong + detections):
             if score < settings.min_face_score:
                 self.candidates.append((index, box, f"score {score:.2f} is below {settings.min_face_score:g}"))
             else:
                 points = landmarks(rgb, box)
-                seen.append(sight(index, time_s, rgb, detection.steady_box(box, points), score, points, settings))
-        self.sightings += seen
-        return seen
+                box = detection.steady_box(box, points)
+                new.append(make_sighting(index, time_s, rgb, box, score, points, settings))
+        self.sightings += new
+        return new
 
-    def people(self, trusting: bool = False) -> list[list[Sighting]]:
-        """Return the sightings of each person, who is seen longest and largest first.
+    def people(self, lenient: bool = False) -> list[list[Sighting]]:
+        """Return the sightings of each person; the person who is seen longest and largest is first.
 
-        If `trusting`, a face that takes the place of another one is that of the same person unless it surely is not.
+        If `lenient`, tracks are linked without face recognition wherever `tracking.likeness` is undecided.
         """
 
         def recognised(one: Sighting, other: Sighting) -> bool:
-            return trusting or self._distance(one, other) < 0.6
+            return lenient or self._distance(one, other) < 0.6
 
         linked = tracking.link(self.sightings, 3 * self.stride, recognised)
         return tracking.people(linked, self.stride, self._distance)
@@ -204,13 +217,13 @@ class FaceSearch:
         return self._embeddings[key]
 
 
-def sight(
+def make_sighting(
     index: int, time_s: float, rgb: np.ndarray, box: Box, score: float, points: np.ndarray, settings: FaceSettings
 ) -> Sighting:
-    """Take from a frame all that is needed of a face in it."""
-    picture, in_crop = crop(rgb, box, points, settings.face_size, settings.face_margin, settings.align)
-    sharpness, brightness = detection.quality(picture)
-    small = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA)
+    """Return the sighting of the face in a box of a frame, with `points`, its landmarks in pixels of the frame."""
+    face_crop, crop_points = crop(rgb, box, points, settings.face_size, settings.face_margin, settings.align)
+    sharpness, brightness = detection.quality(face_crop)
+    small = cv2.resize(face_crop, (32, 32), interpolation=cv2.INTER_AREA)
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB)
     colours = cv2.calcHist([lab], [0, 1, 2], None, [6, 16, 16], [0, 256] * 3).ravel() / 32**2
     pattern = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(float)
@@ -227,8 +240,8 @@ def sight(
         time_s=time_s,
         box=box,
         score=score,
-        crop=picture,
-        landmarks=in_crop,
+        crop=face_crop,
+        landmarks=crop_points,
         sharpness=sharpness,
         brightness=brightness,
         pose=head_pose(points),
@@ -240,51 +253,61 @@ def sight(
 
 
 def whole_frame(index: int, time_s: float, rgb: np.ndarray, settings: FaceSettings) -> Sighting:
-    """Take a whole frame as a face; look for it in the frame for its score and landmarks."""
+    """Return the sighting of a face whose box is the whole frame.
+
+    Score and landmarks are those of the largest detection in the frame, NaN if there is none.
+    """
     height, width = rgb.shape[:2]
-    # The face may fill the frame, and the detector wants some room around it.
+    # The face may fill the frame, and the detector needs some space around it.
     pad = max(height, width) // 4
-    wide = cv2.copyMakeBorder(rgb, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
-    side = min(wide.shape[:2])
+    padded = cv2.copyMakeBorder(rgb, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    side = min(padded.shape[:2])
     times = int(np.floor(np.log(side / 250) / -np.log(detection.STEP)))
-    detections = detection.search(wide, (0, 0, wide.shape[1], wide.shape[0]), times, settings.min_face_score)
+    detections = detection.search(padded, (0, 0, padded.shape[1], padded.shape[0]), times, settings.min_face_score)
     score, points = np.nan, np.full((68, 2), np.nan)
     if detections:
         box, score = max(detections, key=lambda face: (face[0][2], face[1]))
-        points = landmarks(wide, box) - pad
-    return sight(index, time_s, rgb, (0.0, 0.0, float(width), float(height)), score, points, settings)
+        points = landmarks(padded, box) - pad
+    return make_sighting(index, time_s, rgb, (0.0, 0.0, float(width), float(height)), score, points, settings)
 
 
-def valid_ones(person: list[Sighting]) -> list[Sighting]:
-    """Return the sightings that pass every threshold."""
+def valid_sightings(person: list[Sighting]) -> list[Sighting]:
+    """Return the sightings without a flaw."""
     return [sighting for sighting in person if not sighting.flaw]
 
 
 def find_people(path: Path | str, settings: FaceSettings, everyone: bool) -> tuple[FaceSearch, list[list[Sighting]]]:
-    """Look at a video until the person of the strip (or `everyone` who is seen twice) has enough valid faces.
+    """Return the search of a video and the sightings of its people; the person seen longest and largest is first.
 
-    Give up when further frames bring no more.
+    Frames are searched until the main person (or `everyone` who is seen twice) has enough valid faces for a strip, or
+    no further frame is near one of their sightings, three rounds at most after the first.
+
+    Raises:
+        VideoError: if the video cannot be read.
     """
     search = FaceSearch(path, settings)
     search.first_round(everyone)
     if not search.sightings:
-        search.rescue()
-    for generosity in (2, 5, 15):
-        # Recognising faces is expensive: it waits until there are faces enough.
-        people = search.people(trusting=True)
-        if not _lack(people, settings, everyone):
+        search.double_size_round()
+    for frames_per_face in (2, 5, 15):
+        # Face recognition is expensive, so it is used only when there are enough faces without it.
+        people = search.people(lenient=True)
+        if not _missing_faces(people, settings, everyone):
             people = search.people()
-        lack = _lack(people, settings, everyone)
-        before = len(search.looked)
-        if lack:
-            search.next_round([people[k] for k in lack], generosity * max(lack.values()))
-        if len(search.looked) == before:
+        missing = _missing_faces(people, settings, everyone)
+        before = len(search.searched)
+        if missing:
+            search.next_round([people[k] for k in missing], frames_per_face * max(missing.values()))
+        if len(search.searched) == before:
             break
     return search, search.people()
 
 
-def _lack(people: list[list[Sighting]], settings: FaceSettings, everyone: bool) -> dict[int, int]:
-    """Return how many valid faces the first person, or each who is seen twice, lacks, if any."""
-    asked = [k for k, person in enumerate(people) if (len(person) > 1 if everyone else k == 0)]
-    lack = {k: settings.frames_per_video - len(valid_ones(people[k])) for k in asked}
-    return {k: count for k, count in lack.items() if count > 0}
+def _missing_faces(people: list[list[Sighting]], settings: FaceSettings, everyone: bool) -> dict[int, int]:
+    """Return how many valid faces a strip still needs, by position of the person; without people who need none.
+
+    This is asked of the first person, or, with `everyone`, of each who is seen twice.
+    """
+    positions = [k for k, person in enumerate(people) if (len(person) > 1 if everyone else k == 0)]
+    missing = {k: settings.frames_per_video - len(valid_sightings(people[k])) for k in positions}
+    return {k: count for k, count in missing.items() if count > 0}

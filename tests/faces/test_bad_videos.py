@@ -128,9 +128,9 @@ def test_kill_minus_nine_and_again_gives_the_bytes_of_an_unbroken_run(tmp_path, 
 def test_two_runs_at_once(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, *(f"slow{k}" for k in range(6)))
-    dataset, found = indexed(root, tmp_path), []
+    dataset, returned = indexed(root, tmp_path), []
     first = threading.Thread(
-        target=lambda: found.append(batch.preprocess(dataset, SETTINGS, progress=False)), daemon=True
+        target=lambda: returned.append(batch.preprocess(dataset, SETTINGS, progress=False)), daemon=True
     )
     first.start()
     while not (root / "began").exists():
@@ -139,7 +139,7 @@ def test_two_runs_at_once(tmp_path, clip, monkeypatch):
         batch.preprocess(dataset, SETTINGS, progress=False)
     other = batch.preprocess(dataset, settings(face_size=32), progress=False)
     first.join()
-    assert set(statuses(found[0]).values()) == set(statuses(other).values()) == {"ok"}
+    assert set(statuses(returned[0]).values()) == set(statuses(other).values()) == {"ok"}
     batch.preprocess(dataset, SETTINGS, progress=False)
 
 
@@ -179,17 +179,17 @@ def test_a_cluster_that_loses_a_worker_loses_no_video(tmp_path, clip, monkeypatc
     distributed = pytest.importorskip("distributed", reason="the extra cluster is not installed")
     monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, *(f"slow{k}" for k in range(12)))
-    settings = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-    settings["env"] = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    dataset, found = indexed(root, tmp_path), []
+    options = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    options["env"] = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    dataset, returned = indexed(root, tmp_path), []
     rows = dataset.folder / "faces" / batch.signature(SETTINGS.face_settings.model_dump()) / "rows"
     written: dict[str, set[int]] = {}
 
-    with distributed.LocalCluster(n_workers=2, processes=True, **settings) as cluster:
+    with distributed.LocalCluster(n_workers=2, processes=True, **options) as cluster:
 
         def work() -> None:
             address = cluster.scheduler_address
-            found.append(batch.preprocess(dataset, settings(scheduler=address), progress=False))
+            returned.append(batch.preprocess(dataset, settings(scheduler=address), progress=False))
 
         run = threading.Thread(target=work, daemon=True)
         run.start()
@@ -202,7 +202,7 @@ def test_a_cluster_that_loses_a_worker_loses_no_video(tmp_path, clip, monkeypatc
                 victim = None
             time.sleep(0.02)
     assert victim is None, "the worker was not killed mid-way"
-    assert statuses(found[0]) == {f"slow{k}.mp4": "ok" for k in range(12)}
+    assert statuses(returned[0]) == {f"slow{k}.mp4": "ok" for k in range(12)}
     assert len(written) == 12 and {len(times) for times in written.values()} == {1}, "a video was done twice"
     began = Counter((root / "began").read_text().split())
     assert set(began) == {f"real__slow{k}" for k in range(12)}
@@ -211,7 +211,7 @@ def test_a_cluster_that_loses_a_worker_loses_no_video(tmp_path, clip, monkeypatc
 # Odd videos
 
 
-def made_of(root: Path, out: Path, **changes) -> dict[str, str]:
+def status_of(root: Path, out: Path, **changes) -> dict[str, str]:
     return statuses(batch.preprocess(indexed(root, out), settings(**changes), progress=False))
 
 
@@ -230,7 +230,7 @@ def test_a_header_that_lies_about_its_length(tmp_path, clip):
             scale = int.from_bytes(lying[k - 4 : k], "big") if box != b"tkhd" else 1000
             lying[k : k + 4] = int(frames / 25 * scale).to_bytes(4, "big")
         (root / "real" / f"{name}.mp4").write_bytes(lying)
-    assert made_of(root, tmp_path) == {"true.mp4": "ok", "long.mp4": "ok", "short.mp4": "ok"}
+    assert status_of(root, tmp_path) == {"true.mp4": "ok", "long.mp4": "ok", "short.mp4": "ok"}
 
 
 def test_garbage_half_way_leaves_the_good_part(tmp_path):
@@ -245,9 +245,9 @@ def test_garbage_half_way_leaves_the_good_part(tmp_path):
         start = int(share * len(data))
         broken[start:] = rng.integers(0, 255, len(data) - start, np.uint8).tobytes()
         (root / "real" / f"{name}.mp4").write_bytes(broken)
-    found = made_of(root, tmp_path, frames_per_video=10, max_frames=40)
-    assert found["a.mp4"] == found["most.mp4"] == "ok"
-    assert found["hardly.mp4"] in ("few_faces", "unreadable")
+    status = status_of(root, tmp_path, frames_per_video=10, max_frames=40)
+    assert status["a.mp4"] == status["most.mp4"] == "ok"
+    assert status["hardly.mp4"] in ("few_faces", "unreadable")
 
 
 def test_two_video_streams(tmp_path):
@@ -265,7 +265,7 @@ def test_two_video_streams(tmp_path):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         for stream in streams:
             container.mux(stream.encode())
-    assert made_of(root, tmp_path) == {"two.mp4": "ok"}
+    assert status_of(root, tmp_path) == {"two.mp4": "ok"}
 
 
 def test_a_frame_of_one_pixel_and_one_of_8k(tmp_path):
@@ -275,8 +275,8 @@ def test_a_frame_of_one_pixel_and_one_of_8k(tmp_path):
     large = np.zeros((4320, 7680, 3), np.uint8)
     large[1000:3400, 2000:4400] = np.kron(portrait(300), np.ones((8, 8, 1), np.uint8))
     encode(root / "real" / "8k.mkv", [large] * 2, "mjpeg", "yuvj420p")
-    found = made_of(root, tmp_path, frames_per_video=1, max_frames=2)
-    assert found == {"8k.mkv": "ok", "dot.mkv": "no_face"}
+    status = status_of(root, tmp_path, frames_per_video=1, max_frames=2)
+    assert status == {"8k.mkv": "ok", "dot.mkv": "no_face"}
 
 
 def test_only_the_first_frames_of_three_hours_are_read(tmp_path, clip):

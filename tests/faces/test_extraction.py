@@ -1,4 +1,4 @@
-"""Faces in pictures, and in videos made of two photographs: one person a strip, cuts, small faces, bad videos."""
+"""Faces in images, and in videos made of two photographs: one strip per person, cuts, small faces, bad videos."""
 
 import math
 import subprocess
@@ -50,14 +50,14 @@ def films(tmp_path_factory, eileen, grace) -> dict[str, Path]:
         """Put pictures, scaled, on the meadow."""
         picture = meadow.copy()
         for image, scale, x, y in placed:
-            part = cv2.resize(image, None, fx=scale, fy=scale, interpolation=AREA)
-            part = part[: picture.shape[0] - y, : picture.shape[1] - x]
-            picture[y : y + part.shape[0], x : x + part.shape[1]] = part
+            scaled = cv2.resize(image, None, fx=scale, fy=scale, interpolation=AREA)
+            scaled = scaled[: picture.shape[0] - y, : picture.shape[1] - x]
+            picture[y : y + scaled.shape[0], x : x + scaled.shape[1]] = scaled
         return picture
 
     eileens = [stage((eileen, 1.0, k, 0)) for k in range(0, 120, 4)]
     graces = [stage((grace_face, 1.0, 10 + k, 0)) for k in range(0, 120, 4)]
-    made = {
+    contents = {
         "pan": eileens,
         "empty": [meadow] * 12,
         "brief": [meadow] * 12 + eileens[:4] + [meadow] * 8,
@@ -67,14 +67,14 @@ def films(tmp_path_factory, eileen, grace) -> dict[str, Path]:
         "far": [stage((eileen, 0.5, 100 + 4 * k, 90)) for k in range(12)],
         "one": eileens[:1],
     }
-    for name, images in made.items():
+    for name, images in contents.items():
         video.write(folder / f"{name}.mp4", images)
-    return {name: folder / f"{name}.mp4" for name in made}
+    return {name: folder / f"{name}.mp4" for name in contents}
 
 
 @pytest.fixture(scope="module")
 def strip(films) -> Callable[[str], extraction.FaceClip]:
-    """Extract a strip with the defaults, once a film."""
+    """Return a function that extracts a film's strip with the default settings, once per film."""
     return cache(lambda name: extract_one(films[name]))
 
 
@@ -117,13 +117,13 @@ def test_detect_in_nothing(shape):
 
 
 def test_embedding_knows_people(eileen, grace):
-    found = {}
+    embeddings = {}
     for name, image in (("eileen", eileen), ("grace", grace), ("smaller", cv2.resize(eileen, None, fx=0.8, fy=0.8))):
         face = detection.detect(image)[0]
-        found[name] = detection.embedding(*detection.crop(image, face.box, face.landmarks, 112, 0.3, False))
-    assert found["eileen"].shape == (128,)
-    assert np.linalg.norm(found["eileen"] - found["smaller"]) < 0.4
-    assert np.linalg.norm(found["eileen"] - found["grace"]) > 0.6
+        embeddings[name] = detection.embedding(*detection.crop(image, face.box, face.landmarks, 112, 0.3, False))
+    assert embeddings["eileen"].shape == (128,)
+    assert np.linalg.norm(embeddings["eileen"] - embeddings["smaller"]) < 0.4
+    assert np.linalg.norm(embeddings["eileen"] - embeddings["grace"]) > 0.6
 
 
 def test_crop_cuts_what_it_says():
