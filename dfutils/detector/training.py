@@ -4,6 +4,11 @@ Lightning carries the loop, the devices and the precision. What decides a run (t
 epoch, when to stop, the seed of every dropout mask) is a function of the settings, the history so far, the epoch and
 the step, and of nothing else. So a run that was killed goes on at its last completed epoch as if nothing had happened,
 and on a CPU two runs with the same number of threads give the same weights to the last bit.
+
+Several processes share each step's clips, so that N of them with a batch of B equal one with a batch of N·B, but for
+two things. Batch normalisation sees only the batch of its own process (on GPUs it is synchronised): set
+`freeze_batchnorm` where they must agree. And dropout masks are each process's own. A run resumes where it was killed
+only with the same number of processes.
 """
 
 import logging
@@ -48,11 +53,6 @@ def fit(
     on every frame's logits instead (averaged over the clip's frames). Training and validation report the same loss;
     accuracy calls a clip fake at probability .5. Convolutions see their pictures with channels last, on every device.
 
-    Several processes share each step's clips out, so that N of them with a batch of B equal one with a batch of N·B,
-    but for two things. Batch normalisation sees only the batch of its own process (on GPUs it is synchronised): set
-    `freeze_batchnorm` where they must agree. And dropout masks are each process's own. A run resumes where it was
-    killed only with the same number of processes.
-
     Args:
         detector: trained in place.
         train: training clips, made with `training`.
@@ -83,23 +83,18 @@ def fit(
     if machine.resume == "never":
         for name in ("last.ckpt", "best.safetensors", "history.csv"):
             (folder / name).unlink(missing_ok=True)
-    history, facts = _earlier(folder, record)
-    facts = facts or _machine_facts(machine, gpu)
+    history, environment = _earlier(folder, record)
+    environment = environment or _environment(machine, gpu)
     if not finished(history, settings):
         _check_processes(machine.devices * machine.num_nodes)
-        workers = machine.loader_workers
-        if workers < 0:
-            workers = min(8, os.cpu_count() or 1) if gpu else 0
-        fitting = Fitting(detector, train, val, folder, settings, record, history, facts, workers)
-        options = _trainer_options(settings, machine, gpu, facts["deterministic"])
-        options["callbacks"] = [Progress(len(train), settings.epochs)] if progress else []
-        with _quiet(), hardware.torch_settings(machine.threads, gpu), _compiled(detector, machine.compile and gpu):
-            _run({**options, "default_root_dir": folder}, fitting, folder / "last.ckpt" if history else None)
+        workers = _loader_workers(machine, gpu)
+        fitting = Fitting(detector, train, val, folder, settings, record, history, environment, workers)
+        _train(fitting, machine, gpu, progress)
     detector.load_state_dict(read_weights(folder / "best.safetensors"))
     detector.frozen_backbone = False
     detector.to("cpu").eval()
     rows = table(history, settings.monitor)
-    rows.attrs.update(facts)
+    rows.attrs.update(environment)
     return rows
 
 
@@ -119,8 +114,8 @@ def _record(
     return record | ({"processes": processes} if processes > 1 else {})
 
 
-def _machine_facts(machine: HardwareSettings, gpu: bool) -> dict[str, Any]:
-    """Return what a new run remembers of the machine."""
+def _environment(machine: HardwareSettings, gpu: bool) -> dict[str, Any]:
+    """Return device, precision and threads of a new run, which its checkpoint keeps."""
     return {
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "processes": machine.devices * machine.num_nodes,
@@ -131,10 +126,28 @@ def _machine_facts(machine: HardwareSettings, gpu: bool) -> dict[str, Any]:
     }
 
 
+def _loader_workers(machine: HardwareSettings, gpu: bool) -> int:
+    """Return how many processes read clips ahead."""
+    if machine.loader_workers >= 0:
+        return machine.loader_workers
+    return min(8, os.cpu_count() or 1) if gpu else 0
+
+
+def _train(fitting: Fitting, machine: HardwareSettings, gpu: bool, progress: bool) -> None:
+    """Run the epochs that are left, with PyTorch's settings lent for as long as it takes."""
+    settings, folder = fitting.settings, fitting.folder
+    options = _trainer_options(settings, machine, gpu, fitting.environment["deterministic"])
+    options["default_root_dir"] = folder
+    options["callbacks"] = [Progress(len(fitting.train_clips), settings.epochs)] if progress else []
+    compiled = _compiled(fitting.detector, machine.compile and gpu)
+    with _quiet(), hardware.torch_settings(machine.threads, gpu), compiled:
+        _run(options, fitting, folder / "last.ckpt" if fitting.history else None)
+
+
 def _trainer_options(
     settings: TrainingSettings, machine: HardwareSettings, gpu: bool, deterministic: bool
 ) -> dict[str, Any]:
-    """Return Lightning's words for the settings."""
+    """Return the settings as arguments of Lightning's `Trainer`."""
     several = machine.devices * machine.num_nodes > 1
     return {
         "accelerator": "auto" if gpu else "cpu",
@@ -198,7 +211,7 @@ def _saved(folder: Path) -> dict[str, Any]:
 
 
 def _earlier(folder: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return history and facts of a run in `folder` that can be continued; nothing if there is no run."""
+    """Return history and environment of a run in `folder` that can be resumed; empty if there is no run."""
     saved = _saved(folder)
     if not saved:
         return [], {}
