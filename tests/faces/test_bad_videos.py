@@ -61,8 +61,8 @@ def results(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def statuses(made: batch.Preprocessed) -> dict[str, str]:
-    return dict(zip(made.videos["path"].str.removeprefix("real/"), made.videos["status"], strict=True))
+def statuses(result: batch.Preprocessed) -> dict[str, str]:
+    return dict(zip(result.videos["path"].str.removeprefix("real/"), result.videos["status"], strict=True))
 
 
 @posix
@@ -70,21 +70,21 @@ def test_a_video_that_crashes_or_hangs_is_a_row(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(batch, "_extract_one", faulty_extract_one)
     root = folder_of(tmp_path / "videos", clip, "a", "b", "crash", "hang", "z")
     dataset = indexed(root, tmp_path)
-    made = batch.preprocess(dataset, settings(workers=2, video_timeout_s=15), progress=False)
-    assert statuses(made) == {
+    result = batch.preprocess(dataset, settings(workers=2, video_timeout_s=15), progress=False)
+    assert statuses(result) == {
         "a.mp4": "ok",
         "b.mp4": "ok",
         "crash.mp4": "unreadable",
         "hang.mp4": "unreadable",
         "z.mp4": "ok",
     }
-    reasons = made.videos.set_index("path")["reason"]
+    reasons = result.videos.set_index("path")["reason"]
     assert reasons["real/crash.mp4"] == "crash.mp4 ended the process that read it."
     assert reasons["real/hang.mp4"] == "hang.mp4 was given up after 15 s (video_timeout_s)."
     began = (root / "began").read_text()
     again = batch.preprocess(dataset, settings(workers=2), progress=False)
     assert (root / "began").read_text() == began, "what was given up is not tried again unasked"
-    assert statuses(again) == statuses(made)
+    assert statuses(again) == statuses(result)
 
 
 _RUN = """
@@ -166,8 +166,8 @@ def test_a_full_disk_is_a_sentence_and_room_lets_the_run_end(tmp_path, clip):
         dataset = indexed(root, small)
         with pytest.raises(InputError, match="the disk is full"):
             batch.preprocess(dataset, SETTINGS, progress=False)
-        kept = list(small.rglob("real__v*.png"))
-        assert 0 < len(kept) < 8 and not list(small.rglob(".*.part*"))
+        strips = list(small.rglob("real__v*.png"))
+        assert 0 < len(strips) < 8 and not list(small.rglob(".*.part*"))
         subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True, capture_output=True)
         assert set(statuses(batch.preprocess(dataset, SETTINGS, progress=False)).values()) == {"ok"}
     finally:
@@ -286,5 +286,5 @@ def test_only_the_first_frames_of_three_hours_are_read(tmp_path, clip):
     encode(root / "real" / "long.mp4", frames, "libx264", "yuv420p", pts=[100_000 * k for k in range(108)])
     dataset = indexed(root, tmp_path)
     assert dataset.videos["duration_s"].iloc[0] > 10_000
-    made = batch.preprocess(dataset, SETTINGS, progress=False)
-    assert statuses(made) == {"long.mp4": "ok"} and made.frames["frame"].max() < 20
+    result = batch.preprocess(dataset, SETTINGS, progress=False)
+    assert statuses(result) == {"long.mp4": "ok"} and result.frames["frame"].max() < 20

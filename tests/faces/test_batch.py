@@ -39,13 +39,13 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder, tmp_path_factory):
+def preprocessed(folder, tmp_path_factory):
     dataset = indexed(folder, tmp_path_factory.mktemp("data"))
     return dataset, batch.preprocess(dataset, settings(workers=2), progress=False)
 
 
-def test_every_video_has_its_row_with_status_and_reason(made):
-    _, result = made
+def test_every_video_has_its_row_with_status_and_reason(preprocessed):
+    _, result = preprocessed
     status = result.videos.set_index("path")["status"].to_dict()
     assert status == {
         "fake/blend/a face.mp4": "ok",
@@ -63,8 +63,8 @@ def test_every_video_has_its_row_with_status_and_reason(made):
     assert (lost["strip"] == "").all()
 
 
-def test_strips_hold_the_crops_that_the_frames_table_describes(made):
-    dataset, result = made
+def test_strips_hold_the_crops_that_the_frames_table_describes(preprocessed):
+    dataset, result = preprocessed
     for row in result.videos[result.videos["status"] == "ok"].itertuples():
         strip = faces_strips.load_strip(dataset.folder.parent / row.strip, 64)
         frames = result.frames[result.frames["video_id"] == row.video_id]
@@ -75,11 +75,11 @@ def test_strips_hold_the_crops_that_the_frames_table_describes(made):
         assert all(len(points) == 136 for points in frames["landmarks"])
 
 
-def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_bytes(folder, made, monkeypatch):
-    dataset, result = made
+def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_bytes(folder, preprocessed, monkeypatch):
+    dataset, result = preprocessed
     strips = dataset.folder / "faces" / batch.signature(SETTINGS.face_settings.model_dump())
     tables = [(strips / name).read_bytes() for name in ("videos.parquet", "frames.parquet")]
-    kept = {path: path.stat().st_mtime_ns for path in strips.glob("*.png")}
+    written = {path: path.stat().st_mtime_ns for path in strips.glob("*.png")}
 
     def refuse(_function, jobs, **_options):
         assert jobs == [], "a finished video was taken up again"
@@ -87,7 +87,7 @@ def test_a_second_run_does_nothing_and_an_interrupted_one_goes_on_to_the_same_by
 
     monkeypatch.setattr(batch, "call_each", refuse)
     batch.preprocess(dataset, SETTINGS, progress=False)
-    assert {path: path.stat().st_mtime_ns for path in strips.glob("*.png")} == kept
+    assert {path: path.stat().st_mtime_ns for path in strips.glob("*.png")} == written
     monkeypatch.undo()
     # as a run leaves it that was killed after one strip was written and before its row was
     lost = result.videos.loc[result.videos["status"] == "ok", "video_id"].iloc[0]
@@ -120,8 +120,8 @@ def test_strips_of_earlier_versions_are_found_again():
     assert batch.signature(sample.model_dump()) == "61532a4161"
 
 
-def test_review_shows_frames_of_a_lost_video_and_nothing_of_an_unreadable_one(made):
-    dataset, result = made
+def test_review_shows_frames_of_a_lost_video_and_nothing_of_an_unreadable_one(preprocessed):
+    dataset, result = preprocessed
     video_id = result.videos.set_index("path").loc["real/no_face.mp4", "video_id"]
     pictures, boxes = review.review_frames(
         dataset.root / "real/no_face.mp4", result.folder, video_id, SETTINGS.max_frames
@@ -141,21 +141,21 @@ def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
     video.write(root / "real" / "pair.mp4", (np.roll(pair, k, axis=1) for k in range(12)))
     face_clip(root / "real" / "a.mp4")
     dataset = indexed(root, tmp_path)
-    made = batch.preprocess(dataset, settings(faces="all"), progress=False)
-    assert made.videos.set_index("path")["strips"].to_dict() == {"real/a.mp4": 1, "real/pair.mp4": 2}
-    assert made.frames.groupby(["video_id", "person"]).size().to_dict() == {
+    result = batch.preprocess(dataset, settings(faces="all"), progress=False)
+    assert result.videos.set_index("path")["strips"].to_dict() == {"real/a.mp4": 1, "real/pair.mp4": 2}
+    assert result.frames.groupby(["video_id", "person"]).size().to_dict() == {
         ("real__a", 0): 4,
         ("real__pair", 0): 4,
         ("real__pair", 1): 4,
     }
-    main, further = faces_strips.strip_names(made.videos.set_index("path").loc["real/pair.mp4", "strip"], 2)
+    main, further = faces_strips.strip_names(result.videos.set_index("path").loc["real/pair.mp4", "strip"], 2)
     assert (tmp_path / main).name == "real__pair.png" and (tmp_path / further).name == "real__pair~1.png"
     again = batch.preprocess(dataset, settings(faces="all"), progress=False)
-    assert again.videos.equals(made.videos)
+    assert again.videos.equals(result.videos)
     from dfutils.detector import clips
     from dfutils.evaluation import scoring
 
-    clip = clips.ClipDataset(made.videos, tmp_path, SETTINGS)
+    clip = clips.ClipDataset(result.videos, tmp_path, SETTINGS)
     assert list(zip(clip.video_ids, clip.persons, strict=True)) == [
         ("real__a", 0),
         ("real__pair", 0),
@@ -163,7 +163,7 @@ def test_everyone_has_a_strip_and_a_video_is_as_fake_as_its_worst(tmp_path):
     ]
     detector = untrained(backbone="resnet18", hidden_size=8)
     detector.config.update(face_size=64, frames_per_video=4)
-    scores, frames = scoring.score(detector, made.videos, tmp_path, device="cpu", progress=False)
+    scores, frames = scoring.score(detector, result.videos, tmp_path, device="cpu", progress=False)
     assert scores["video_id"].tolist() == ["real__a", "real__pair"]
     of_pair = frames[frames["video_id"] == "real__pair"].groupby("person")["logit"].mean()
     assert scores["logit"].iloc[1] == pytest.approx(of_pair.max(), abs=1e-5)
@@ -193,10 +193,10 @@ def test_a_missing_or_broken_strip_is_a_sentence(tmp_path, content):
         faces_strips.load_strip(path, 64)
 
 
-def test_pooled_frames_carry_pooled_ids(made):
-    _, result = made
+def test_pooled_frames_carry_pooled_ids(preprocessed):
+    _, result = preprocessed
     both = {"a": result, "b": result}
-    videos = indexing.pool({name: part.videos for name, part in both.items()})
+    videos = indexing.pool({name: one.videos for name, one in both.items()})
     pooled_videos, frames, strips = catalog.pool_faces(both)
     pd.testing.assert_frame_equal(pooled_videos, videos)
     assert set(strips) == set(videos.loc[videos["status"] == "ok", "video_id"])

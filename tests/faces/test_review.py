@@ -31,14 +31,14 @@ def run(dataset) -> batch.Preprocessed:
     return batch.preprocess(dataset, SETTINGS, progress=False)
 
 
-def listed(made: batch.Preprocessed) -> dict[str, dict[str, str]]:
-    with (made.folder / review.NAME).open(encoding="utf-8-sig", newline="") as file:
+def listed(result: batch.Preprocessed) -> dict[str, dict[str, str]]:
+    with (result.folder / review.NAME).open(encoding="utf-8-sig", newline="") as file:
         return {row["path"]: row for row in csv.DictReader(file)}
 
 
-def write(made: batch.Preprocessed, actions: dict[str, str], extra: str = "") -> None:
+def write(result: batch.Preprocessed, actions: dict[str, str], extra: str = "") -> None:
     """Write actions into the file as a user would."""
-    path = made.folder / review.NAME
+    path = result.folder / review.NAME
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     for name, action in actions.items():
         (k,) = [k for k, line in enumerate(lines) if f"{name}.mp4," in line]
@@ -47,18 +47,18 @@ def write(made: batch.Preprocessed, actions: dict[str, str], extra: str = "") ->
 
 
 def test_lost_videos_are_listed_and_actions_applied(dataset):
-    made = run(dataset)
-    assert made.reviewed.empty
-    rows = listed(made)
+    result = run(dataset)
+    assert result.reviewed.empty
+    rows = listed(result)
     assert {path: row["status"] for path, row in rows.items()} == {
         "fake/swap/noise ü.mp4": "no_face",
         "real/empty.mp4": "unreadable",
         "real/one.mp4": "few_faces",
     }
     assert all(row["reason"] and row["action"] == "" for row in rows.values())
-    write(made, {"one": "exclude", "empty": "Retry", "noise ü": "box 10 10 60 60.5"}, extra="real__face,,,,exclude\n")
-    made = run(dataset)
-    videos = made.videos.set_index("path")
+    write(result, {"one": "exclude", "empty": "Retry", "noise ü": "box 10 10 60 60.5"}, extra="real__face,,,,exclude\n")
+    result = run(dataset)
+    videos = result.videos.set_index("path")
     assert videos["status"].to_dict() == {
         "fake/swap/noise ü.mp4": "ok",
         "real/empty.mp4": "unreadable",
@@ -68,46 +68,46 @@ def test_lost_videos_are_listed_and_actions_applied(dataset):
     assert (videos.loc[videos["status"] == "excluded", ["strip", "reason"]] == ["", "excluded in review.csv."]).all(
         axis=None
     )
-    boxed = made.frames[made.frames["video_id"] == videos.loc["fake/swap/noise ü.mp4", "video_id"]]
+    boxed = result.frames[result.frames["video_id"] == videos.loc["fake/swap/noise ü.mp4", "video_id"]]
     assert (boxed[["x", "y", "w", "h"]] == [10, 10, 60, 60.5]).all(axis=None) and len(boxed) == 4
-    results = dict(zip(made.reviewed["action"], made.reviewed["result"], strict=True))
+    results = dict(zip(result.reviewed["action"], result.reviewed["result"], strict=True))
     assert results["exclude"] == "excluded" and results["box 10 10 60 60.5"] == "has a strip"
     assert results["retry"].startswith("still unreadable: empty.mp4 is empty")
-    rows = listed(made)
+    rows = listed(result)
     assert rows["fake/swap/noise ü.mp4"]["action"] == "box 10 10 60 60.5", "actions stay, to be applied again"
     assert rows["real/face.mp4"]["status"] == "excluded"
-    before = (made.folder / review.NAME).read_bytes()
+    before = (result.folder / review.NAME).read_bytes()
     again = run(dataset)
-    assert (made.folder / review.NAME).read_bytes() == before
-    assert again.videos.equals(made.videos)
+    assert (result.folder / review.NAME).read_bytes() == before
+    assert again.videos.equals(result.videos)
 
 
 def test_an_action_taken_back_is_taken_back(dataset):
-    made = run(dataset)
-    before = made.videos
-    write(made, {"one": "exclude", "noise ü": "box 10 10 60 60"})
+    result = run(dataset)
+    before = result.videos
+    write(result, {"one": "exclude", "noise ü": "box 10 10 60 60"})
     run(dataset)
-    (made.folder / review.NAME).unlink()
+    (result.folder / review.NAME).unlink()
     assert run(dataset).videos.equals(before)
 
 
 def test_retry_tries_until_the_video_is_whole(dataset):
     write(run(dataset), {"empty": "retry", "one": "retry"})
     face_clip(dataset.root / "real" / "empty.mp4")
-    made = run(dataset)
-    assert made.videos.set_index("path")["status"][["real/empty.mp4", "real/one.mp4"]].tolist() == ["ok", "few_faces"]
+    result = run(dataset)
+    assert result.videos.set_index("path")["status"][["real/empty.mp4", "real/one.mp4"]].tolist() == ["ok", "few_faces"]
 
 
 def test_a_face_in_a_box_is_cropped_there_with_its_landmarks(dataset, tmp_path):
     picture = np.ascontiguousarray(skimage.data.astronaut()[:300, 80:380])
     video.write(dataset.root / "real" / "one.mp4", [picture] * 12)
     write(run(dataset._replace(videos=dataset.videos)), {"noise ü": "exclude"})
-    made = run(dataset)
-    path = made.folder / review.NAME
+    result = run(dataset)
+    path = result.folder / review.NAME
     path.write_text("video_id;path;status;reason;action;note\nreal__one;;;;box 66,30,120,120;mine\n", encoding="utf-8")
-    made = run(dataset)
-    assert made.reviewed["result"].tolist() == ["has a strip"]
-    frames = made.frames[made.frames["video_id"] == "real__one"]
+    result = run(dataset)
+    assert result.reviewed["result"].tolist() == ["has a strip"]
+    frames = result.frames[result.frames["video_id"] == "real__one"]
     assert (frames[["x", "y", "w", "h"]] == list(FACE)).all(axis=None) and frames["score"].isna().all()
     points = np.array(frames["landmarks"].iloc[0]).reshape(68, 2)
     assert points.min() > 5 and points.max() < 64
@@ -118,8 +118,8 @@ def test_a_face_in_a_box_is_cropped_there_with_its_landmarks(dataset, tmp_path):
 
 def test_a_box_outside_the_picture_is_told(dataset):
     write(run(dataset), {"noise ü": "box 400 10 60 60"})
-    made = run(dataset)
-    assert made.reviewed["result"].tolist() == ["still no_face: The box 400 10 60 60 is not in the 96x96 frame."]
+    result = run(dataset)
+    assert result.reviewed["result"].tolist() == ["still no_face: The box 400 10 60 60 is not in the 96x96 frame."]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_box_outside_the_picture_is_told(dataset):
     ],
 )
 def test_a_mistake_names_its_line_and_loses_nothing(dataset, line, words):
-    made = run(dataset)
-    path = made.folder / review.NAME
+    result = run(dataset)
+    path = result.folder / review.NAME
     path.write_text("video_id,path,status,reason,action\n" + line, encoding="utf-8")
     with pytest.raises(InputError) as caught:
         run(dataset)
@@ -143,24 +143,24 @@ def test_a_mistake_names_its_line_and_loses_nothing(dataset, line, words):
 
 
 def test_a_file_that_is_no_list_is_a_sentence(dataset):
-    made = run(dataset)
+    result = run(dataset)
     for content in (b"a,b\n1,2\n", b"\xff\xfe\x00", b""):
-        (made.folder / review.NAME).write_bytes(content)
+        (result.folder / review.NAME).write_bytes(content)
         with pytest.raises(InputError, match=r"review\.csv"):
             run(dataset)
-        assert (made.folder / review.NAME).read_bytes() == content
+        assert (result.folder / review.NAME).read_bytes() == content
 
 
 def test_what_is_written_while_a_run_is_at_work_is_kept(dataset, monkeypatch):
-    made = run(dataset)
+    result = run(dataset)
     update = review.update
 
     def write_and_update(folder: Path, videos) -> None:
-        write(made, {"one": "exclude"})
+        write(result, {"one": "exclude"})
         update(folder, videos)
 
     monkeypatch.setattr(review, "update", write_and_update)
     assert run(dataset).reviewed.empty
-    assert listed(made)["real/one.mp4"]["action"] == "exclude"
+    assert listed(result)["real/one.mp4"]["action"] == "exclude"
     monkeypatch.undo()
     assert run(dataset).reviewed["result"].tolist() == ["excluded"]

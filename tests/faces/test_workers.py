@@ -102,8 +102,8 @@ def cluster():
     environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     quickly = {"distributed.scheduler.allowed-failures": 0}  # a worker takes seconds to come back
     settings = {"threads_per_worker": 1, "processes": True, "dashboard_address": None, "env": environment}
-    with dask.config.set(quickly), distributed.LocalCluster(n_workers=2, silence_logs=50, **settings) as made:
-        yield made
+    with dask.config.set(quickly), distributed.LocalCluster(n_workers=2, silence_logs=50, **settings) as local_cluster:
+        yield local_cluster
 
 
 def test_a_cluster_does_all_calls(tmp_path, cluster):
