@@ -1,7 +1,7 @@
 """An experiment's training, from its parameters to its detector, in one process or in many.
 
 One device trains in the process that asks. Several are started by torchrun, because forking a running notebook is
-fragile: its children run `dfutils train`, which is this module again, and whoever asked then finds a finished run. On
+fragile: its children run `dfutils train`, which is this module again, and the caller then finds a finished run. On
 several machines torchrun must be started on each, by hand or by the cluster:
 
     torchrun --nnodes=2 --nproc_per_node=8 --rdzv_backend=c10d --rdzv_endpoint=HOST:29500 -m dfutils train PARAMS

@@ -75,5 +75,7 @@ def _kind(module: nn.Module) -> str:
     if isinstance(module, nn.Linear):
         return "linear: real, fake" if module.out_features == 2 else "linear"
     if isinstance(module, nn.LSTM):
-        return f"LSTM, {module.num_layers} layer{'s' * (module.num_layers > 1)}{', bidirectional' * module.bidirectional}"
+        return (
+            f"LSTM, {module.num_layers} layer{'s' * (module.num_layers > 1)}{', bidirectional' * module.bidirectional}"
+        )
     return f"{type(module).__name__}({module.p})" if isinstance(module, nn.Dropout) else type(module).__name__

@@ -180,7 +180,7 @@ class Fitting(lightning.LightningModule):
             self._measure_batchnorm()
 
     def _measure_batchnorm(self, count: int = 64, frames: int = 2) -> None:
-        """Measure the means and variances of batch normalisation anew, on some training clips.
+        """Measure the means and variances of batch normalisation again, on some training clips.
 
         The running ones lag behind the weights by some ten steps, which on small data is the better part of an epoch:
         a network that separates its batches perfectly then validates like a coin. After "precise BN" (Wu and Johnson,

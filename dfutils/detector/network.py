@@ -45,7 +45,7 @@ _CONFIG: dict[str, Any] = {
     "temperature": 1.0,
     "training": {},
 }
-"""What a detector's config.json holds besides its architecture, until `save` is told better."""
+"""What a detector's config.json holds besides its architecture, until `save` is given other values."""
 
 
 class Detector(nn.Module):

@@ -1,8 +1,8 @@
 """Experiments side by side: which runs there are, in what they differ, and which is better on the videos both tested.
 
 Everything is read from the reports' own files, so that reports of other machines can be laid beside one's own. Two runs
-are compared only on videos that were in the test split of both: whoever tests on what the other was trained on compares
-nothing.
+are compared only on videos that were in the test split of both: a comparison on videos that one of them was trained on
+means nothing.
 """
 
 import logging

@@ -23,7 +23,7 @@ def mistakes(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 
 def properties(table: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
-    """Return what may matter to a video's score, a row a video of `table`, by `video_id`.
+    """Return properties that may affect a video's score, one row per video of `table`, by `video_id`.
 
     Columns: means over the scored frames of `face_px`, `sharpness`, `brightness`, `turn` (of the head to either side)
     and `nod` (up or down) in degrees; `bits`, the bits a pixel that the file spends (its compression), and `people`,

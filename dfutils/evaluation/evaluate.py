@@ -22,7 +22,7 @@ PREDICTION_COLUMNS = [
 
 
 def predictions(videos: pd.DataFrame, scores: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the predictions table: a row a video, with its score where the detector gave one.
+    """Return the predictions table: one row per video, with its score where the detector gave one.
 
     Args:
         videos: rows of the split table.
@@ -136,7 +136,7 @@ def check_trained_on(detector: Any, split_fingerprint: str) -> None:
     """Make sure that the detector was trained on the splits it is about to be judged on.
 
     Raises:
-        InputError: if the splits were made anew since.
+        InputError: if the splits have been made again since.
     """
     if detector.config["training"].get("split_fingerprint") != split_fingerprint:
         raise InputError(

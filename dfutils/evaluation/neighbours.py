@@ -33,7 +33,7 @@ class FeatureRecorder:
         self._alone.append(alone.double().cpu().numpy())
 
     def alone(self, frames: pd.DataFrame) -> pd.DataFrame:
-        """Return `video_id` and `logit`, a row a video: the mean over frames that were each scored alone.
+        """Return `video_id` and `logit`, one row per video: the mean over frames that were each scored alone.
 
         With several people in a video, that of the most suspicious, as in `scoring.score`.
         """
@@ -74,7 +74,7 @@ def nearest(
     videos: pd.DataFrame,
     count: int = NEIGHBOURS,
 ) -> pd.DataFrame:
-    """Return the training clips nearest to each video, a row a neighbour, the nearest first.
+    """Return the training clips nearest to each video, one row per neighbour, the nearest first.
 
     Args:
         asked: ids of the videos to look at.

@@ -2,7 +2,7 @@
 
 The seven of DeeperForensics-1.0 (Jiang et al., CVPR 2020) at its five levels, and JPEG. A disturbed video is written
 again as a video, without loss, and goes the way of every other: so what a disturbance does to finding the face counts
-as much as what it does to the verdict. H.264 is really encoded anew.
+as much as what it does to the verdict. H.264 is really re-encoded.
 """
 
 import os
@@ -163,7 +163,7 @@ def preview(path: Path, name: str, level: int, seed: int) -> np.ndarray:
 def make_strip(
     path: Path, folder: Path, video_id: str, name: str, level: int, settings: FaceSettings, seed: int
 ) -> str:
-    """Disturb one video, look for its face anew, write the strip to `<folder>/<video_id>.png`, and return the status.
+    """Disturb one video, find its face again, write the strip to `<folder>/<video_id>.png`, and return the status.
 
     What was found is noted in `<video_id>.json`, which says that the video is done. `settings` are those of
     the detector's training; with `faces: all`, only the main person is looked for.

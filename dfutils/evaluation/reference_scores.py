@@ -2,7 +2,7 @@
 
 Three answers that need no temporal network, some not even a face, judged on the same test videos, with thresholds from
 the same validation videos: the larger class always; a classifier of container facts and light alone (`shortcuts`),
-learnt on the training videos; and the detector's own frames, each judged without its neighbours in time. Each is
+fitted to the training videos; and the detector's own frames, each judged without its neighbours in time. Each is
 compared with the detector on common resamples, so that what makes the test hard for both cancels out.
 """
 

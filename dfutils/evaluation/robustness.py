@@ -54,7 +54,7 @@ def score_disturbed(
     workers: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Disturb, find faces and score; return a row a video, disturbance and level.
+    """Disturb, find faces and score; return one row per video, disturbance and level.
 
     Args:
         videos: rows of the videos table.
@@ -146,7 +146,7 @@ def degradation(
 def document(measured: pd.DataFrame, detector: Detector) -> dict[str, Any]:
     """Return robustness.json: the rows of `measure`, undefined figures as None, and the fingerprint of the detector.
 
-    The fingerprint is that of metrics.json, so that nobody lays the figures of one detector beside those of another.
+    The fingerprint is that of metrics.json, so that figures of two detectors are never mixed.
     """
     return {"schema": 1, "detector": fingerprint(detector), "figures": plain_rows(measured)}
 

@@ -1,6 +1,6 @@
 """Where the evidence lies: in which parts of a face, and in which frames.
 
-Grad-CAM (Selvaraju et al., ICCV 2017) marks the parts of each crop that speak for *fake*; it is made with hooks of
+Grad-CAM (Selvaraju et al., ICCV 2017) marks the regions of each crop that raise the score; it is made with hooks of
 torch, as the package `grad-cam` needs the OpenCV with windows, which takes the place of the one the suite decodes with.
 A map can look convincing and say nothing of the network: Adebayo et al. (NeurIPS 2018) compare it with the map of
 random weights, and so does this module. Leaving out one frame after another tells which of them carried the verdict.
@@ -30,11 +30,11 @@ LEAST_CELLS = 4
 
 
 def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
-    """Return where each frame of a clip speaks for fake: float32 `(T, S, S)`, 0 to 1, 1 the strongest of the clip.
+    """Return the regions of each frame that raise the score: float32 `(T, S, S)`, 0 to 1, 1 the strongest of the clip.
 
     The gradient is that of the clip's logit of fake less that of real, through the LSTM; the layer is the last stage of
     the backbone whose map has `LEAST_CELLS` cells to a side or more (layer4 of a ResNeXt for crops of 112 pixels,
-    layer3 for 64). All zero where nothing speaks for fake.
+    layer3 for 64). All zero where nothing raises the score.
 
     Args:
         detector: in evaluation mode.
@@ -106,8 +106,8 @@ def likeness(maps: np.ndarray, others: np.ndarray) -> float:
 def leave_one_out(detector: Detector, frames: np.ndarray) -> np.ndarray:
     """Return what each frame adds to the clip's logit of fake less that of real, float `(T,)`; NaN for a single frame.
 
-    It is the logit of the whole clip less that of the clip without the frame: positive speaks for fake. Frames that say
-    the same thing share the credit: none of them is missed when it is left out.
+    It is the logit of the whole clip less that of the clip without the frame; a positive value means that the frame
+    raises the score. Frames with the same content share the credit: leaving out one of them changes little.
     """
     if len(frames) < 2:
         return np.full(len(frames), np.nan)

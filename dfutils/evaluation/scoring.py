@@ -33,10 +33,10 @@ def score(
         progress: show a bar.
 
     Returns:
-        A row a video in the order of `table`: `video_id`, `probability_fake`, `logit`; and a row a frame: `video_id`,
-        `person`, `position` (in its strip), `probability_fake`, `logit`. `logit` is that of fake less that of real, and
-        `probability_fake` its sigmoid after division by the detector's temperature. With several people in a video, its
-        score is that of the most suspicious one.
+        One row per video in the order of `table`: `video_id`, `probability_fake`, `logit`; and one row per frame:
+        `video_id`, `person`, `position` (in its strip), `probability_fake`, `logit`. `logit` is that of fake less that
+        of real, and `probability_fake` its sigmoid after division by the detector's temperature. With several people in
+        a video, its score is that of the most suspicious one.
 
     Raises:
         InputError: if a strip is missing, broken or of another size.

@@ -50,8 +50,8 @@ def forest(
 def degradation(table: pd.DataFrame, title: str | None = None) -> Picture:
     """Draw ROC AUC (with its interval) and the share of faces lost against the level of each perturbation.
 
-    `table`: a row a perturbation and level, as `robustness.degradation` gives it; level 0 is the undisturbed test, and
-    stands at the left of every panel.
+    `table`: one row per perturbation and level, as `robustness.degradation` gives it; level 0 is the undisturbed test,
+    at the left of every panel.
     """
     clean = table[table["level"] == 0]
     parts = [(name, part) for name, part in table[table["level"] > 0].groupby("perturbation", sort=False)]

@@ -181,8 +181,8 @@ def _few_values(axes: Axes, labels: np.ndarray, values: np.ndarray) -> str:
 def curves(history: pd.DataFrame) -> Picture:
     """Draw loss, accuracy and validation AUC by epoch, and mark the epoch that is kept.
 
-    `history`: a row an epoch with `epoch`, `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`, `val_auc` (NaN
-    where undefined) and `best` (true for the epoch kept), as `training.fit` returns it.
+    `history`: one row per epoch with `epoch`, `train_loss`, `val_loss`, `train_accuracy`, `val_accuracy`, `val_auc`
+    (NaN where undefined) and `best` (true for the epoch kept), as `training.fit` returns it.
     """
     best = history[history["best"]].iloc[0]
     defined = np.isfinite(best["val_auc"])

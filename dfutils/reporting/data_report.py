@@ -257,7 +257,7 @@ class SplitReport:
         return drawn
 
     def shortcut(self, audit: Audit) -> Text:
-        """Return how well the label is told without a face."""
+        """Return how well container facts alone predict the label."""
         told = audit.shortcuts
         if told.note:
             return Text(f"No figure: {told.note}.")

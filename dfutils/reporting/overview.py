@@ -16,7 +16,7 @@ from dfutils.reporting.wording import figure_name
 
 
 def write_overview(reports: Path) -> Path:
-    """Write `index.html` into a folder of reports, a row an evaluated run, and return its path.
+    """Write `index.html` into a folder of reports, one row per evaluated run, and return its path.
 
     Raises:
         InputError: if there is no evaluated run below it.

@@ -40,7 +40,7 @@ def compared(summaries: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
 
 
 def reference_scores(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Return the figures as texts for the reader, a row each: value and 95% interval."""
+    """Return the figures as texts for the reader, one row each: value and 95% interval."""
     columns = dict.fromkeys([*REFERENCE_FIGURES, "gain"])
     rows = {
         name: {column: with_interval(figures[column], digits=2) if column in figures else "" for column in columns}
@@ -57,7 +57,7 @@ def published(datasets: list[str]) -> Styler:
 
 
 def robustness(measured: pd.DataFrame) -> pd.DataFrame:
-    """Return what `measure` returned as texts for the reader, a row a disturbance and level."""
+    """Return what `measure` returned as texts for the reader, one row per disturbance and level."""
     rows = [
         {
             "scored": row["scored"],

@@ -39,7 +39,7 @@ class TrainingReport:
         lines = [f"A real clip weighs {real:.2f}, a fake one {fake:.2f}."]
         if train.blended:
             lines += [
-                f"In an epoch {train.blended:.0%} of the real clips, drawn anew, become fakes: {1 - swap:.0%} of them",
+                f"In each epoch {train.blended:.0%} of the real clips, drawn again, become fakes: {1 - swap:.0%} of them",
                 "blended with their own face, slightly changed, the others with another clip's "
                 "(`dfutils.forgery.self_blending`).",
             ]

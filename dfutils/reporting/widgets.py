@@ -1,6 +1,6 @@
 """What can be moved where a kernel answers: a slider for the threshold, a browser through mistakes, a player of strips.
 
-In a batch run nobody answers, and a widget would stay behind as dead text. There each function gives the same at fixed
+In a batch run there is no user, and a widget would remain as dead text. There each function gives the same at fixed
 settings, as plain figures, so that a notebook calls it either way.
 """
 

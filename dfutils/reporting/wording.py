@@ -32,7 +32,7 @@ _PROPERTIES = {
 
 
 def property_name(name: str) -> str:
-    """Return what a reader is told that a property of videos is called, with its unit."""
+    """Return the name of a property of videos for readers, with its unit."""
     return _PROPERTIES.get(name, name.replace("_", " "))
 
 
@@ -55,7 +55,7 @@ _WORDS = {
 
 
 def figure_name(name: str) -> str:
-    """Return what a reader is told that a figure of `figures.summary`, or a table's column, is called."""
+    """Return the name of a figure of `figures.summary`, or of a table's column, for readers."""
     return _WORDS.get(name, name.replace("_", " "))
 
 

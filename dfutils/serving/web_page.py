@@ -170,7 +170,7 @@ def _refusal_html(text: str) -> str:
     return f'<section class="refused" role="alert"><h2>No verdict</h2><p>{escape(text)}</p></section>'
 
 
-_STAGES = ("Waiting for a free place", "Decoding, and looking for faces", "Scoring", "Marking what speaks for fake")
+_STAGES = ("Waiting for a free place", "Decoding, and looking for faces", "Scoring", "Marking what raised the score")
 
 
 def _progress_html(stage: int) -> str:
