@@ -13,7 +13,7 @@ import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
-from dfutils.core.params import FaceSettings
+from dfutils.core.params import DEFAULTS, FaceSettings
 from dfutils.core.paths import EXTENSIONS
 from dfutils.faces import detection, extraction, video
 from dfutils.faces.tracking import overlap
@@ -46,9 +46,9 @@ def forge_folder(
     real_root: Path | str,
     out: Path | str,
     methods: Sequence[str] = tuple(face_swap.METHODS),
-    seed: int = 0,
-    max_frames: int = 150,
-    workers: int = 0,
+    seed: int = DEFAULTS.sample_seed,
+    max_frames: int = DEFAULTS.max_frames,
+    workers: int = DEFAULTS.workers,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Make fakes of real videos, and re-encode the real videos with the same encoder.

@@ -17,6 +17,7 @@ import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, file_digest
+from dfutils.core.params import DEFAULTS
 from dfutils.faces import detection
 from dfutils.forgery import animation, dataset, face_swap
 
@@ -44,10 +45,10 @@ _LEFT_OUT = {
 def animate_photographs(
     photographs: Path | str,
     out: Path | str,
-    frames: int = 20,
-    size: int = 256,
-    seed: int = 0,
-    workers: int = 0,
+    frames: int = DEFAULTS.sample_frames,
+    size: int = DEFAULTS.sample_size,
+    seed: int = DEFAULTS.sample_seed,
+    workers: int = DEFAULTS.workers,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Make `real/<name>.mp4`, `fake/<method>/<target>__<donor>.mp4` and `splits.csv` of a folder of photographs.

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import DEFAULTS
 from dfutils.forgery import animation, dataset, face_swap
 
 PAIRS = (("collins", "hopper"), ("collins", "collins"), ("hopper", "collins"), ("hopper", "hopper"))
@@ -17,11 +18,11 @@ identify fakes."""
 
 def build_sample(
     out: Path | str,
-    variants: int = 60,
-    frames: int = 60,
-    size: int = 256,
-    seed: int = 0,
-    workers: int = 0,
+    variants: int = DEFAULTS.sample_variants,
+    frames: int = DEFAULTS.sample_frames,
+    size: int = DEFAULTS.sample_size,
+    seed: int = DEFAULTS.sample_seed,
+    workers: int = DEFAULTS.workers,
     progress: bool = True,
 ) -> None:
     """Make the built-in sample: `real/<variant>.mp4` and fakes of each variant by three of the four methods.
