@@ -39,8 +39,8 @@ class TrainingReport:
         lines = [f"A real clip weighs {real:.2f}, a fake one {fake:.2f}."]
         if train.blended:
             lines += [
-                f"In each epoch {train.blended:.0%} of the real clips, drawn again, become fakes: {1 - swap:.0%} of them",
-                "blended with their own face, slightly changed, the others with another clip's "
+                f"In each epoch {train.blended:.0%} of the real clips, drawn again, become fakes: {1 - swap:.0%} of",
+                "them blended with their own face, slightly changed, the others with another clip's "
                 "(`dfutils.forgery.self_blending`).",
             ]
         return Text("\n".join(lines))
