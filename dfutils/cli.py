@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
 from dfutils.core.errors import InputError, StageError
 
@@ -146,6 +145,8 @@ def publish(
 
 def _overrides(texts: list[str]) -> dict[str, object]:
     """Return the parameters given as `name=value`; a value is parsed as YAML, as in a parameter file."""
+    import yaml
+
     values = {}
     for text in texts:
         name, sign, value = text.partition("=")
