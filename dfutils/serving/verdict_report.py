@@ -23,23 +23,26 @@ from dfutils.serving.verdict import Verdict
 
 
 class VerdictReport:
-    """Text and figures of what a detector sees in a video, and of its verdict."""
+    """Texts and figures of a video, of the faces that a detector is given, and of its verdict."""
 
     def __init__(self, path: Path, detector: Detector) -> None:
-        """Report on a video; its faces are looked for when they are first asked for."""
+        """Report on a video; its faces are found when they are first used."""
         self.path, self.detector = path, detector
 
     @property
     def file(self) -> VideoFacts:
-        """What the container says."""
+        """The facts stated by the container."""
         return video.probe(self.path)
 
-    def frames(self, count: int = 4, most: int = 150) -> Picture:
-        """Draw `count` frames, evenly spread over the first `most`."""
-        wanted = np.linspace(0, min(max(self.file.n_frames, 1), most) - 1, count).round().astype(int).tolist()
-        shown = {index: (time, frame) for index, time, frame in video.frames(self.path, wanted=wanted)}
-        captions = [f"frame {index}, {time:.1f} s" for index, (time, _) in shown.items()]
-        return image_plots.frame_grid([frame for _, frame in shown.values()], captions, "The video as it comes")
+    def frames(self, count: int = 4, max_frames: int = 150) -> Picture:
+        """Draw `count` frames, evenly spread over the first `max_frames`."""
+        last = min(max(self.file.n_frames, 1), max_frames) - 1
+        wanted = np.linspace(0, last, count).round().astype(int).tolist()
+        images, captions = [], []
+        for index, time_s, frame in video.frames(self.path, last + 1, wanted):
+            images.append(frame)
+            captions.append(f"frame {index}, {time_s:.1f} s")
+        return image_plots.frame_grid(images, captions, "The video as it comes")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -67,7 +70,7 @@ class VerdictReport:
         return image_plots.strip(self.clip.frames, times=self.clip.times, title="What the detector sees")
 
     def explained(self, verdict: Verdict) -> HTML:
-        """Return the verdict as the web page shows it, with Grad-CAM laid over the faces."""
+        """Return the verdict as on the web page, with Grad-CAM as an overlay on the faces."""
         return HTML(verdict_html.fragment(verdict, self._heat(verdict), dark=True))
 
     def _heat(self, verdict: Verdict) -> np.ndarray | None:
@@ -79,7 +82,7 @@ class VerdictReport:
             return Text(f"dfutils serve --model {model.relative_to(ROOT.resolve()).as_posix()}")
         from dfutils.serving import web_page
 
-        return IFrame(web_page.beside(model), "100%", 900)
+        return IFrame(web_page.serve_in_background(model), "100%", 900)
 
     def write(self, verdict: Verdict, folder: Path) -> None:
         """Write verdict.html, a report in one file, and verdict.json into a folder."""

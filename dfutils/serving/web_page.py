@@ -224,7 +224,7 @@ def serve(
     asyncio.run(_serve(Service(model, limits), listening, origins, examples, report))
 
 
-def beside(model: str | Path) -> str:
+def serve_in_background(model: str | Path) -> str:
     """Start `dfutils serve` as a child of this process, which stops it at its exit, and return the page's address.
 
     Raises:

@@ -361,3 +361,12 @@ def test_real_videos_agree_with_full_size_detection(clips_dir, name):
     for index, _, frame in video.frames(clips_dir / f"{name}.mp4", wanted=some):
         box = clip.boxes[list(clip.indices).index(index)]
         assert max(overlap(face.box, box) for face in detection.detect(frame)) > 0.55
+
+
+def test_a_file_that_breaks_off_is_known(clips_dir, tmp_path):
+    whole = (clips_dir / "d18.mp4").read_bytes()
+    assert not extraction.is_cut_short(clips_dir / "d18.mp4")
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    assert extraction.is_cut_short(tmp_path / "cut.mp4")
+    (tmp_path / "text.mp4").write_text("no video at all")
+    assert not extraction.is_cut_short(tmp_path / "text.mp4")

@@ -1,5 +1,6 @@
 """What readers are told in words."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from IPython.lib.pretty import pretty
@@ -7,7 +8,7 @@ from IPython.lib.pretty import pretty
 from dfutils.core import params, stages
 from dfutils.core.params import Params
 from dfutils.reporting.tables import or_none
-from dfutils.reporting.wording import Text, caution
+from dfutils.reporting.wording import Text, caution, certainty
 
 
 @pytest.fixture
@@ -44,3 +45,24 @@ def test_other_data_are_not_warned_of(home, values):
     assert caution(given) is None
     stages.finish(given, "download")
     assert caution(Params(experiment="mine")) is None
+
+
+@pytest.mark.parametrize(
+    ("probability", "says"),
+    [
+        (0.5, "cannot tell"),
+        (0.7, "leans to fake"),
+        (0.85, "fairly sure of fake"),
+        (0.99, "very sure of fake"),
+        (0.3, "leans to real"),
+        (0.01, "very sure of real"),
+        (None, "No verdict"),
+    ],
+)
+def test_how_sure_in_words(probability, says):
+    assert says in certainty(probability, 0.5, np.array([0.2, 0.9]))
+
+
+def test_threshold_zero_and_one_divide_by_nothing():
+    assert "very sure of fake" in certainty(1.0, 1e-12, np.array([0.2]))
+    assert "real" in certainty(0.2, 1.0, np.array([0.2]))

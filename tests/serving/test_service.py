@@ -1,6 +1,5 @@
 """The service over HTTP: what it answers, and what it does with whatever else is sent."""
 
-import asyncio
 import io
 import json
 import socket
@@ -18,12 +17,11 @@ import pytest
 
 from dfutils.faces import video
 from dfutils.serving import verdict
-from dfutils.serving.decoder_pool import DecoderError, DecoderPool
 from dfutils.serving.door import _is_harmless
 from dfutils.serving.hub import load
 from dfutils.serving.service import Limits
-from dfutils.serving.upload import display_name, why_not_video
-from tests.support.served import Served, serving, small_detector
+from tests.support.served import Served, serving
+from tests.support.videos import reencode
 
 LIMITS = Limits(
     upload_bytes=8 * 2**20,
@@ -34,11 +32,6 @@ LIMITS = Limits(
     decoders=1,
     queue=1,
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return small_detector(tmp_path_factory.mktemp("model") / "detector")
 
 
 @pytest.fixture(scope="module")
@@ -63,19 +56,6 @@ def calm(served):
     assert served.files() == []
     assert served.inner._active == 0
     assert served.client.get("/health").json()["status"] == "ok"
-
-
-def remuxed(clips_dir: Path, path: Path, frames: int, size: int = 480, **options: str) -> bytes:
-    """Write the first frames of a real clip anew."""
-    with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.pix_fmt = "yuv420p"
-        stream.width = stream.height = size
-        for _, _, frame in video.frames(clips_dir / "d18.mp4", frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(size, size)
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path.read_bytes()
 
 
 def test_a_video_is_answered_as_the_command_would(calm, clip, clips_dir, folder):
@@ -186,11 +166,11 @@ def test_sound_without_pictures_in_a_video_container(calm, tmp_path):
 
 
 def test_a_playable_beginning_is_scored_and_says_so(calm, clips_dir, tmp_path):
-    whole = remuxed(clips_dir, tmp_path / "whole.mp4", 60, movflags="faststart")
+    whole = reencode(clips_dir / "d18.mp4", tmp_path / "whole.mp4", 60, movflags="faststart")
     found = calm.post(whole[: int(0.7 * len(whole))]).json()
     assert found["status"] == "ok"
     assert any("cut short" in warning for warning in found["warnings"])
-    refused(calm.post(remuxed(clips_dir, tmp_path / "plain.mp4", 60)[:-3000]), 422, "cut short")
+    refused(calm.post(reencode(clips_dir / "d18.mp4", tmp_path / "plain.mp4", 60)[:-3000]), 422, "cut short")
 
 
 def test_a_long_video_is_refused(calm, tmp_path):
@@ -293,14 +273,6 @@ def test_a_name_is_only_a_name(calm, clip, name):
     assert not Path("/etc/passwd.mp4").exists()
 
 
-def test_names_are_shown_without_their_folders():
-    assert display_name("../../etc/passwd") == "passwd"
-    assert display_name("C:\\x\\y.mp4") == "y.mp4"
-    assert display_name("a\r\nb\x00") == "a��b�"
-    assert display_name("") == "video"
-    assert len(display_name("x" * 500)) == 80
-
-
 def test_no_other_page_may_call_unless_it_is_named(calm):
     for path in ("/health", "/", "/config"):
         answer = calm.client.get(path, headers={"Origin": "https://example.org"})
@@ -333,76 +305,6 @@ def test_a_file_of_the_page_is_given_once_and_cleared_away(calm, clip):
     with pytest.raises(Exception, match="no longer here"), calm.inner.claim(secret):
         pass
     refused(calm.client.post("/page/video", files={"file": ("a.mp4", b"text")}), 415, "text")
-
-
-def test_two_hundred_broken_videos_break_nothing(clips_dir, folder, tmp_path):
-    """Mutations of a real clip, straight to the decoders: a crash costs its own answer and no other."""
-    whole = remuxed(clips_dir, tmp_path / "small.mp4", 12, size=160, movflags="faststart")
-    settings = load(folder).face_settings.model_copy(update={"frames_per_video": 2, "max_frames": 6})
-    rng = np.random.default_rng(0)
-    paths = []
-    for k in range(200):
-        data = bytearray(whole)
-        begin = 0 if k % 2 else 40
-        for place in rng.integers(begin, len(data) if k % 3 else 1500, 1 + 2 ** (k % 8)):
-            data[place] = rng.integers(256)
-        if k % 5 == 0:
-            del data[rng.integers(len(data)) :]
-        if k % 7 == 0:
-            place = int(rng.integers(len(data)))
-            data[place:place] = rng.bytes(int(rng.integers(1, 300)))
-        paths.append(tmp_path / f"{k}.mp4")
-        paths[-1].write_bytes(data)
-    statuses = []
-
-    async def all_of_them() -> None:
-        pool = DecoderPool(1, seconds=20)
-        await pool.start()
-        for path in [*paths, tmp_path / "small.mp4"]:
-            try:
-                statuses.append((await pool.find_faces(path, settings)).clip.status)
-            except DecoderError:
-                statuses.append("broken")
-        await pool.close()
-
-    asyncio.run(all_of_them())
-    assert len(statuses) == 201
-    assert set(statuses) <= {"ok", "few_faces", "no_face", "unreadable", "broken"}
-    assert {"ok", "unreadable"} <= set(statuses)
-    assert statuses[-1] == "ok"
-
-
-def test_a_decoder_is_limited_and_starts_without_what_it_does_not_need(folder, tmp_path):
-    code = (
-        "import sys, resource; from dfutils.serving import decoder_process; decoder_process._limit_resources(2**31);"
-        "assert resource.getrlimit(resource.RLIMIT_AS)[0] == 2**31;"
-        "assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == 0;"
-        "sys.exit(str({'torch', 'gradio', 'kaggle', 'papermill', 'pandas', 'scipy'} & set(sys.modules) or ''))"
-    )
-    if sys.platform == "linux":
-        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert ended.stderr.strip() == ""
-
-
-def test_a_decoder_that_cannot_have_the_memory_refuses(clips_dir, folder):
-    async def starved() -> None:
-        pool = DecoderPool(1, seconds=20, memory=2**28)
-        try:
-            await pool.find_faces(clips_dir / "d18.mp4", load(folder).face_settings)
-        finally:
-            await pool.close()
-
-    if sys.platform == "linux":
-        with pytest.raises(DecoderError):
-            asyncio.run(starved())
-
-
-@pytest.mark.parametrize(
-    "head", [b"\x00\x00\x00\x20ftypisom", b"\x1aE\xdf\xa3", b"RIFF\x00\x00\x00\x00AVI ", b"FLV\x01", b"OggS"]
-)
-def test_known_containers_may_be_videos(head):
-    assert why_not_video(head + bytes(100)) == ""
-    assert why_not_video(b"G" + bytes(187) + b"G" + bytes(187) + b"G" + bytes(187)) == ""
 
 
 def test_the_command_says_what_is_wrong(tmp_path):

@@ -59,3 +59,16 @@ def digests(root: Path) -> dict[str, str]:
 def build_tiny_sample(out: Path, **changes) -> None:
     """Build the built-in sample of four variants and six frames."""
     sample.build_sample(out, **{"variants": 4, "frames": 6, "size": 256, "workers": 1, "progress": False, **changes})
+
+
+def reencode(source: Path, path: Path, frames: int, size: int = 480, **options: str) -> bytes:
+    """Re-encode the first frames of a video as H.264, squares of `size` pixels, and return the file's bytes."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.pix_fmt = "yuv420p"
+        stream.width = stream.height = size
+        for _, _, frame in video.frames(source, frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(size, size)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path.read_bytes()

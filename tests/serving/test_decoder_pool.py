@@ -1,0 +1,74 @@
+"""Decoder processes: what crashes one costs its own answer alone, and their resources are limited."""
+
+import asyncio
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dfutils.serving.decoder_pool import DecoderError, DecoderPool
+from dfutils.serving.hub import load
+from tests.support.videos import reencode
+
+
+def test_two_hundred_broken_videos_break_nothing(clips_dir, folder, tmp_path):
+    """Mutations of a real clip, straight to the decoders: a crash costs its own answer and no other."""
+    whole = reencode(clips_dir / "d18.mp4", tmp_path / "small.mp4", 12, size=160, movflags="faststart")
+    settings = load(folder).face_settings.model_copy(update={"frames_per_video": 2, "max_frames": 6})
+    rng = np.random.default_rng(0)
+    paths = []
+    for k in range(200):
+        data = bytearray(whole)
+        begin = 0 if k % 2 else 40
+        for place in rng.integers(begin, len(data) if k % 3 else 1500, 1 + 2 ** (k % 8)):
+            data[place] = rng.integers(256)
+        if k % 5 == 0:
+            del data[rng.integers(len(data)) :]
+        if k % 7 == 0:
+            place = int(rng.integers(len(data)))
+            data[place:place] = rng.bytes(int(rng.integers(1, 300)))
+        paths.append(tmp_path / f"{k}.mp4")
+        paths[-1].write_bytes(data)
+    statuses = []
+
+    async def all_of_them() -> None:
+        pool = DecoderPool(1, seconds=20)
+        await pool.start()
+        for path in [*paths, tmp_path / "small.mp4"]:
+            try:
+                statuses.append((await pool.find_faces(path, settings)).clip.status)
+            except DecoderError:
+                statuses.append("broken")
+        await pool.close()
+
+    asyncio.run(all_of_them())
+    assert len(statuses) == 201
+    assert set(statuses) <= {"ok", "few_faces", "no_face", "unreadable", "broken"}
+    assert {"ok", "unreadable"} <= set(statuses)
+    assert statuses[-1] == "ok"
+
+
+def test_a_decoder_is_limited_and_starts_without_what_it_does_not_need(folder, tmp_path):
+    code = (
+        "import sys, resource; from dfutils.serving import decoder_process; decoder_process._limit_resources(2**31);"
+        "assert resource.getrlimit(resource.RLIMIT_AS)[0] == 2**31;"
+        "assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == 0;"
+        "sys.exit(str({'torch', 'gradio', 'kaggle', 'papermill', 'pandas', 'scipy'} & set(sys.modules) or ''))"
+    )
+    if sys.platform == "linux":
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert ended.stderr.strip() == ""
+
+
+def test_a_decoder_that_cannot_have_the_memory_refuses(clips_dir, folder):
+    async def starved() -> None:
+        pool = DecoderPool(1, seconds=20, memory=2**28)
+        try:
+            await pool.find_faces(clips_dir / "d18.mp4", load(folder).face_settings)
+        finally:
+            await pool.close()
+
+    if sys.platform == "linux":
+        with pytest.raises(DecoderError):
+            asyncio.run(starved())
