@@ -270,6 +270,7 @@ class EvaluationSettings(Settings):
 
     threshold: str = Field("balanced", description="0.5 or another number, balanced, or recall; from validation only")
     target_recall: float = Field(0.9, gt=0.0, le=1.0, description="recall of fakes wanted where threshold is recall")
+    prior_fake: float = Field(0.5, gt=0.0, lt=1.0, description="share of fakes that calibrated scores are for")
     no_face: Literal["abstain", "real", "fake"] = Field("abstain", description="what a video without a face counts as")
     resamples: int = Field(2000, ge=100, le=100_000, description="bootstrap resamples behind an interval")
 

@@ -341,6 +341,17 @@ def loader(dataset: ClipDataset, batches: Batches, *, workers: int = 0, pin_memo
     )
 
 
+def validation_weights(labels: np.ndarray, text: str = "balanced") -> tuple[float, float]:
+    """Return the weights of real and fake in the validation loss, from the validation labels alone.
+
+    As `class_weights`, with the classes as they stand there: how training draws and changes its clips has no part in
+    it. 1 and 1 where a class is missing.
+    """
+    if len(np.unique(labels)) < 2:
+        return 1.0, 1.0
+    return class_weights(labels, text)
+
+
 def class_weights(
     labels: np.ndarray, text: str = "balanced", *, blended: float = 0.0, balanced_sampling: bool = False
 ) -> tuple[float, float]:

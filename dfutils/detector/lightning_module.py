@@ -25,7 +25,7 @@ from dfutils.core.params import TrainingSettings
 from dfutils.core.progress import bar
 from dfutils.detector import clips, schedule
 from dfutils.detector.clips import Batch, Batches, ClipDataset, number
-from dfutils.detector.network import Detector, probability
+from dfutils.detector.network import Detector
 from dfutils.detector.schedule import epoch_score
 
 
@@ -70,6 +70,8 @@ class Fitting(lightning.LightningModule):
             balanced_sampling=settings.balanced_sampling,
         )
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
+        weights = clips.validation_weights(val.labels, settings["class_weights"])
+        self.register_buffer("val_weights", torch.tensor(weights), persistent=False)
 
     # Data and optimiser
 
@@ -134,7 +136,8 @@ class Fitting(lightning.LightningModule):
         self.rate = self.settings.learning_rate * factor
 
     def training_step(self, batch: Batch, step: int) -> torch.Tensor:
-        losses, weights, logits = self._losses(batch)
+        losses, logits = self._losses(batch)
+        weights = self.class_weights[batch.labels] * batch.counts
         # Normalised by the weights of all processes, so that the averaged gradients equal those of a single process.
         total = self.trainer.strategy.reduce(weights.sum(), reduce_op="sum")
         loss = (losses * weights).sum() * self.trainer.world_size / total
@@ -157,8 +160,8 @@ class Fitting(lightning.LightningModule):
                 f"{rate:.3g}, on the videos {videos}: lower learning_rate, set clip_grad, or look at these strips."
             )
 
-    def _losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return loss `(B,)`, weight `(B,)` and logits `(B, 2)` of each clip; the loss keeps its gradient."""
+    def _losses(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return loss `(B,)` and logits `(B, 2)` of each clip; the loss keeps its gradient."""
         frames = self.detector.normalise(batch.frames)
         logits, by_frame = self.detector.clip_and_frame_logits(frames, batch.mask)
         losses = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
@@ -168,7 +171,7 @@ class Fitting(lightning.LightningModule):
             frame_losses = functional.cross_entropy(by_frame.float().transpose(1, 2), labels, reduction="none")
             mask = torch.ones_like(frame_losses) if batch.mask is None else batch.mask.float()
             losses = (1 - share) * losses + share * (frame_losses * mask).sum(1) / mask.sum(1)
-        return losses, self.class_weights[batch.labels] * batch.counts, logits.detach().float()
+        return losses, logits.detach().float()
 
     # Validation
 
@@ -205,7 +208,8 @@ class Fitting(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, step: int) -> None:
         with torch.autocast(self.device.type, enabled=False):  # as a video is scored after training
-            losses, weights, logits = self._losses(batch)
+            losses, logits = self._losses(batch)
+        weights = self.val_weights[batch.labels] * batch.counts
         columns = (losses, weights, logits[:, 1] - logits[:, 0], batch.labels, batch.counts)
         self.val_rows.append(torch.stack([column.double() for column in columns], dim=1))
 
@@ -214,7 +218,7 @@ class Fitting(lightning.LightningModule):
         losses, weights, logits, labels, _ = rows[rows[:, 4] > 0].T  # without the clips that fill up batches
         self.val_figures = {
             "val_loss": float((losses * weights).sum() / weights.sum()),
-            "val_accuracy": float(((probability(logits) >= 0.5) == labels).mean()),
+            "val_accuracy": float(((logits >= 0) == labels).mean()),
             "val_auc": float("nan"),
         }
         if len(set(labels)) == 2 and np.isfinite(logits).all():

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -26,6 +25,7 @@ from dfutils.core.files import atomic, write_json
 from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
 from dfutils.detector.backbones import fill, first_line, load_backbone, read_weights
 from dfutils.detector.legacy_weights import translate
+from dfutils.metrics.calibration import Scaling
 
 FORMAT = 1
 """Of a detector's folder; raised when an older `load` could no longer read it."""
@@ -42,7 +42,9 @@ _CONFIG: dict[str, Any] = {
     "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},  # ImageNet's
     **{name: getattr(DEFAULTS, name) for name in _GEOMETRY},
     "threshold": 0.5,
-    "temperature": 1.0,
+    "slope": 1.0,
+    "offset": 0.0,
+    "prior_fake": None,
     "training": {},
 }
 """What a detector's config.json holds besides its architecture, until `save` is given other values."""
@@ -92,6 +94,11 @@ class Detector(nn.Module):
         """
         known = {**self.config, **self.config.get("preprocessing", {})}
         return FaceSettings(**{name: known[name] for name in FaceSettings.model_fields if name in known})
+
+    @property
+    def scaling(self) -> Scaling:
+        """What turns this detector's logits into probabilities, everywhere."""
+        return Scaling(**{name: self.config[name] for name in ("slope", "offset", "prior_fake")})
 
     def normalise(self, frames: torch.Tensor) -> torch.Tensor:
         """Return uint8 RGB `(…, 3, H, W)` as the float32 that `forward` takes."""
@@ -205,7 +212,8 @@ class Detector(nn.Module):
         Args:
             folder: replaced if it exists.
             **facts: plain values, remembered in `self.config`: `face_size`, `face_margin`, `align`, `frames_per_video`,
-                `threshold`, `temperature`, `training` (how it was made), and whatever else using it needs.
+                `threshold`, `slope`, `offset`, `prior_fake` (see `Scaling`), `training` (how it was made), and whatever
+                else using it needs.
         """
         self.config.update(_plain(facts))
         config = {"format": FORMAT, "architecture": self.architecture, "labels": LABELS, **self.config}
@@ -228,6 +236,8 @@ class Detector(nn.Module):
         detector = cls(NetworkSettings(pretrained="none").model_copy(update=config["architecture"]))
         fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
         detector.config.update({key: config[key] for key in config if key not in ("format", "architecture", "labels")})
+        if temperature := detector.config.pop("temperature", None):  # of earlier versions
+            detector.config["slope"] = 1 / temperature
         return detector.eval()
 
     @classmethod
@@ -279,11 +289,6 @@ def logits(detector: Detector, frames: torch.Tensor, mask: torch.Tensor | None =
         logits = detector.clip_and_frame_logits(detector.normalise(frames), mask)
     clip, frame = (found.double().cpu().numpy() for found in logits)
     return clip[..., 1] - clip[..., 0], frame[..., 1] - frame[..., 0]
-
-
-def probability(logit: np.ndarray | pd.Series, temperature: float = 1.0) -> np.ndarray:
-    """Return the probability of fake: the sigmoid of `logit` (fake less real) over the temperature."""
-    return 1 / (1 + np.exp(-np.asarray(logit, dtype=float) / temperature))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

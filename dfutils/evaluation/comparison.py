@@ -167,19 +167,16 @@ def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metr
 def spread(runs: Sequence[Run]) -> pd.DataFrame:
     """Return mean, standard deviation, least and greatest of each figure over runs that differ in their seed alone.
 
-    Columns `figure`, `mean`, `sd` (of the runs, n - 1; NaN for one), `least`, `greatest`, `runs` (with a value), and
-    `interval`: the mean half width of the runs' own 95% intervals. Where `sd` is small beside it, other test videos
-    would move the figure more than another seed does.
+    Columns `figure`, `mean`, `sd` (of the runs, n - 1; NaN for one), `least`, `greatest` and `runs` (with a value). A
+    few runs say how far apart they lie, and no more: not whether the seed or the test videos matter more.
     """
     rows = []
     for name in SPREAD:
         known = [figure for run in runs if (figure := run.metrics["test"]["video"][name])["value"] is not None]
         values = np.array([figure["value"] for figure in known], dtype=float)
-        widths = [(figure["high"] - figure["low"]) / 2 for figure in known if figure["low"] is not None]
         if len(values) == 0:
-            rows.append([name, *[np.nan] * 4, 0, np.nan])
+            rows.append([name, *[np.nan] * 4, 0])
             continue
         sd = values.std(ddof=1) if len(values) > 1 else np.nan
-        width = float(np.mean(widths)) if widths else np.nan
-        rows.append([name, values.mean(), sd, values.min(), values.max(), len(values), width])
-    return pd.DataFrame(rows, columns=["figure", "mean", "sd", "least", "greatest", "runs", "interval"])
+        rows.append([name, values.mean(), sd, values.min(), values.max(), len(values)])
+    return pd.DataFrame(rows, columns=["figure", "mean", "sd", "least", "greatest", "runs"])

@@ -8,6 +8,7 @@ import pandas as pd
 from dfutils.core.errors import InputError
 from dfutils.core.params import DEFAULTS
 from dfutils.metrics.figures import CLASSES
+from dfutils.splits.identities import group_names
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class Counted:
     """The videos of a predictions table that count under a policy.
 
     `labels`, `scores`, `predicted` and `groups` are arrays `(n,)`: labels 0 and 1, probability of fake, 0 or 1, and the
-    person (`<dataset>: <identity>`, "" if unknown). `table` holds their rows. `coverage` is the share of all videos
-    that have a score of the detector's own.
+    column `group`, the unit of intervals. `table` holds their rows. `coverage` is the share of all videos that have a
+    score of the detector's own.
     """
 
     labels: np.ndarray
@@ -53,8 +54,16 @@ def with_policy(predictions: pd.DataFrame, no_face: str = DEFAULTS.no_face, thre
     count.
 
     Raises:
-        InputError: for another policy, or a video with status ok that has no score.
+        InputError: for another policy, a video with status ok that has no score, or a table of an earlier version from
+            which groups cannot be told.
     """
+    if "group" not in predictions:  # of an earlier version; where all people are known, they are the groups
+        if (predictions["identity"] == "").any():
+            raise InputError(
+                "This predictions table is of an earlier version and does not say which videos belong together (column "
+                "group): run notebook 04 again."
+            )
+        predictions = predictions.assign(group=group_names(predictions))
     if no_face not in ("abstain", *CLASSES):
         raise InputError(f"The policy no_face {no_face!r} is not known: use abstain, real or fake.")
     scored = predictions["probability_fake"].notna() & (predictions["status"] != "excluded")
@@ -64,12 +73,11 @@ def with_policy(predictions: pd.DataFrame, no_face: str = DEFAULTS.no_face, thre
     faceless = predictions["status"].isin(["no_face", "few_faces"]) & ~scored
     table = predictions[scored | (faceless & (no_face != "abstain"))]
     scores = table["probability_fake"].astype(float).fillna(float(no_face == "fake")).to_numpy()
-    known = table["identity"] != ""
     return Counted(
         labels=table["label"].to_numpy(dtype=int),
         scores=scores,
         predicted=(scores >= threshold).astype(int),
-        groups=(table["dataset"] + ": " + table["identity"]).where(known, "").to_numpy(dtype=object),
+        groups=table["group"].to_numpy(dtype=object),
         table=table,
         coverage=coverage(predictions)["share"],
     )

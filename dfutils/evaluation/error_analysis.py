@@ -85,8 +85,8 @@ class ErrorAnalysis:
         return saliency.leave_one_out(self.detector, crops)
 
     def explain_fakes(self, count: int) -> dict[str, Saliency]:
-        """Return where the detector looked in the first `count` fakes of the test by name, by video id."""
-        fakes = self.scored.loc[self.scored["label"] == 1, "video_id"].sort_values().head(count)
+        """Return where the detector looked in `count` fakes of the test across methods and people, by video id."""
+        fakes = saliency.spread_out(self.scored[self.scored["label"] == 1], count)
         return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
 
     def inside_forged(self, explained: dict[str, Saliency], resamples: int = DEFAULTS.resamples) -> pd.DataFrame:
@@ -94,7 +94,8 @@ class ErrorAnalysis:
 
         Columns as of `saliency.chance_summary`; no rows where it is not known what was forged.
         """
-        maps, masks = [], []
+        maps, masks, groups = [], [], []
+        of_video = self.test.set_index("video_id")["group"]
         for video_id, found in explained.items():
             video = self.videos.loc[video_id]
             root = self.experiment.roots[video["dataset"]]
@@ -103,7 +104,9 @@ class ErrorAnalysis:
             if mask is not None:
                 maps.append(found.maps)
                 masks.append(mask)
-        table = saliency.chance_summary(saliency.inside_against_chance(maps, masks), resamples, self.seed)
+                groups.append(of_video[video_id])
+        inside = saliency.inside_against_chance(maps, masks).assign(group=groups)
+        table = saliency.chance_summary(inside, resamples, self.seed)
         return table if maps else table.head(0)
 
     @cached_property

@@ -1,6 +1,6 @@
 """A split scored once, and measured so that a reviewer can check it.
 
-The threshold and the temperature come from the validation split, every number from the test split, and every number has
+The threshold and the calibration come from the validation split, every number from the test split, and every number has
 an interval. What cannot be scored costs its own video only, and is counted. `document` writes it all down.
 """
 
@@ -14,15 +14,17 @@ from dfutils.core.files import read_json, write_json
 from dfutils.core.params import DEFAULTS
 from dfutils.evaluation import coverage
 from dfutils.metrics import calibration, figures
+from dfutils.metrics.calibration import Scaling
 from dfutils.metrics.slices import by_slice, concat_corrected
+from dfutils.splits.identities import group_names
 
 PREDICTION_COLUMNS = [
-    "video_id", "dataset", "label", "method", "identity", "split", "status", "probability_fake", "predicted",
+    "video_id", "dataset", "label", "method", "identity", "group", "split", "status", "probability_fake", "predicted",
 ]  # fmt: skip
 
 
 def predictions(videos: pd.DataFrame, scores: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return the predictions table: one row per video, with its score where the detector gave one.
+    """Return the predictions table: one row per video, with its group, and its score where the detector gave one.
 
     Args:
         videos: rows of the split table.
@@ -31,12 +33,27 @@ def predictions(videos: pd.DataFrame, scores: pd.DataFrame, threshold: float) ->
 
     `probability_fake` is NaN and `predicted` is missing (nullable Int8) where the detector abstained. A video that has
     faces but no score, as its strip is missing or the network gave NaN, gets the status `unscored`.
+
+    Raises:
+        InputError: if two videos have the same id.
     """
+    for rows in (videos, scores):
+        if len(twice := rows["video_id"][rows["video_id"].duplicated()]):
+            raise InputError(f"Two videos have the id {twice.iloc[0]}: rename one, and run notebook 01 again.")
+    videos = videos.assign(group=group_names(videos))
     table = videos.merge(scores[["video_id", "probability_fake"]], on="video_id", how="left", validate="one_to_one")
     table["status"] = table["status"].where((table["status"] != "ok") | table["probability_fake"].notna(), "unscored")
     called = (table["probability_fake"] >= threshold).astype("Int8")
     table["predicted"] = called.where(table["probability_fake"].notna(), pd.NA)
     return table[PREDICTION_COLUMNS]
+
+
+def with_groups(table: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
+    """Return a predictions table with the column `group`, from the split table if an earlier version wrote it."""
+    if "group" in table:
+        return table
+    groups = pd.Series(group_names(videos), index=videos["video_id"].to_numpy())
+    return table.assign(group=table["video_id"].map(groups))[PREDICTION_COLUMNS]
 
 
 def with_strips(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -71,10 +88,13 @@ def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tupl
         return 0.5, f"The threshold is 0.5, as it could not be chosen: {error}"
 
 
-def keep_calibration(folder: Path, temperature: float, threshold: float) -> None:
-    """Write temperature and threshold into a detector's config.json, for scoring new videos; weights stay."""
+def keep_calibration(folder: Path, scaling: Scaling, threshold: float) -> None:
+    """Write slope, offset, stated share of fakes and threshold into a detector's config.json; weights stay."""
     config = read_json(folder / "config.json")
-    write_json({**config, "temperature": float(temperature), "threshold": float(threshold)}, folder / "config.json")
+    config.pop("temperature", None)  # of earlier versions, the inverse of the slope
+    kept = {"slope": scaling.slope, "offset": scaling.offset, "prior_fake": scaling.prior_fake, "threshold": threshold}
+    kept = {name: None if value is None else float(value) for name, value in kept.items()}
+    write_json({**config, **kept}, folder / "config.json")
 
 
 def measure(
@@ -83,6 +103,7 @@ def measure(
     threshold: float,
     *,
     no_face: str = DEFAULTS.no_face,
+    prior_fake: float = DEFAULTS.prior_fake,
     resamples: int = DEFAULTS.resamples,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -93,12 +114,13 @@ def measure(
         frames: frame scores (`video_id`, `probability_fake`); those of other splits are left out.
         threshold: from the validation split.
         no_face: what a video without a face counts as: `abstain` (left out), `real` or `fake`.
+        prior_fake: share of fakes that log loss, Brier score and ECE are for; undefined where a class is missing.
         resamples: bootstrap resamples behind an interval.
         seed: of the bootstrap.
     """
     counted = coverage.with_policy(table, no_face, threshold)
-    by_frame = frames.merge(table[["video_id", "label"]], on="video_id")
-    drawn = {"resamples": resamples, "seed": seed}
+    by_frame = frames.merge(table[["video_id", "label", "group"]], on="video_id")
+    drawn = {"prior_fake": prior_fake, "resamples": resamples, "seed": seed}
     return {
         "counts": {
             "real": int((counted.labels == 0).sum()),
@@ -111,7 +133,7 @@ def measure(
             by_frame["label"].to_numpy(),
             by_frame["probability_fake"].to_numpy(),
             threshold,
-            groups=by_frame["video_id"].to_numpy(dtype=object),
+            groups=by_frame["group"].to_numpy(dtype=object),
             **drawn,
         ),
     }
@@ -151,7 +173,7 @@ def check_predictions(table: pd.DataFrame, videos: pd.DataFrame) -> None:
     Raises:
         InputError: if it holds others, or is no predictions table.
     """
-    lacking = [name for name in PREDICTION_COLUMNS if name not in table]
+    lacking = [name for name in PREDICTION_COLUMNS if name not in table and name != "group"]  # see `with_groups`
     strangers = [] if lacking else sorted(set(table["video_id"]) - set(videos["video_id"]))
     if lacking or strangers:
         what = f"lacks the column {lacking[0]}" if lacking else f"holds {strangers[0]}, which is no video of it"

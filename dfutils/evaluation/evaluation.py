@@ -1,6 +1,6 @@
 """The evaluation of notebook 04: scores, what validation chooses, and every figure of the test split.
 
-Temperature and threshold come from the validation split, every figure from the test split. `Evaluation` computes each
+Calibration and threshold come from the validation split, every figure from the test split. `Evaluation` computes each
 of its parts when it is first asked for.
 """
 
@@ -15,11 +15,11 @@ import pandas as pd
 from dfutils.core.files import make_folder, write_json, write_table
 from dfutils.core.params import DEFAULTS
 from dfutils.data import catalog
-from dfutils.detector.network import probability
 from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
 from dfutils.metrics import calibration, figures
+from dfutils.metrics.calibration import Scaling
 from dfutils.metrics.slices import by_slice
 
 
@@ -62,12 +62,12 @@ def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What validation videos choose: a temperature for the scores, and a threshold on them.
+    """What validation videos choose: slope and offset for the logits, and a threshold on the scores.
 
     `note` says why the rule could not be followed, if it could not; `videos` is the number of validation videos.
     """
 
-    temperature: float
+    scaling: Scaling
     threshold: float
     rule: str
     target_recall: float
@@ -75,17 +75,24 @@ class Calibration:
     videos: int
 
 
-def calibrate(scores: Scores, rule: str = "balanced", target_recall: float = DEFAULTS.target_recall) -> Calibration:
-    """Fit the temperature on the validation videos, then choose the threshold by `rule`, and return both."""
+def calibrate(
+    scores: Scores,
+    rule: str = "balanced",
+    target_recall: float = DEFAULTS.target_recall,
+    prior_fake: float = DEFAULTS.prior_fake,
+) -> Calibration:
+    """Calibrate for a share of fakes on the validation videos, then choose the threshold by `rule`; return both."""
     val = scores.videos[scores.videos["split"] == "val"].merge(scores.clips.dropna(), on="video_id")
-    temperature = calibration.fit_temperature(val["label"], probability(val["logit"]))
-    val["probability_fake"] = probability(val["logit"], temperature)
+    usable = scores.videos[(scores.videos["status"] == "ok") & (scores.videos["split"] == "test")]
+    missing = sorted(set(usable["method"]) - set(val["method"]) - {""})
+    scaling = calibration.fit_calibration(val["label"], val["logit"], prior_fake, missing_methods=missing)
+    val["probability_fake"] = scaling.probability(val["logit"])
     threshold, note = evaluate.choose_threshold(val, rule, target_recall)
-    return Calibration(temperature, threshold, rule, target_recall, note, len(val))
+    return Calibration(scaling, threshold, rule, target_recall, note, len(val))
 
 
 class Evaluation:
-    """A detector's figures on the test split, at the temperature and the threshold that validation chose."""
+    """A detector's figures on the test split, at the calibration and the threshold that validation chose."""
 
     def __init__(
         self,
@@ -108,17 +115,16 @@ class Evaluation:
             seed: of the bootstrap.
         """
         self.experiment, self.scores, self.calibration, self.no_face = experiment, scores, calibration, no_face
+        self.prior_fake: float = experiment.params.prior_fake
         self.drawn = {"resamples": resamples, "seed": seed}
         self.threshold = calibration.threshold
-        self.frames = scores.frames.assign(
-            probability_fake=probability(scores.frames["logit"], calibration.temperature)
-        )
+        self.frames = scores.frames.assign(probability_fake=calibration.scaling.probability(scores.frames["logit"]))
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """The predictions table of all judged videos."""
         clips = self.scores.clips
-        calibrated = clips.assign(probability_fake=probability(clips["logit"], self.calibration.temperature))
+        calibrated = clips.assign(probability_fake=self.calibration.scaling.probability(clips["logit"]))
         return evaluate.predictions(self.scores.videos, calibrated, self.threshold)
 
     @cached_property
@@ -133,8 +139,8 @@ class Evaluation:
 
     @cached_property
     def uncalibrated(self) -> np.ndarray:
-        """The scores of the counted videos before the temperature, `(n,)`."""
-        raw = pd.Series(probability(self.scores.clips["logit"]), index=self.scores.clips["video_id"])
+        """The scores of the counted videos before the calibration, `(n,)`."""
+        raw = pd.Series(Scaling().probability(self.scores.clips["logit"]), index=self.scores.clips["video_id"])
         return raw.reindex(self.counted.table["video_id"]).fillna(float(self.no_face == "fake")).to_numpy()
 
     @cached_property
@@ -150,7 +156,8 @@ class Evaluation:
 
     def _measure(self, table: pd.DataFrame) -> dict[str, Any]:
         frames = self.frames.dropna()
-        return evaluate.measure(table, frames, self.threshold, no_face=self.no_face, **self.drawn)
+        policy = {"no_face": self.no_face, "prior_fake": self.prior_fake}
+        return evaluate.measure(table, frames, self.threshold, **policy, **self.drawn)
 
     @cached_property
     def bands(self) -> pd.DataFrame:
@@ -171,12 +178,12 @@ class Evaluation:
     @cached_property
     def baselines(self) -> dict[str, dict[str, Any]]:
         """The figures of what needs no detector, beside the detector's, as `reference_scores.baselines` gives them."""
-        videos, temperature = self.experiment.videos, self.calibration.temperature
+        videos, alone = self.experiment.videos, self.scores.alone
         usable = videos[videos["status"] == "ok"]
         others = {
             "majority class": reference_scores.majority(videos),
             "container facts": reference_scores.container(usable, self.experiment.frames, self.drawn["seed"]),
-            "single frames": self.scores.alone.map(lambda logit: probability(logit, temperature)),
+            "single frames": pd.Series(self.calibration.scaling.probability(alone), index=alone.index),
         }
         rule = {"rule": self.calibration.rule, "target_recall": self.calibration.target_recall}
         return reference_scores.baselines(self.predictions, others, self.threshold, **rule, **self.drawn)
@@ -205,19 +212,20 @@ class Evaluation:
             by_method=self.by_method,
             by_part=self.by_part,
             trained_on=sorted(videos.loc[videos["split"] == "train", "dataset"].unique()),
-            temperature=metrics_json.calibration(
-                self.counted.labels, self.uncalibrated, self.counted.scores, chosen.temperature
+            calibration=metrics_json.calibration(
+                self.counted.labels, self.uncalibrated, self.counted.scores, chosen.scaling, self.prior_fake
             ),
+            methods=metrics_json.seen_methods(videos),
             baselines=self.baselines,
             elsewhere=self.elsewhere,
         )
 
     def write(self) -> Path:
-        """Write predictions and metrics.json, keep temperature and threshold in the detector, and return the folder."""
+        """Write predictions and metrics.json, keep calibration and threshold in the detector, and return the folder."""
         params = self.experiment.params
         folder = make_folder(params.report_folder)
         write_table(self.predictions, folder / "predictions.parquet")
         write_table(self.frames, folder / "frame_predictions.parquet")
         write_json(self.document, folder / "metrics.json")
-        evaluate.keep_calibration(params.run_folder / "detector", self.calibration.temperature, self.threshold)
+        evaluate.keep_calibration(params.run_folder / "detector", self.calibration.scaling, self.threshold)
         return folder

@@ -11,7 +11,7 @@ from dfutils.core.files import read_table
 from dfutils.core.params import ROOT, FaceSettings, Params
 from dfutils.data import catalog
 from dfutils.detector.network import Detector
-from dfutils.evaluation.evaluate import check_predictions, check_trained_on
+from dfutils.evaluation.evaluate import check_predictions, check_trained_on, with_groups
 
 
 class Experiment:
@@ -61,10 +61,10 @@ class Experiment:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The predictions table."""
+        """The predictions table; one of an earlier version gets its groups from the split table."""
         table = read_table(self.params.report_folder / "predictions.parquet")
         check_predictions(table, self.videos)
-        return table
+        return with_groups(table, self.videos)
 
     @cached_property
     def frame_predictions(self) -> pd.DataFrame:

@@ -4,11 +4,13 @@ The schema:
 
 | key | what |
 | --- | --- |
-| `schema` | 2; raised when a key changes its meaning (in 1, `baselines` had no figures of the test split) |
+| `schema` | 3; raised when a key changes its meaning (see `SCHEMA`) |
 | `experiment`, `trained_on` | the name, and the datasets of its training videos |
 | `verdict`, `caveats` | the result in words, and what limits it |
 | `threshold` | `value`, `rule`, and the number of `validation_videos` that chose it; `note` if it could not |
-| `temperature` | `value`, and `before` and `after` it the test videos' `ece` and `log_loss` |
+| `calibration` | `slope`, `offset`, `note`, and `before` and `after` the test videos' `ece`, `log_loss` and `brier` |
+| `prior_fake` | share of fakes that log loss, Brier score, ECE and calibrated scores are for |
+| `methods` | forgery methods of the test: `unseen` by training and validation, and those only validation saw |
 | `no_face` | what a video without a face counts as |
 | `test.counts` | `real` and `fake` videos that count, and `coverage`: how many of all have a score |
 | `test.confusion` | 2 x 2 counts of videos, rows true real and fake, columns called real and fake |
@@ -31,8 +33,11 @@ from dfutils import metrics
 from dfutils.core.files import digest, plain_rows
 from dfutils.core.params import Params
 from dfutils.core.stages import provenance
+from dfutils.metrics.calibration import Scaling
 
-SCHEMA = 2
+SCHEMA = 3
+"""In 1, `baselines` had no figures of the test split. In 2, log loss, Brier score and ECE were for no stated share of
+fakes, and `temperature` stood for `calibration`."""
 FEW = 30
 """Videos of a class under which a figure is hardly more than an anecdote."""
 MISCALIBRATED = 0.1
@@ -49,7 +54,8 @@ def document(
     by_method: pd.DataFrame,
     by_part: pd.DataFrame | None = None,
     trained_on: list[str] | None = None,
-    temperature: dict[str, Any] | None = None,
+    calibration: dict[str, Any] | None = None,
+    methods: dict[str, list[str]] | None = None,
     baselines: dict[str, Any] | None = None,
     elsewhere: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -64,11 +70,12 @@ def document(
         by_method: `slices.by_slice` by method.
         by_part: as `by_parts` gives them.
         trained_on: names of datasets.
-        temperature: `value`, `before`, `after`.
+        calibration: as `calibration` gives it.
+        methods: as `seen_methods` gives them.
         baselines: as `reference_scores.baselines` gives them.
         elsewhere: `measure` of each other dataset.
     """
-    caveats = _caveats(preprocessed, measured)
+    caveats = _caveats(preprocessed, measured, calibration, methods)
     if threshold.get("note"):
         caveats.insert(0, threshold["note"])
     return {
@@ -78,7 +85,9 @@ def document(
         "verdict": verdict(measured, baselines),
         "caveats": caveats,
         "threshold": threshold,
-        "temperature": temperature,
+        "calibration": calibration,
+        "prior_fake": params.prior_fake,
+        "methods": methods,
         "no_face": params.no_face,
         "test": measured,
         "by_method": plain_rows(by_method),
@@ -99,14 +108,67 @@ def fingerprint(detector: Any) -> str:
     return digest({"training": detector.config["training"], "weights": detector.digest()})
 
 
-def calibration(labels: np.ndarray, before: np.ndarray, after: np.ndarray, temperature: float) -> dict[str, Any]:
-    """Return the temperature, and calibration error and log loss of the test videos before and after it."""
+_LOSSES = ("ece", "log_loss", "brier")
+
+
+def calibration(
+    labels: np.ndarray, before: np.ndarray, after: np.ndarray, scaling: Scaling, prior_fake: float
+) -> dict[str, Any]:
+    """Return slope, offset and note of a calibration, and what the losses of the test videos were before and after it.
+
+    `ece`, `log_loss` and `brier` are those of a share `prior_fake` of fakes; None where a class is missing.
+    """
 
     def losses(scores: np.ndarray) -> dict[str, float | None]:
-        figures = metrics.summary(labels, scores, resamples=2)
-        return {name: figures[name]["value"] for name in ("ece", "log_loss")}
+        figures = metrics.summary(labels, scores, prior_fake=prior_fake, resamples=2)
+        return {name: figures[name]["value"] for name in _LOSSES}
 
-    return {"value": float(temperature), "before": losses(before), "after": losses(after)}
+    found = {"slope": scaling.slope, "offset": scaling.offset, "note": scaling.note}
+    return {**found, "before": losses(before), "after": losses(after)}
+
+
+def worse_calibration(found: dict[str, Any] | None) -> str:
+    """Return a sentence if calibration has made a loss of the test videos larger, else "".
+
+    `found` is the entry `calibration` of metrics.json, or `temperature` of an earlier version.
+    """
+    if not found:
+        return ""
+    worse = []
+    for name, words in zip(_LOSSES, ("calibration error", "log loss", "Brier score"), strict=True):
+        before, after = (found.get(when, {}).get(name) for when in ("before", "after"))
+        if before is not None and after is not None and after > before + 1e-9:
+            worse.append(f"{words} {before:.4f} before, {after:.4f} after")
+    if not worse:
+        return ""
+    return f"On the test videos calibration made scores worse as probabilities ({'; '.join(worse)})."
+
+
+def seen_methods(videos: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the forgery methods of the test by who else saw them: `unseen`, and `validation_only`.
+
+    A method of validation took part in choosing the epoch, the calibration and the threshold, so it is not unseen.
+    """
+    fakes = videos[(videos["label"] == 1) & (videos["status"] == "ok")]
+    by_split = {name: set(part["method"]) for name, part in fakes.groupby("split")}
+    train, val, test = (by_split.get(name, set()) for name in ("train", "val", "test"))
+    return {"unseen": sorted(test - train - val), "validation_only": sorted((test & val) - train)}
+
+
+def unequal_coverage(measured: dict[str, Any]) -> str:
+    """Return a sentence if one class of a split is scored less often than the other, else "". `measured` as `measure`.
+
+    Classes are judged unequal from a tenth of a percent on: what is lost may be what is hard.
+    """
+    coverage = measured["counts"].get("coverage") or {}
+    real, fake = coverage.get("real"), coverage.get("fake")
+    if real is None or fake is None or abs(real - fake) < 0.001:
+        return ""
+    fewer, more = sorted((("real", real), ("fake", fake)), key=lambda pair: pair[1])
+    return (
+        f"Coverage differs by class: {fewer[1]:.1%} of the {fewer[0]} and {more[1]:.1%} of the {more[0]} test videos "
+        f"have a score. The {fewer[0]} videos without one may be the hard ones, which no figure shows."
+    )
 
 
 _BESIDE = {
@@ -123,7 +185,11 @@ def verdict(measured: dict[str, Any], baselines: dict[str, Any] | None = None) -
     if video["roc_auc"]["value"] is None:
         return f"{tested} one class is missing, so nothing can be said of how well the two are told apart."
     auc, balanced = video["roc_auc"], video["balanced_accuracy"]
-    chance = " That is not distinguishable from guessing." if auc["low"] is not None and auc["low"] <= 0.5 else ""
+    chance = ""
+    if auc["high"] is not None and auc["high"] < 0.5:
+        chance = " The detector is inverted: it scores real videos above fakes, as if the labels were swapped."
+    elif auc["low"] is not None and auc["low"] <= 0.5:
+        chance = " That is not distinguishable from guessing."
     return (
         f"{tested} the detector's ROC AUC is {auc['value']:.3f} (95%: {_span(auc)}) and its balanced accuracy "
         f"{balanced['value']:.1%} (95%: {_span(balanced)}). It let {misses} of {counts['fake']} fakes pass and called "
@@ -136,7 +202,12 @@ def _beside(baselines: dict[str, Any]) -> str:
     said = ""
     for name, what in _BESIDE.items():
         gain, auc = baselines.get(name, {}).get("gain"), baselines.get(name, {}).get("roc_auc")
-        if not gain or gain["value"] is None or gain["low"] is None:
+        if not gain or gain["value"] is None:
+            continue
+        if gain["low"] is None:
+            said += (
+                f" {what} reach {auc['value']:.3f}; too few people were tested to say whether the detector is better."
+            )
             continue
         better = "is better" if gain["low"] > 0 else "is worse" if gain["high"] < 0 else "cannot be told from that"
         by = f"{gain['value']:+.3f}, 95%: {gain['low']:+.3f} to {gain['high']:+.3f}"
@@ -148,7 +219,12 @@ def _span(figure: dict[str, Any]) -> str:
     return "unknown" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
 
 
-def _caveats(preprocessed: dict[str, Any], measured: dict[str, Any]) -> list[str]:
+def _caveats(
+    preprocessed: dict[str, Any],
+    measured: dict[str, Any],
+    calibration: dict[str, Any] | None = None,
+    methods: dict[str, list[str]] | None = None,
+) -> list[str]:
     """Return what a reader must know before using the figures, the gravest first."""
     caveats = []
     if "sample" in preprocessed["layouts"]:
@@ -164,8 +240,16 @@ def _caveats(preprocessed: dict[str, Any], measured: dict[str, Any]) -> list[str
         caveats.append(
             f"{coverage['videos'] - coverage['scored']} test videos have no score, mostly for want of a face."
         )
+    if unequal := unequal_coverage(measured):
+        caveats.append(unequal)
     if min(measured["counts"]["real"], measured["counts"]["fake"]) < FEW:
         caveats.append("The test split is small: read the intervals, not the values.")
+    if methods and methods["validation_only"]:
+        caveats.append(
+            f"Fakes by {', '.join(methods['validation_only'])} were not trained on, but validation chose the epoch, "
+            "the calibration and the threshold by them: they are not unseen."
+        )
+    caveats += [said for said in ((calibration or {}).get("note"), worse_calibration(calibration)) if said]
     error = measured["video"]["ece"]
     if error["low"] is not None and error["low"] > MISCALIBRATED:
         caveats.append(

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 
 from dfutils.detector.network import Detector
+from dfutils.splits.identities import group_names
 
 NEIGHBOURS = 5
 """Training clips that are asked about a mistake."""
@@ -102,11 +103,11 @@ def nearest(
 def usual_distance(train: tuple[Sequence[str], np.ndarray], videos: pd.DataFrame, share: float = 0.01) -> float:
     """Return the distance that only `share` of the training clips fall below to the nearest clip of somebody else.
 
-    A test video that is nearer than that to a training clip is as near as clips of two people hardly ever are. People
-    whose name is unknown are each somebody else. NaN with fewer than ten clips or one person.
+    A test video that is nearer than that to a training clip is as near as clips of two people hardly ever are. Somebody
+    else is another person or, where no person is known, another source (`identities.group_names`), so that a fake and
+    its own source are not two. NaN with fewer than ten clips or one group.
     """
-    identity = videos.loc[list(train[0]), "identity"].to_numpy(dtype=object)
-    names = np.where(identity == "", np.array(train[0], dtype=object), identity)
+    names = group_names(videos.loc[list(train[0])].assign(video_id=list(train[0])))
     least = []
     for start in range(0, len(names), 512):
         apart = 1 - train[1][start : start + 512] @ train[1].T

@@ -163,25 +163,26 @@ def preview(path: Path, name: str, level: int, seed: int) -> np.ndarray:
 def make_strip(
     path: Path, folder: Path, video_id: str, name: str, level: int, settings: FaceSettings, seed: int
 ) -> str:
-    """Disturb one video, find its face again, write the strip to `<folder>/<video_id>.png`, and return the status.
+    """Disturb one video, find its faces again, write the strip to `<folder>/<video_id>.png`, and return the status.
 
     What was found is noted in `<video_id>.json`, which says that the video is done. `settings` are those of
-    the detector's training; with `faces: all`, only the main person is looked for.
+    the detector's training; with `faces: all` there is a strip for each person, as notebook 02 makes them
+    (`strip_names`), so that the score is that of the most suspicious person, disturbed or not.
     """
     cv2.setNumThreads(1)
-    if settings.faces == "all":
-        settings = settings.model_copy(update={"faces": "one"})
+    count = 1
     disturbed = folder / f".{video_id}.{os.getpid()}.mp4"
     try:
         write(path, disturbed, name, level, settings.max_frames, seed)
-        (clip,) = extraction.extract(disturbed, settings)
+        clips = extraction.extract(disturbed, settings)
     except video.VideoError:
         status = "unreadable"
     else:
-        status = clip.status
+        status, count = clips[0].status, len(clips)
         if status == "ok":
-            strips.write_strip(clip.frames, folder / f"{video_id}.png")
+            for clip, strip in zip(clips, strips.strip_names(f"{video_id}.png", count), strict=True):
+                strips.write_strip(clip.frames, folder / strip)
     finally:
         disturbed.unlink(missing_ok=True)
-    write_json({"status": status}, folder / f"{video_id}.json")
+    write_json({"status": status, "strips": count}, folder / f"{video_id}.json")
     return status

@@ -1,6 +1,6 @@
 """The same detector, the same test videos, disturbed: how fast does it fail, and does it say so?
 
-Every disturbed video goes the whole way, from frames to faces to a score, with the threshold and the temperature that
+Every disturbed video goes the whole way, from frames to faces to a score, with the threshold and the calibration that
 validation chose undisturbed. What is made is kept by disturbance and level, video by video: a stopped run goes on where
 it was, and a new level costs only itself.
 """
@@ -25,7 +25,7 @@ from dfutils.evaluation.metrics_json import fingerprint
 from dfutils.evaluation.scoring import score
 from dfutils.faces import video
 
-_VERSION = 1  # part of the folder's name: raise it when a change of the code changes disturbed videos
+_VERSION = {"one": 1, "cropped": 1, "all": 2}  # part of the folder's name: raise it when disturbed videos change
 FIGURES = ("roc_auc", "balanced_accuracy", "recall_fake", "recall_real")
 
 
@@ -70,7 +70,8 @@ def score_disturbed(
 
     Columns: `video_id`, `perturbation`, `level`, `status`, `probability_fake` (NaN where no face was left).
     """
-    place = make_folder(folder / digest({"version": _VERSION, "seed": seed, **settings.model_dump()})[:10])
+    made = {"version": _VERSION[settings.faces], "seed": seed, **settings.model_dump()}
+    place = make_folder(folder / digest(made)[:10])
     jobs = []
     for name, level in wanted:
         part = make_folder(place / f"{name}_{level}")
@@ -85,7 +86,8 @@ def score_disturbed(
     )
     for _ in bar(done, total=len(jobs), desc="disturbed", unit="video") if progress and jobs else done:
         pass
-    mark = digest({"weights": detector.digest(), "temperature": detector.config["temperature"]})[:10]
+    scaling = {name: detector.config[name] for name in ("slope", "offset")}
+    mark = digest({"weights": detector.digest(), **scaling})[:10]
     tables = []
     for name, level in wanted:
         scored = _score(place / f"{name}_{level}", videos["video_id"], detector, mark, batch_size, progress)
@@ -103,9 +105,10 @@ def _score(
         known = read_table(kept)
         if set(video_ids) <= set(known["video_id"]):
             return known[known["video_id"].isin(set(video_ids))].reset_index(drop=True)
-    status = [read_json(part / f"{name}.json")["status"] for name in video_ids]
+    found = [read_json(part / f"{name}.json") for name in video_ids]
+    status, strips = [row["status"] for row in found], [row.get("strips", 1) for row in found]
     table = pd.DataFrame({"video_id": list(video_ids), "status": status})
-    good = table[table["status"] == "ok"].assign(strip=lambda rows: rows["video_id"] + ".png")
+    good = table.assign(strip=table["video_id"] + ".png", strips=strips)[table["status"] == "ok"]
     table["probability_fake"] = float("nan")
     if len(good):
         scores, _ = score(detector, good, part, batch_size=batch_size, progress=progress)

@@ -8,6 +8,8 @@ Where it is known what was forged, as in the built-in sample, the share of a map
 """
 
 import copy
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import stdtrit
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -24,6 +27,7 @@ from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
 from dfutils.detector.network import Detector, clip_tensor
 from dfutils.faces import detection
 from dfutils.forgery.dataset import load_masks
+from dfutils.metrics.figures import LEAST_GROUPS
 
 LEAST_CELLS = 4
 """Cells that a map must have to a side: below, it cannot tell a mouth from an eye."""
@@ -171,20 +175,45 @@ def inside_against_chance(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray
     return pd.DataFrame(rows, columns=["inside", "area", "others"])
 
 
+def spread_out(fakes: pd.DataFrame, count: int) -> list[str]:
+    """Return the ids of `count` fakes, drawn across methods and people: as even over methods, then over groups, as can
+    be; among equals by chance, which depends on the ids alone.
+
+    `fakes` are rows of the predictions table.
+    """
+    chance = [hashlib.sha256(name.encode()).hexdigest() for name in fakes["video_id"]]
+    left = sorted(zip(chance, fakes["video_id"], fakes["method"], fakes["group"], strict=True))
+    used: Counter[tuple[str, str]] = Counter()
+    chosen: list[str] = []
+    while left and len(chosen) < count:
+        row = min(left, key=lambda row: (used["method", row[2]], used["group", row[3]]))
+        left.remove(row)
+        used.update([("method", row[2]), ("group", row[3])])
+        chosen.append(row[1])
+    return chosen
+
+
 def chance_summary(table: pd.DataFrame, resamples: int = DEFAULTS.resamples, seed: int = 0) -> pd.DataFrame:
-    """Return mean and 95% interval of `inside` and of its lead over `area` and `others` (bootstrap over clips)."""
+    """Return mean and 95% interval of `inside` and of its lead over `area` and `others`, a row each.
+
+    The interval is Student's, with the standard error of a bootstrap over the column `group` of the clips (without it,
+    over clips) and its small-sample factor; NaN with fewer than five groups.
+    """
     known = table.dropna(subset=["inside"])
     shown = {
         "inside the forged part": known["inside"],
         "more than its area": known["inside"] - known["area"],
         "more than other clips' maps": (known["inside"] - known["others"]).dropna(),
     }
+    group = known["group"] if "group" in known else pd.Series(np.arange(len(known)), index=known.index)
     rng, rows = np.random.default_rng(seed), {}
     for name, values in shown.items():
-        numbers = values.to_numpy(dtype=float)
-        if len(numbers) < 2:
-            rows[name] = [len(numbers), numbers.mean() if len(numbers) else np.nan, np.nan, np.nan]
-            continue
-        means = numbers[rng.integers(0, len(numbers), (resamples, len(numbers)))].mean(axis=1)
-        rows[name] = [len(numbers), numbers.mean(), *np.quantile(means, [0.025, 0.975])]
+        mean = values.mean() if len(values) else np.nan
+        by_group = values.groupby(group.loc[values.index]).agg(["sum", "size"]).to_numpy(dtype=float)
+        count, limits = len(by_group), (np.nan, np.nan)
+        if count >= LEAST_GROUPS:
+            sums = by_group[rng.integers(0, count, (resamples, count))].sum(axis=1)
+            error = (sums[:, 0] / sums[:, 1]).std() * np.sqrt(count / (count - 1))
+            limits = tuple(mean + stdtrit(count - 1, 0.975) * error * np.array([-1, 1]))
+        rows[name] = [len(values), mean, *limits]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["clips", "mean", "low", "high"])

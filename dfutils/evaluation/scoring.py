@@ -8,7 +8,7 @@ import torch
 from dfutils.core.params import DEFAULTS
 from dfutils.core.progress import bar
 from dfutils.detector.clips import Batches, ClipDataset, loader
-from dfutils.detector.network import Detector, logits, probability
+from dfutils.detector.network import Detector, logits
 
 
 def score(
@@ -35,8 +35,8 @@ def score(
     Returns:
         One row per video in the order of `table`: `video_id`, `probability_fake`, `logit`; and one row per frame:
         `video_id`, `person`, `position` (in its strip), `probability_fake`, `logit`. `logit` is that of fake less that
-        of real, and `probability_fake` its sigmoid after division by the detector's temperature. With several people in
-        a video, its score is that of the most suspicious one.
+        of real, and `probability_fake` what the detector's calibration makes of it (`Detector.scaling`). With several
+        people in a video, its score is that of the most suspicious one.
 
     Raises:
         InputError: if a strip is missing, broken or of another size.
@@ -68,5 +68,5 @@ def score(
     by_frame = pd.DataFrame(frames, columns=["video_id", "person", "position", "logit"])
     by_frame = by_frame[by_frame["position"] >= 0].reset_index(drop=True)
     for scores in (videos, by_frame):
-        scores["probability_fake"] = probability(scores["logit"], detector.config["temperature"])
+        scores["probability_fake"] = detector.scaling.probability(scores["logit"])
     return videos, by_frame

@@ -1,9 +1,13 @@
-"""Decision threshold and temperature from validation scores, and the reliability diagram."""
+"""Decision threshold, slope and offset from validation scores, and the reliability diagram."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from dfutils.core.errors import InputError
 from dfutils.core.params import DEFAULTS
@@ -61,53 +65,156 @@ def choose_threshold(
     return float(candidates[best[np.argmin(np.abs(candidates[best] - 0.5))]])
 
 
-def fit_temperature(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the temperature, 0.05 to 20, by which the log-odds must be divided for the least log loss.
+@dataclass(frozen=True)
+class Scaling:
+    """From a logit to a probability of fake: the sigmoid of `slope * logit + offset` (Platt, 1999).
 
-    Temperature scaling as in Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The loss is convex in the
-    inverse temperature, so that the result is the zero of its slope. 1.0 where the scores do not determine it: a class
-    is missing, or every video is on the correct side of 0.5 and the loss has no minimum. The temperature is never so
-    low that log-odds of these scores exceed 30, beyond which probabilities near 1 become equal and lose their order.
-    Labels and scores must be those of the validation split.
+    Attributes:
+        slope: above 0; below 1 where the logits are too extreme.
+        offset: added log-odds.
+        prior_fake: share of fakes that the probabilities are for; where fakes are rarer, they are too high. None if the
+            scores were not calibrated, or by an earlier version, which did not state it.
+        note: why the scores were not scaled, or not made more extreme; "" if there is nothing to say.
+    """
+
+    slope: float = 1.0
+    offset: float = 0.0
+    prior_fake: float | None = None
+    note: str = ""
+
+    def probability(self, logit: npt.ArrayLike) -> np.ndarray:
+        """Return the probability of fake of logits of fake less real, of the same shape; NaN stays NaN."""
+        return expit(self.slope * np.asarray(logit, dtype=float) + self.offset)
+
+
+LEAST_WRONG = 10
+"""Validation videos that must lie on the wrong side of the best threshold before scores may be made more extreme."""
+
+
+def fit_calibration(
+    labels: np.ndarray,
+    logits: np.ndarray,
+    prior_fake: float = DEFAULTS.prior_fake,
+    *,
+    missing_methods: Sequence[str] = (),
+) -> Scaling:
+    """Return the slope (above 0) and the offset of the least log loss, from the validation split.
+
+    Classes are weighted so that fakes have the share `prior_fake`: a temperature alone cannot undo the class weights of
+    training, nor another share of fakes (Platt, Probabilistic Outputs for Support Vector Machines, 1999, with his
+    targets that are slightly inside 0 and 1; Guo et al., On Calibration of Modern Neural Networks, ICML 2017, for the
+    temperature, which is the inverse of the slope).
+
+    A slope above 1 makes the scores more extreme. It is refused, and only the offset is fitted, where validation cannot
+    justify it: fewer than `LEAST_WRONG` videos lie on the wrong side of the best threshold, so that classes are nearly
+    separable or videos few, or forgery methods of the test are missing. The slope is never so large that log-odds
+    exceed 30, beyond which probabilities near 1 become equal and lose their order.
+
+    Args:
+        labels: `(n,)`, 0 real, 1 fake.
+        logits: `(n,)`, fake less real; infinite ones count as the largest that a probability can have.
+        prior_fake: share of fakes that the probabilities are for, between 0 and 1.
+        missing_methods: forgery methods of the test that validation lacks.
 
     Raises:
-        InputError: as `summary`.
+        InputError: if logits are NaN, lengths differ, labels are not 0 or 1, or the share is not between 0 and 1.
     """
-    labels, (scores,), _ = resampling.check_inputs(labels, [scores], None)
-    log_odds = _log_odds(scores)
-    if len(np.unique(labels)) < 2 or ((2 * labels - 1) * log_odds >= 0).all():
-        return 1.0
+    labels = resampling.check_binary(labels, "labels")
+    logits = np.asarray(logits, dtype=float)
+    if logits.shape != labels.shape:
+        raise InputError(f"{len(labels)} labels but {logits.size} logits: give one logit per label.")
+    if missing := int(np.isnan(logits).sum()):
+        raise InputError(f"{missing} of {len(logits)} logits are NaN: find out why, or leave those videos out.")
+    if not 0 < prior_fake < 1:
+        raise InputError(f"prior_fake = {prior_fake} is not a share between 0 and 1.")
+    most = np.abs(logits[np.isfinite(logits)]).max(initial=_MOST)
+    logits = np.clip(logits, -most, most)
+    if len(np.unique(labels)) < 2:
+        absent = CLASSES[int(not labels.any())] if len(labels) else "scored"
+        return Scaling(note=f"Scores are not calibrated: validation has no {absent} videos.")
+    if np.ptp(logits) == 0:
+        return Scaling(note="Scores are not calibrated: all validation videos score alike.")
+    steepest = max(1.0, min(20.0, 30 / np.abs(logits).max()))
+    slope, offset = _least_log_loss(labels, logits, prior_fake, (1 / 20, steepest))
+    wrong, note = _wrong_side(labels, logits), ""
+    if slope > 1 and (missing_methods or wrong < LEAST_WRONG):
+        slope, offset = _least_log_loss(labels, logits, prior_fake, (1.0, 1.0))
+        reason = f"only {wrong} of {len(labels)} validation videos lie on the wrong side of the best threshold"
+        if missing_methods:
+            reason = f"validation has no fakes by {', '.join(missing_methods)}, which the test has"
+        note = f"Calibration did not make the scores more extreme: {reason}."
+    elif logits[labels == 1].mean() <= logits[labels == 0].mean():
+        note = "Calibration made the scores nearly equal: in validation fakes do not score higher than reals."
+    return Scaling(slope, offset, prior_fake, note)
 
-    def slope(inverse: float) -> float:
-        return float(log_odds @ (expit(inverse * log_odds) - labels))
 
-    least = 1 / 20
-    most = max(min(1 / 0.05, 30 / np.abs(log_odds).max()), least) if log_odds.any() else 1 / 0.05
-    if slope(least) >= 0:
-        return 1 / least
-    return float(1 / brentq(slope, least, most, xtol=1e-12)) if slope(most) > 0 else 1 / most
+_MOST = 37.0  # in double precision, logits beyond have a probability of 0 or 1
 
 
-def reliability(labels: np.ndarray, scores: np.ndarray, *, confidence: float = 0.95) -> pd.DataFrame:
+def _least_log_loss(
+    labels: np.ndarray, logits: np.ndarray, prior_fake: float, slopes: tuple[float, float]
+) -> tuple[float, float]:
+    """Return slope, within `slopes`, and offset of the least weighted log loss, which is convex in both."""
+    fakes = int(labels.sum())
+    reals = len(labels) - fakes
+    targets = np.where(labels == 1, (fakes + 1) / (fakes + 2), 1 / (reals + 2))
+    weights = np.where(labels == 1, prior_fake / fakes, (1 - prior_fake) / reals)
+    scale = max(float(logits.std()), 1e-12)
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        odds = parameters[0] * logits / scale + parameters[1]
+        gradient = weights * (expit(odds) - targets)
+        value = weights @ (np.logaddexp(0, odds) - targets * odds)
+        return float(value), np.array([gradient @ logits / scale, gradient.sum()])
+
+    bounds = [(slopes[0] * scale, slopes[1] * scale), (None, None)]
+    start = np.clip([scale, 0.0], [bounds[0][0], -np.inf], [bounds[0][1], np.inf])
+    found = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-14, "gtol": 1e-9})
+    return float(np.clip(found.x[0] / scale, *slopes)), float(found.x[1])
+
+
+def _wrong_side(labels: np.ndarray, logits: np.ndarray) -> int:
+    """Return how many videos the threshold with the fewest errors leaves on its wrong side."""
+    distinct, index = np.unique(logits, return_inverse=True)
+    missed, passed = (np.bincount(index[labels == c], minlength=len(distinct)).cumsum() for c in (1, 0))
+    errors = missed + (len(labels) - labels.sum() - passed)  # the threshold lies above each distinct logit
+    return int(min(errors.min(), len(labels) - labels.sum()))
+
+
+def reliability(
+    labels: np.ndarray,
+    scores: np.ndarray,
+    *,
+    prior_fake: float | None = None,
+    groups: np.ndarray | None = None,
+    confidence: float = 0.95,
+) -> pd.DataFrame:
     """Return the reliability diagram, one row per bin of the calibration error that contains scores.
 
-    Columns: `left`, `right` (edges of the bin), `n`, `mean_score`, `share_fake` with its Wilson interval `low`, `high`.
+    Columns: `left`, `right` (edges of the bin), `n`, `weight` (the bin's share of all videos), `mean_score`,
+    `share_fake` with its interval `low`, `high` (`intervals.proportion`; NaN where a bin has several videos of one
+    group). With `prior_fake`, weights, means and shares are those of so large a share of fakes; empty if a class is
+    missing.
 
     Raises:
         InputError: as `figures.summary`.
     """
-    labels, (scores,), _ = resampling.check_inputs(labels, [scores], None)
+    labels, (scores,), groups = resampling.check_inputs(labels, [scores], groups)
+    columns = ["left", "right", "n", "weight", "mean_score", "share_fake", "low", "high"]
+    counts = np.bincount(labels, minlength=2)
+    weights = np.ones(len(labels))
+    if prior_fake is not None:
+        if not counts.all():
+            return pd.DataFrame(columns=columns, dtype=float).astype({"n": int})
+        weights = len(labels) * (np.array([1 - prior_fake, prior_fake]) / counts)[labels]
     bin_index = resampling.bin_indices(scores)
     rows = []
     for k in np.unique(bin_index):
         inside = bin_index == k
-        n, fakes = int(inside.sum()), int(labels[inside].sum())
-        low, high = intervals.wilson(fakes, n, confidence)
-        rows.append([k / resampling.BINS, (k + 1) / resampling.BINS, n, scores[inside].mean(), fakes / n, low, high])
-    columns = ["left", "right", "n", "mean_score", "share_fake", "low", "high"]
+        weight = weights[inside]
+        of_bin = None if groups is None else np.unique(groups[inside], return_inverse=True)[1]
+        share, low, high = intervals.proportion(labels[inside], weight, of_bin, confidence)
+        mean = weight @ scores[inside] / weight.sum()
+        edges = k / resampling.BINS, (k + 1) / resampling.BINS
+        rows.append([*edges, int(inside.sum()), weight.sum() / len(labels), mean, share, low, high])
     return pd.DataFrame(rows, columns=columns, dtype=float).astype({"n": int})
-
-
-def _log_odds(scores: np.ndarray) -> np.ndarray:
-    """Return the log-odds of probabilities, clipped away from 0 and 1 so that they are finite."""
-    return logit(np.clip(scores, 1e-12, 1 - 1e-12))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from dfutils.core.errors import InputError
 from dfutils.core.params import DEFAULTS
@@ -16,6 +17,9 @@ from dfutils.metrics import intervals, resampling
 
 CLASSES = ("real", "fake")
 """Names of the labels 0 and 1."""
+
+LEAST_GROUPS = 5
+"""Groups of the smaller class below which a paired difference has no interval."""
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
@@ -65,6 +69,7 @@ def summary(
     threshold: float = 0.5,
     *,
     groups: np.ndarray | None = None,
+    prior_fake: float | None = None,
     resamples: int = DEFAULTS.resamples,
     seed: int = 0,
     confidence: float = 0.95,
@@ -85,22 +90,28 @@ def summary(
       Survey Methodology 24, 1998; Dean and Pagano, JSSAM 3, 2015). Recall without groups is Wilson's plain interval.
       Where the bootstrap sees no variance, as for a perfect score, the number of independent videos or groups.
     * ROC AUC, average precision: an interval on the log-odds (Pepe, The Statistical Evaluation of Medical Tests,
-      2003); where they are 0 or 1, Wilson's with the harmonic mean of the two classes' numbers.
+      2003), with Student's quantile at two degrees of freedom fewer than there are videos; with groups, error and
+      quantile are those of log loss and Brier below. Where they are 0 or 1, Wilson's with the harmonic mean of the two
+      classes' numbers.
     * TPR at a FPR: the threshold's position is drawn from the spacings of uniform order statistics (the Bayesian
       bootstrap of a quantile, Rubin, 1981), then the recall there from its Jeffreys posterior. With few reals this
       is wide, as it should be.
-    * log loss, Brier: an interval on the logarithm.
+    * log loss, Brier: an interval on the logarithm, with n - 2 in the standard error and Student's quantile at n - 1
+      degrees of freedom, n the videos or groups of the smaller class: their few large terms make small samples look
+      surer than they are.
     * ECE: chance makes the figure itself too large, the more so the fewer videos. The interval is for what endless
       videos would show: down by what resampling noise alone can add (to 0, where that is all), up by the basic
       bootstrap.
 
-    `tests/benchmarks/quality/metrics.py` measures how often each kind holds the truth.
+    `tests/benchmarks/quality/coverage.py` measures how often they hold the truth.
 
     Args:
         labels: `(n,)`, 0 real, 1 fake.
         scores: `(n,)`, probability of fake, 0 to 1.
         threshold: the one in use; take it from the validation split.
-        groups: `(n,)`, what belongs together: the person of a video, the video of a frame; "" belongs to nothing.
+        groups: `(n,)`, what belongs together, as the videos of a person and their frames; "" belongs to nothing.
+        prior_fake: share of fakes that log loss, Brier score and ECE are computed for, by weighting the classes; None:
+            as many as there are.
         resamples: how many the bootstrap draws.
         seed: of the draws. The result does not depend on the order of the rows.
         confidence: of the intervals.
@@ -111,7 +122,7 @@ def summary(
     labels, (scores,), groups = resampling.check_inputs(labels, [scores], groups)
     if len(labels) == 0:
         return {name: intervals.entry(None, None, None, "none") for name in resampling.NAMES}
-    return intervals.estimate(labels, scores, threshold, groups, resamples, seed, confidence)
+    return intervals.estimate(labels, scores, threshold, groups, prior_fake, resamples, seed, confidence)
 
 
 def paired_difference(
@@ -128,9 +139,12 @@ def paired_difference(
 ) -> dict[str, Any]:
     """Return how much larger `metric` is for A than for B on the same videos: `value`, `low`, `high`, `method`.
 
-    Both are scored on the same resamples, so that what makes a video hard for both cancels out; the interval is the
-    percentiles of the difference. Where A and B differ but no resample sees it in the metric (both perfect, say), the
-    interval is as wide as no change in so many videos allows (Wilson). Arguments are those of `summary`.
+    Both are scored on the same resamples, so that what makes a video hard for both cancels out. The interval is the
+    difference plus and minus its bootstrap standard error, corrected for small samples, times Student's quantile; G is
+    the number of groups (without groups, videos) of the smaller class, and G - 1 the degrees of freedom. With fewer
+    than `LEAST_GROUPS` groups there is no interval: so few people cannot tell which of two detectors is better. Where A
+    and B differ but no resample sees it in the metric (both perfect, say), the interval is as wide as no change in so
+    many groups allows (Wilson). Arguments are those of `summary`.
 
     Raises:
         InputError: as `summary`, and for a metric that is not in `resampling.NAMES`.
@@ -157,10 +171,14 @@ def paired_difference(
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(draws) == 0:
         return intervals.entry(None, None, None, "none")
-    same = np.array_equal(scores_a, scores_b) and thresholds[0] == thresholds[1]
-    if np.ptp(draws) > 1e-12 or same:
-        return intervals.entry(value, *np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2]), "percentile")
+    if np.array_equal(scores_a, scores_b) and thresholds[0] == thresholds[1]:
+        return intervals.entry(value, value, value, "student")
     units = intervals.independent_units(labels, groups, np.zeros(2))
+    if units["least"] < LEAST_GROUPS:
+        return intervals.entry(value, None, None, "none")
+    if np.ptp(draws) > 1e-12:
+        margin = intervals.standard_error(draws, units) * stdtrit(units["least"] - 1, (1 + confidence) / 2)
+        return intervals.entry(value, value - margin, value + margin, "student")
     margin = intervals.wilson(0, units["harmonic"] or units["accuracy"], confidence)[1]
     return intervals.entry(value, value - margin, value + margin, "wilson")
 

@@ -19,7 +19,8 @@ METHODS = {
     "log": "interval on the logarithm with the bootstrap's standard error",
     "order statistics": "simulated position of the threshold among the reals, and recall of the fakes above it",
     "noise": "down by what resampling noise alone can add, up by the basic bootstrap",
-    "percentile": "percentile bootstrap over the same resamples of both",
+    "student": "Student's interval with the standard error of the difference on common resamples",
+    "percentile": "percentile bootstrap over the same resamples of both (reports of earlier versions)",
     "none": "no interval: undefined, or too few videos",
 }
 """Description of each `method` of an interval."""
@@ -33,43 +34,48 @@ def estimate(
     scores: np.ndarray,
     threshold: float,
     groups: np.ndarray | None,
+    prior_fake: float | None,
     resamples: int,
     seed: int,
     confidence: float,
 ) -> dict[str, dict[str, Any]]:
     """Return the result of `figures.summary` for the inputs, of at least one video, that `check_inputs` returned."""
-    sample = sort_scores(labels, scores, threshold)
+    sample = sort_scores(labels, scores, threshold, prior_fake)
     values, gap = (rows[0] for rows in figures(sample, np.ones((1, len(labels)))))
     blocks = map_resamples(partial(figures, sample), labels, groups, resamples, seed)
     draws, gaps = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
     units = independent_units(labels, groups, np.bincount(scores >= threshold, minlength=2))
-    errors = [_standard_error(column, units) for column in draws.T]
+    errors = [standard_error(column, units) for column in draws.T]
     numbers = {
         name: _effective_number(name, value, error, units, None if groups is None else len(labels), confidence)
         for name, value, error in zip(NAMES, values, errors, strict=True)
     }
-    quantiles = stdtrit(units["least"] - 1, (1 + confidence) / 2) * np.array([-1, 1])
+    point, least = (1 + confidence) / 2, units["least"]
+    both = stdtrit(max(units["accuracy"] - 2, 1), point) * np.array([-1, 1])
+    smaller = stdtrit(least - 1, point) * np.array([-1, 1]) * np.sqrt((least - 1) / max(least - 2, 0.5))
     result = {}
     for k, name in enumerate(NAMES):
         value, error, number, method = float(values[k]), errors[k], numbers[name], _KINDS.get(name, "wilson")
-        if method == "logit" and not (0 < value < 1 and units["least"] > 1 and error > 1e-9):
+        if method == "logit" and not (0 < value < 1 and least > 1 and error > 1e-9):
             method = "wilson"
         if not np.isfinite(value):
             value, limits, method = None, (None, None), "none"
         elif method == "wilson":
             limits = wilson(value * number, number, confidence)
         elif method == "logit":
-            limits = expit(logit(value) + quantiles * error / (value * (1 - value)))
+            margin = smaller * error if groups is not None else both * error * np.sqrt((least - 1) / least)
+            limits = expit(logit(value) + margin / (value * (1 - value)))
         elif method == "order statistics":
             sizes = numbers["recall_real"], numbers["recall_fake"]
             recalls = _draw_tpr(labels, scores, FPR[name], sizes, resamples, np.random.default_rng([seed, k]))
             limits = np.quantile(recalls, _tails(confidence))
-        elif units["least"] < 2:
+        elif least < 2:
             limits, method = (None, None), "none"
         elif method == "log":
-            limits = value * np.exp(quantiles * error / max(value, 1e-300))
+            limits = value * np.exp(smaller * error / max(value, 1e-300))
         else:
-            limits = _ece_interval(value, gap, gaps, confidence)
+            defined = gaps[np.isfinite(gaps).all(axis=1)]
+            limits = _ece_interval(value, gap, defined, confidence) if len(defined) else (None, None)
         result[name] = entry(value, *limits, method)
     return result
 
@@ -106,6 +112,41 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
+def proportion(
+    hits: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the weighted share of hits and its 95% interval: Wilson's with the effective number of videos.
+
+    That number is the one that would make a plain proportion as uncertain as the linearised standard error between
+    groups, at most Kish's `(sum w)² / sum w²`, lowered as Student's quantile exceeds the normal one (Korn and Graubard,
+    1998). Where all hit or none, it is Kish's number of groups. Equal weights without groups give the plain interval.
+
+    Args:
+        hits: `(n,)`, 0 or 1, n > 0.
+        weights: `(n,)`, above 0.
+        groups: `(n,)`, numbers from 0; None: each video by itself.
+        confidence: confidence level.
+
+    The interval is NaN where several videos are all of one group.
+    """
+    total = weights.sum()
+    share = float(weights @ hits / total)
+    if groups is None:
+        return share, *wilson(share * total**2 / (weights @ weights), total**2 / (weights @ weights), confidence)
+    by_group = np.bincount(groups, weights=weights)
+    spread = np.bincount(groups, weights=weights * (hits - share))
+    count = int((by_group > 0).sum())
+    if count < 2:
+        return share, np.nan, np.nan
+    number = total**2 / (by_group @ by_group)
+    if 0 < share < 1:
+        variance = count / (count - 1) * (spread @ spread) / total**2
+        number = min(share * (1 - share) / max(variance, 1e-300), total**2 / (weights @ weights))
+        point = (1 + confidence) / 2
+        number *= (NormalDist().inv_cdf(point) / stdtrit(count - 1, point)) ** 2
+    return share, *wilson(share * number, number, confidence)
+
+
 def independent_units(labels: np.ndarray, groups: np.ndarray | None, predicted: np.ndarray) -> dict[str, float]:
     """Return for each figure its number of independent videos or groups, used where resamples show no variance.
 
@@ -131,7 +172,7 @@ def independent_units(labels: np.ndarray, groups: np.ndarray | None, predicted: 
     }
 
 
-def _standard_error(draws: np.ndarray, units: dict[str, float]) -> float:
+def standard_error(draws: np.ndarray, units: dict[str, float]) -> float:
     """Return the bootstrap's standard error, corrected for small samples; NaN if a class has a single unit."""
     draws = draws[np.isfinite(draws)]
     if len(draws) == 0 or units["least"] < 2:

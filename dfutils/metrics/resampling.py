@@ -37,8 +37,9 @@ class SortedScores:
         labels: `(n,)`, sorted.
         starts: `(k,)`, index of the first video of each of the k distinct scores.
         positives: number of distinct scores at or above the threshold.
-        losses: `(n, 2 + BINS)`, each video's log loss, its squared error, and its score minus label in the column of
-            its bin.
+        losses: `(n, 2 * (2 + BINS))`, each video's log loss, its squared error, and its score minus label in the column
+            of its bin; in the first half of the columns for real videos, in the second for fakes.
+        prior_fake: share of the fakes in the means of the losses; None: as many as there are.
     """
 
     order: np.ndarray
@@ -46,6 +47,7 @@ class SortedScores:
     starts: np.ndarray
     positives: int
     losses: np.ndarray
+    prior_fake: float | None = None
 
 
 def check_binary(values: np.ndarray, name: str) -> np.ndarray:
@@ -105,18 +107,22 @@ def bin_indices(scores: np.ndarray) -> np.ndarray:
     return np.minimum((scores * BINS).astype(int), BINS - 1)
 
 
-def sort_scores(labels: np.ndarray, scores: np.ndarray, threshold: float) -> SortedScores:
+def sort_scores(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, prior_fake: float | None = None
+) -> SortedScores:
     """Return labels and scores `(n,)` prepared for `figures`, whose weights have the order of `labels`."""
     order = np.argsort(-scores, kind="stable")
     labels, scores = labels[order].astype(float), scores[order]
     starts = np.flatnonzero(np.concatenate([[True], np.diff(scores) != 0]))
     eps = np.finfo(float).eps
     clipped = np.clip(scores, eps, 1 - eps)
-    losses = np.zeros((len(scores), 2 + BINS))
-    losses[:, 0] = -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
-    losses[:, 1] = (scores - labels) ** 2
-    losses[np.arange(len(scores)), 2 + bin_indices(scores)] = scores - labels
-    return SortedScores(order, labels, starts, int((scores[starts] >= threshold).sum()), losses)
+    losses = np.zeros((len(scores), 2, 2 + BINS))
+    row, column = np.arange(len(scores)), labels.astype(int)
+    losses[row, column, 0] = -np.where(labels == 1, np.log(clipped), np.log1p(-clipped))
+    losses[row, column, 1] = (scores - labels) ** 2
+    losses[row, column, 2 + bin_indices(scores)] = scores - labels
+    losses = losses.reshape(len(scores), -1)
+    return SortedScores(order, labels, starts, int((scores[starts] >= threshold).sum()), losses, prior_fake)
 
 
 def cumulative_weights(scores: SortedScores, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +146,7 @@ def figures(scores: SortedScores, weights: np.ndarray) -> tuple[np.ndarray, np.n
     weights = weights[:, scores.order]
     tp, fp = cumulative_weights(scores, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
-        losses = weights @ scores.losses / (tp[:, -1] + fp[:, -1])[:, None]
+        losses = _mean_losses(weights @ scores.losses, tp[:, -1:], fp[:, -1:], scores.prior_fake)
         columns = [
             *_rates(tp, fp, scores.positives),
             *_curve_figures(tp, fp),
@@ -149,6 +155,14 @@ def figures(scores: SortedScores, weights: np.ndarray) -> tuple[np.ndarray, np.n
             np.abs(losses[:, 2:]).sum(axis=1),
         ]
     return np.stack(columns, axis=1), losses[:, 2:]
+
+
+def _mean_losses(sums: np.ndarray, fakes: np.ndarray, reals: np.ndarray, prior_fake: float | None) -> np.ndarray:
+    """Return the mean losses `(resamples, 2 + BINS)` from their sums, reals first, and the classes' weights."""
+    of_reals, of_fakes = np.split(sums, 2, axis=1)
+    if prior_fake is None:
+        return (of_reals + of_fakes) / (reals + fakes)
+    return (1 - prior_fake) * of_reals / reals + prior_fake * of_fakes / fakes
 
 
 def _rates(true_positives: np.ndarray, false_positives: np.ndarray, column: int) -> list[np.ndarray]:

@@ -1,7 +1,8 @@
-"""Error rates by slice of the scored videos, with exact tests corrected for multiple comparisons.
+"""Error rates by slice of the scored videos, with tests over people corrected for multiple comparisons.
 
-Among many slices one is bad by chance. Each slice is therefore compared with the other videos of the same class by an
-exact test, and the p-values are corrected for the number of slices.
+Among many slices one is bad by chance, and the videos of one person are good or bad together. Each slice is therefore
+compared with the other videos of the same class by a test whose unit is the group (person, source or video), and the
+p-values are corrected for the number of slices.
 """
 
 from itertools import pairwise
@@ -11,7 +12,10 @@ import pandas as pd
 from scipy.stats import hypergeom
 
 from dfutils.core.errors import InputError
-from dfutils.metrics.intervals import wilson
+from dfutils.metrics.intervals import proportion
+
+_FLIPS = 5_000
+"""Draws of the sign-flip test."""
 
 
 def by_slice(
@@ -23,17 +27,26 @@ def by_slice(
     `unknown`, the last; in the column `method`, the slice of "" is `real`, the first.
 
     Args:
-        table: predictions table, with `column` merged into it; rows without a score are left out.
+        table: predictions table, with `column` merged into it; rows without a score are left out. Without a column
+            `group`, each video is a group by itself.
         column: name of the column to slice by.
         threshold: scores at or above it are predicted fake.
         bins: largest number of slices of a numeric column.
-        confidence: confidence level of the Wilson intervals.
+        confidence: confidence level of the intervals.
 
     Returns:
-        Columns `slice`, `n`, `real`, `fake` (numbers of videos), `errors`, `error_rate` with its interval `low`,
-        `high`, `recall_real`, `recall_fake` (NaN without such videos), `p` (p-value of Fisher's exact test, stratified
-        by class, of the slice against the other videos of the same class; NaN if there are none) and `p_holm`, the
-        p-value corrected for all slices of this table. `concat_corrected` corrects over several tables.
+        Columns `slice`, `n`, `real`, `fake` (numbers of videos), `groups`, `errors`, `expected` (errors at the rates
+        that the classes have outside the slice; NaN if there is nothing to compare with), `error_rate` with its
+        interval `low`, `high` (`intervals.proportion`, NaN for several videos of one group), `recall_real`,
+        `recall_fake` (NaN without such videos), `p` and `p_holm`, the p-value corrected for all slices of this table.
+        `concat_corrected` corrects over several tables.
+
+        `p` compares the slice with the other videos of the same class. Where each video is a group by itself, it is
+        that of Fisher's exact test, stratified by class. Else it is that of a sign-flip test: each group's part in the
+        excess of errors inside the slice is as likely to have the other sign (the score version of the wild cluster
+        bootstrap under the null hypothesis, Kline and Santos, Journal of Econometric Methods 1, 2012). A slice of few
+        groups cannot be significant by it. NaN if there is nothing to compare with, or if the slice or the rest has
+        fewer than two groups.
 
     Raises:
         InputError: if `column` is not in the table.
@@ -47,20 +60,32 @@ def by_slice(
     if column == "method":
         names = np.where(names == "unknown", "real", names)
         order = [*(["real"] if "unknown" in order else []), *(name for name in order if name != "unknown")]
+    unit = np.arange(len(rows))
+    if "group" in rows:
+        named = rows["group"].to_numpy(dtype=object)
+        unit = np.unique(np.where(named == "", "video " + unit.astype(str).astype(object), named), return_inverse=True)[
+            1
+        ]
+    grouped = len(np.unique(unit)) < len(unit)
     rows_of_slices = []
     for name in order:
         inside = names == name
         n, errors = int(inside.sum()), int(wrong[inside].sum())
-        low, high = wilson(errors, n, confidence)
+        of_slice = np.unique(unit[inside], return_inverse=True)[1]
+        rate, low, high = proportion(wrong[inside], np.ones(n), of_slice if grouped else None, confidence)
         recalls = [
             1 - wrong[inside & (labels == c)].mean() if (inside & (labels == c)).any() else np.nan for c in (0, 1)
         ]
         classes = [int((labels[inside] == c).sum()) for c in (0, 1)]
-        p = _exact_p(labels, wrong, inside)
-        rows_of_slices.append([name, n, *classes, errors, errors / n, low, high, *recalls, p])
-    columns = ["slice", "n", "real", "fake", "errors", "error_rate", "low", "high", "recall_real", "recall_fake", "p"]
-    result = pd.DataFrame(rows_of_slices, columns=columns)
-    return result.assign(p_holm=holm(result["p"].to_numpy(dtype=float)))
+        counts = [n, *classes, int(of_slice.max()) + 1, errors, _expected(labels, wrong, inside)]
+        rows_of_slices.append([name, *counts, rate, low, high, *recalls])
+    columns = ["slice", "n", "real", "fake", "groups", "errors", "expected"]
+    columns += ["error_rate", "low", "high", "recall_real", "recall_fake"]
+    if grouped:
+        p = _sign_flip_p(labels, wrong, [names == name for name in order], unit)
+    else:
+        p = np.array([_exact_p(labels, wrong, names == name) for name in order], dtype=float)
+    return pd.DataFrame(rows_of_slices, columns=columns).assign(p=p, p_holm=holm(p))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -111,6 +136,49 @@ def _exact_p(labels: np.ndarray, wrong: np.ndarray, inside: np.ndarray) -> float
         compared |= 0 < size < total
     observed = probabilities[int((wrong & inside).sum()) - least]
     return float(min(probabilities[probabilities <= observed * (1 + 1e-7)].sum(), 1.0)) if compared else np.nan
+
+
+def _expected(labels: np.ndarray, wrong: np.ndarray, inside: np.ndarray) -> float:
+    """Return how many errors the slice would have at the rates outside it; NaN if no class is on both sides.
+
+    A class that is inside alone counts with the errors that it has, so that it makes no difference.
+    """
+    expected, compared = 0.0, False
+    for c in (0, 1):
+        within, rest = inside & (labels == c), ~inside & (labels == c)
+        if within.any():
+            expected += within.sum() * wrong[rest].mean() if rest.any() else wrong[within].sum()
+            compared |= rest.any()
+    return float(expected) if compared else np.nan
+
+
+def _sign_flip_p(labels: np.ndarray, wrong: np.ndarray, slices: list[np.ndarray], unit: np.ndarray) -> np.ndarray:
+    """Return for each slice, a mask `(n,)`, the two-sided p-value of the sign-flip test on its excess of errors.
+
+    A group's part in the excess is the sum over its videos of (inside less its share) times (wrong less its rate), both
+    of the video's class. NaN as `by_slice` says.
+    """
+    parts = np.zeros((len(slices), unit.max(initial=-1) + 1))
+    defined = np.zeros(len(slices), dtype=bool)
+    for row, inside in enumerate(slices):
+        excess, compared = np.zeros(len(labels)), np.zeros(len(labels), dtype=bool)
+        for c in (0, 1):
+            of_class = labels == c
+            if of_class.any() and 0 < inside[of_class].mean() < 1:
+                compared |= of_class
+                centred = wrong[of_class] - wrong[of_class].mean(), inside[of_class] - inside[of_class].mean()
+                excess[of_class] = centred[0] * centred[1]
+        sides = unit[compared & inside], unit[compared & ~inside]
+        defined[row] = min(len(np.unique(side)) for side in sides) >= 2
+        parts[row] = np.bincount(unit, weights=excess, minlength=parts.shape[1])
+    rng, reached = np.random.default_rng(0), np.ones(len(slices))
+    observed = np.abs(parts.sum(axis=1)) * (1 - 1e-9)
+    count = (parts != 0).sum(axis=1)
+    widened = parts * np.sqrt(count / np.maximum(count - 1, 1))[:, None]  # as the rates themselves are estimated
+    for _ in range(_FLIPS // 500):
+        signs = 2.0 * rng.integers(0, 2, (parts.shape[1], 500), dtype=np.int8) - 1
+        reached += (np.abs(widened @ signs) >= observed[:, None]).sum(axis=1)
+    return np.where(defined, reached / (1 + _FLIPS), np.nan)
 
 
 def concat_corrected(tables: list[pd.DataFrame]) -> pd.DataFrame:

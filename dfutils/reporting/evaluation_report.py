@@ -68,9 +68,10 @@ class EvaluationReport:
         return score_plots.score_histogram(counted.labels, counted.scores, self.evaluation.threshold)
 
     def reliability(self) -> Picture:
-        """Draw the share of fakes among videos of like score, before and after the temperature."""
-        counted = self.evaluation.counted
-        return score_plots.reliability(counted.labels, self.evaluation.uncalibrated, counted.scores)
+        """Draw the share of fakes among videos of like score, before and after calibration."""
+        counted, prior = self.evaluation.counted, self.evaluation.prior_fake
+        given = {"prior_fake": prior, "groups": counted.groups}
+        return score_plots.reliability(counted.labels, self.evaluation.uncalibrated, counted.scores, **given)
 
     def parts(self) -> Picture:
         """Draw the error rate by dataset, method and quality."""

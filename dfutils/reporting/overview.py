@@ -56,12 +56,6 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
         f"{experiment}, trained and judged {len(seeds)} times: same videos, same splits, other initial weights and "
         f"other draws. {found}."
     )
-    notes = []
-    if auc["runs"] > 1 and auc["sd"] == auc["sd"] and auc["interval"] == auc["interval"]:
-        more, less = ("other test videos", "another seed")
-        if auc["sd"] > auc["interval"] / 1.96:
-            more, less = less, more
-        notes.append(f"What {more} would change of the AUC is more than what {less} changes.")
     shown = {
         "names": [
             "figure",
@@ -69,12 +63,11 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
             "standard deviation",
             "least",
             "greatest",
-            "mean half width of the runs' intervals",
         ],
         "rows": [
             [
                 figure_name(row.figure),
-                *(_number(value) for value in (row.mean, row.sd, row.least, row.greatest, row.interval)),
+                *(_number(value) for value in (row.mean, row.sd, row.least, row.greatest)),
             ]
             for row in table.itertuples()
         ],
@@ -83,7 +76,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     write_json(written, folder / "seeds.json")
     picture = Markup(figure.to_html())  # made here, and its description is escaped there
     page = folder / "index.html"
-    return _write(page, f"{experiment}: {len(seeds)} seeds", intro, chosen, notes, shown, picture, up="../")
+    return _write(page, f"{experiment}: {len(seeds)} seeds", intro, chosen, shown, picture, up="../")
 
 
 def _number(value: Any) -> str:
@@ -95,7 +88,6 @@ def _write(
     heading: str,
     intro: str,
     listed: list[comparison.Run],
-    notes: list[str] | None = None,
     spread: dict[str, Any] | None = None,
     picture: Markup | str = "",
     up: str = "",
@@ -106,7 +98,6 @@ def _write(
         style=Markup((_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8")),
         heading=heading,
         intro=intro,
-        notes=notes or [],
         spread=spread,
         picture=picture,
         figures=list(HEADLINE.values()),

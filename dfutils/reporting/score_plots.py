@@ -65,7 +65,9 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Pictu
     auc = summary.get("roc_auc", {"value": None})
     title = "ROC AUC is undefined: a class is missing"
     if auc["value"] is not None:
-        title = f"ROC AUC over {unit}: {auc['value']:.3f} (95% interval {auc['low']:.3f} to {auc['high']:.3f})"
+        known = auc["low"] is not None
+        interval = f"95% interval {auc['low']:.3f} to {auc['high']:.3f}" if known else "too few videos for an interval"
+        title = f"ROC AUC over {unit}: {auc['value']:.3f} ({interval})"
     with new_figure(WIDTH, 0.5 + 0.29 * len(rows), title) as figure:
         axes = figure.subplots()
         for place, name in enumerate(rows):
@@ -194,22 +196,39 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, un
 
 
 def reliability(
-    labels: np.ndarray, scores: np.ndarray, calibrated: np.ndarray | None = None, unit: str = "videos"
+    labels: np.ndarray,
+    scores: np.ndarray,
+    calibrated: np.ndarray | None = None,
+    unit: str = "videos",
+    *,
+    prior_fake: float | None = None,
+    groups: np.ndarray | None = None,
 ) -> Picture:
     """Draw the share of fakes among videos of like score, and how many videos have such scores.
 
-    `calibrated`: the same videos' scores after temperature scaling, drawn beside them.
+    Args:
+        labels: `(n,)`, 0 real, 1 fake.
+        scores: `(n,)`, probability of fake.
+        calibrated: the same videos' scores after calibration, drawn beside them.
+        unit: what is scored.
+        prior_fake: share of fakes that it is drawn for, by weighting the classes; None: as many as there are.
+        groups: the unit of the intervals.
     """
     series = [("scores", scores, INK, "o")]
     if calibrated is not None:
-        series = [("before temperature", scores, QUIET, "o"), ("after temperature", calibrated, GOOD, "s")]
-    tables = [calibration.reliability(labels, values) for _, values, _, _ in series]
-    errors = [
-        (table["n"] * (table["mean_score"] - table["share_fake"]).abs()).sum() / max(len(labels), 1) for table in tables
-    ]
+        series = [("before calibration", scores, QUIET, "o"), ("after calibration", calibrated, GOOD, "s")]
+    given = {"prior_fake": prior_fake, "groups": groups}
+    tables = [calibration.reliability(labels, values, **given) for _, values, _, _ in series]
+    errors = [(table["weight"] * (table["mean_score"] - table["share_fake"]).abs()).sum() for table in tables]
+    if tables[0].empty:
+        with new_figure(WIDTH, 0.6, "The reliability diagram is undefined: a class is missing") as figure:
+            return figure
     title = f"On average a score is {errors[0]:.2f} off the share of fakes"
     if calibrated is not None:
-        title = f"Temperature takes the calibration error from {errors[0]:.2f} to {errors[1]:.2f}"
+        verb = "raises" if errors[1] > errors[0] + 1e-9 else "takes"
+        title = f"Calibration {verb} the calibration error from {errors[0]:.3f} to {errors[1]:.3f}"
+    if prior_fake is not None:
+        title += f", where {prior_fake:.0%} are fake"
     with new_figure(5.4, 4.9, title) as figure:
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
         axes.plot([0, 1], [0, 1], color=QUIET, linestyle=":", linewidth=1.5, label="as it should be")
@@ -221,7 +240,7 @@ def reliability(
             axes.scatter(x, table["share_fake"], s=sizes, label=name, **look)
             width = 0.08 / len(series)
             below.bar(table["left"] + 0.01 + k * width, table["n"], width=width, align="edge", color=color)
-            rows = (f"{row.mean_score:.2f}: {row.share_fake:.0%} of {row.n}" for row in table.itertuples())
+            rows = (f"{row.mean_score:.2f}: {row.share_fake:.0%} ({row.n})" for row in table.itertuples())
             figure.alt += f" Share of fakes by score, {name}: {'; '.join(rows)}."
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that is fake, and 95% interval")
         in_percent(axes, "y")
@@ -259,8 +278,9 @@ def slices(table: pd.DataFrame, title: str | None = None) -> Picture:
             axes.plot(row.error_rate, place, "o", color=color, markersize=8, **look)
             text = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 10}
             axes.text(1.03, place, f"{row.errors:,} of {row.n:,}", **text)
-            figure.alt += f" {row.slice}: {row.errors} of {row.n}{', unlike the others' if sure else ''}."
-        most = np.ceil(10 * table["high"].max()) / 10 if len(table) else 1.0
+            differs = f", {'worse' if row.errors > row.expected else 'better'} than the others" if sure else ""
+            figure.alt += f" {row.slice}: {row.errors} of {row.n}{differs}."
+        most = np.ceil(10 * np.nanmax([0.1, *table["high"], *table["error_rate"]])) / 10
         axes.set(xlim=(0, min(max(most, 0.1), 1.0)), ylim=(len(rows) - 0.4, -0.6))
         axes.set_xlabel(
             "share mistaken, and 95% interval\nfull dot: unlike the rest of its class (p < 0.05, corrected)"
@@ -279,9 +299,12 @@ def _outstanding(table: pd.DataFrame) -> str:
     """Return in words which slice is worse than the others of its class beyond chance."""
     if len(table) == 0:
         return "There are no scored videos to compare"
-    sure = table[(table["p_holm"] < 0.05) & (table["errors"] > 0)]
-    if len(sure) == 0:
+    differ = table[table["p_holm"] < 0.05]
+    sure = differ[differ["errors"] > differ["expected"]]
+    if len(differ) == 0:
         return "No slice stands out from the others more than chance allows"
+    if len(sure) == 0:
+        return "No slice is worse than the others more than chance allows; full dots are better"
     worst = sure.iloc[int(sure["error_rate"].to_numpy(dtype=float).argmax())]
     name = worst["slice"]
     if "property" in worst:

@@ -80,7 +80,7 @@ def paired_runs(table: pd.DataFrame) -> pd.DataFrame:
         texts |= {"AUC here": f"{row['mine']:.3f}", "AUC there": f"{row['theirs']:.3f}"}
         for name, words in (("roc_auc", "AUC"), ("balanced_accuracy", "balanced accuracy")):
             low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
-            interval = "" if pd.isna(low) else f" ({low:+.3f} to {high:+.3f})"
+            interval = " (too few people)" if pd.isna(low) else f" ({low:+.3f} to {high:+.3f})"
             texts[f"{words}, here less there"] = f"{row[name]:+.3f}{interval}"
         rows.append(texts)
     return pd.DataFrame(rows)
@@ -96,7 +96,7 @@ def slices(table: pd.DataFrame) -> pd.DataFrame:
         {
             "mistaken": f"{row.errors:,} of {row.n:,}",
             "share": percent(row.error_rate),
-            "95% interval": f"{percent(row.low)} – {percent(row.high)}",
+            "95% interval": "–" if pd.isna(row.low) else f"{percent(row.low)} – {percent(row.high)}",
             "reals kept": percent(row.recall_real),
             "fakes caught": percent(row.recall_fake),
             "corrected p": "–" if pd.isna(row.p_holm) else "< .001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}",

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from dfutils.evaluation.metrics_json import unequal_coverage, worse_calibration
 from dfutils.metrics.intervals import value_and_interval, with_interval
 from dfutils.reporting.wording import figure_name
 
@@ -26,7 +27,7 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         _header(metrics, repo),
         f"# {repo.rpartition('/')[2]}: is the face in a video real or fake?",
         f"{metrics['verdict']}",
-        _bullets("## What limits it", [*metrics["caveats"], *_ALWAYS]),
+        _bullets("## What limits it", [*metrics["caveats"], *_unsaid(metrics), *_ALWAYS]),
         "## Use",
         f"```sh\ndfutils predict video.mp4 --model {PREFIX}{repo}\ndfutils serve --model {PREFIX}{repo}\n```",
         "Made for looking further into a video whose origin is in doubt, by people who see the whole case. Not made "
@@ -36,10 +37,10 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         f"pixels → {architecture['backbone']} → {architecture['temporal']} ({architecture['hidden_size']}) → real (0) "
         f"or fake (1). It calls a video fake from {metrics['threshold']['value']:.3f} on, chosen on "
         f"{metrics['threshold']['validation_videos']} validation videos (rule: {metrics['threshold']['rule']}). "
-        f"Temperature: {config.get('temperature', 1.0):.3g}.",
+        f"{_calibration(config)}",
         "## Figures",
         f"On {test['counts']['real']} real and {test['counts']['fake']} fake test **videos**, with 95% intervals "
-        f"({metrics['no_face']} where no face was found):",
+        f"({metrics['no_face']} where no face was found{_prior(metrics)}):",
         _table(test["video"]),
         _confusion(test["confusion"]),
         _other_datasets(metrics.get("eval", {})),
@@ -62,6 +63,28 @@ _ALWAYS = [
     "Forgeries by methods it was not trained on, wholly synthetic people and heavy compression can pass it.",
     "Detectors fail unevenly across people: look at the errors by person before you use one on many.",
 ]
+
+
+def _calibration(config: dict[str, Any]) -> str:
+    """Return how logits become probabilities, from a detector's config.json of this version or an earlier one."""
+    if "slope" not in config:
+        return f"Temperature: {config.get('temperature', 1.0):.3g}."
+    formula = f"Probability: sigmoid({config['slope']:.3g} · logit {config['offset']:+.3g})"
+    if config.get("prior_fake") is None:
+        return f"{formula}, not calibrated."
+    return f"{formula}, calibrated for {config['prior_fake']:.0%} fakes; where fakes are rarer, it is too high."
+
+
+def _prior(metrics: dict[str, Any]) -> str:
+    prior = metrics.get("prior_fake")
+    return "" if prior is None else f"; log loss, Brier score and ECE as if {prior:.0%} were fake"
+
+
+def _unsaid(metrics: dict[str, Any]) -> list[str]:
+    """Return caveats that figures of an earlier version call for and do not name."""
+    found = metrics.get("calibration") or metrics.get("temperature")
+    said = [worse_calibration(found), unequal_coverage(metrics["test"])]
+    return [sentence for sentence in said if sentence and sentence not in metrics["caveats"]]
 
 
 def _header(metrics: dict[str, Any], repo: str) -> str:

@@ -67,6 +67,7 @@ class Answer(BaseModel):
     probability_fake: float | None
     threshold: float = Field(description="called fake from this probability on")
     calibrated: bool = Field(description="whether the probability was calibrated on validation videos")
+    prior_fake: float | None = Field(description="share of fakes among all videos that the probability is for")
     sure: str = Field(description="how sure the detector is, in words")
     status: Literal["ok", "no_face", "few_faces"]
     reason: str

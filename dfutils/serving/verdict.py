@@ -71,6 +71,7 @@ class Verdict:
         model: name of the detector.
         version: 16 hexadecimal digits that identify its weights.
         calibrated: whether its scores were calibrated on validation videos.
+        prior_fake: share of fakes among all videos that the probability is for; None if it is not stated.
         warnings: sentences to show with the verdict.
     """
 
@@ -91,6 +92,7 @@ class Verdict:
     model: str
     version: str
     calibrated: bool
+    prior_fake: float | None
     warnings: tuple[str, ...]
 
     @property
@@ -121,6 +123,7 @@ class Verdict:
             "probability_fake": self.probability_fake,
             "threshold": self.threshold,
             "calibrated": self.calibrated,
+            "prior_fake": self.prior_fake,
             "sure": self.sure,
             "frames": frames,
             "people": self.people,
@@ -163,6 +166,7 @@ def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
         model=name_of(detector),
         version=version_of(detector),
         calibrated=is_calibrated(detector),
+        prior_fake=detector.scaling.prior_fake,
         warnings=warnings,
     )
 
@@ -180,8 +184,8 @@ def _most_suspicious(faces: VideoFaces, detector: Detector) -> tuple[FaceClip, f
 def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
     """Return the probability of fake of a clip, and of each of its frames `(T,)`, as `scoring.score` computes it."""
     clip_logit, frame_logits = network.logits(detector, network.clip_tensor(detector, clip.frames))
-    temperature = detector.config["temperature"]
-    return float(network.probability(clip_logit, temperature)[0]), network.probability(frame_logits[0], temperature)
+    probability = detector.scaling.probability
+    return float(probability(clip_logit)[0]), probability(frame_logits[0])
 
 
 def name_of(detector: Detector) -> str:
@@ -191,8 +195,9 @@ def name_of(detector: Detector) -> str:
 
 
 def is_calibrated(detector: Detector) -> bool:
-    """Return whether a temperature was fitted for a detector."""
-    return bool(detector.config.get("calibration")) or detector.config["temperature"] != 1.0
+    """Return whether a detector's scores were calibrated on validation videos, by this version or an earlier one."""
+    scaling = detector.scaling
+    return scaling.prior_fake is not None or bool(detector.config.get("calibration")) or scaling.slope != 1.0
 
 
 def warnings_of(detector: Detector) -> list[str]:

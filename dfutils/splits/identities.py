@@ -35,6 +35,13 @@ def content_keys(videos: pd.DataFrame) -> np.ndarray:
     return np.array([re.sub(r"__(?:raw|c0|c23|c40)__", "__*__", name) for name in ids], dtype=object)
 
 
+def _sources(videos: pd.DataFrame) -> np.ndarray:
+    """Return for each row a name of `content_keys` that no other dataset has."""
+    return np.array(
+        [f"{a} source {b}" for a, b in zip(videos["dataset"], content_keys(videos), strict=True)], dtype=object
+    )
+
+
 def people(videos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers, from 0, of each row's target person and of its donor (of the target if it has none): `(n,)`.
 
@@ -42,13 +49,29 @@ def people(videos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """
     count = len(videos)
     target, donor = person_keys(videos, "identity"), person_keys(videos, "donor")
-    codes, _ = pd.factorize(np.concatenate([target, "video " + content_keys(videos), donor]))
+    codes, _ = pd.factorize(np.concatenate([target, _sources(videos), donor]))
     rows, nodes = np.arange(count), count + codes.reshape(3, count)
     named = target != ""
     labels = components(count + len(codes), (rows[named], nodes[0, named]), (rows, nodes[1]))
     both = np.stack([labels[:count], np.where(donor == "", labels[:count], labels[nodes[2]])])
     target, donor = np.unique(both, return_inverse=True)[1].reshape(2, count)
     return target, donor
+
+
+def group_names(videos: pd.DataFrame) -> np.ndarray:
+    """Return for each row the name of what it belongs to, the unit of every interval and test, as text `(n,)`.
+
+    The person, as `person_keys` writes it, where one is known of the video, of its source or of another video of that
+    source (the first by name, where the names of several are joined); else the source, else the video itself, as
+    `<dataset> source <id>`. A column that the table lacks counts as unknown.
+    """
+    unknown = dict.fromkeys({"dataset", "identity", "donor", "source_video"} - set(videos), "")
+    videos = videos.assign(**unknown)
+    target, _ = people(videos)
+    keys = person_keys(videos)
+    names = pd.Series(np.where(keys == "", _sources(videos), keys), dtype=object)
+    first = pd.DataFrame({"target": target, "unnamed": keys == "", "name": names}).sort_values(["unnamed", "name"])
+    return first.drop_duplicates("target").set_index("target")["name"].reindex(target).to_numpy(dtype=object)
 
 
 def components(nodes: int, *edges: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

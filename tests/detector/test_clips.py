@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dfutils.core.errors import InputError
 from dfutils.core.params import FaceSettings
 from dfutils.detector.augmentation import augment
-from dfutils.detector.clips import Batches, ClipDataset, Key, class_weights, collate, loader
+from dfutils.detector.clips import Batches, ClipDataset, Key, class_weights, collate, loader, validation_weights
 from tests.support.clips import clip_dataset, strengths
 
 SIZE = 32
@@ -379,6 +379,15 @@ def test_balanced_class_weights_follow_what_an_epoch_shows():
     assert class_weights(np.zeros(4, int), "balanced", blended=0.5) == (1.0, 1.0)
     with pytest.raises(InputError, match="leaves no real clip"):
         class_weights(labels, "none", blended=1.0)
+
+
+def test_validation_weights_give_each_class_half_of_the_loss_whatever_training_draws():
+    labels = np.repeat([0, 1], [2, 16])
+    real, fake = validation_weights(labels, "balanced")
+    assert 2 * real == pytest.approx(16 * fake)  # in training they follow self-blending and balanced sampling
+    assert validation_weights(np.ones(3, int), "balanced") == (1.0, 1.0)
+    assert validation_weights(labels, "none") == (1.0, 1.0)
+    assert validation_weights(labels, "1.0,2.5") == (1.0, 2.5)
 
 
 def test_class_weights():

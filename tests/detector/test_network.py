@@ -196,13 +196,13 @@ def test_a_detector_comes_back_as_it_was(small, folder, clips):
     config = json.loads((folder / "config.json").read_text())
     assert config["labels"] == ["real", "fake"]
     assert config["architecture"]["backbone"] == "resnet18"
-    assert set(config) >= {"format", "normalisation", "face_margin", "align", "temperature"}
+    assert set(config) >= {"format", "normalisation", "face_margin", "align", "slope", "offset", "prior_fake"}
     assert sorted(path.name for path in folder.parent.iterdir()) == ["detector"]
 
 
 def test_saving_again_replaces_the_whole(small, folder):
-    Detector.load(folder).save(folder, temperature=2.0)
-    assert Detector.load(folder).config["temperature"] == 2.0
+    Detector.load(folder).save(folder, slope=2.0)
+    assert Detector.load(folder).config["slope"] == 2.0
     assert Detector.load(folder).config["face_size"] == 64
 
 
@@ -465,15 +465,28 @@ def test_a_video_scores_as_its_most_suspicious_person(scorer, strips):
     assert frames["person"].tolist() == [0] * 4 + [1] * 4
 
 
-def test_temperature_and_training_mode(scorer, strips):
+def test_a_detector_of_an_earlier_version_scores_by_its_temperature(folder):
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("slope", "offset", "prior_fake"):
+        del config[name]
+    (folder / "config.json").write_text(json.dumps({**config, "temperature": 2.5}))
+    earlier = Detector.load(folder)
+    assert earlier.scaling.prior_fake is None
+    assert earlier.scaling.probability([-3.0, 0.0, 3.0]) == pytest.approx(1 / (1 + np.exp([1.2, 0.0, -1.2])), abs=1e-15)
+    earlier.save(folder)
+    again = json.loads((folder / "config.json").read_text())
+    assert "temperature" not in again and again["slope"] == 0.4
+
+
+def test_calibration_and_training_mode(scorer, strips):
     table = pd.DataFrame({"video_id": ["v0"]})
     before, _ = score(scorer, table, strips, progress=False)
-    scorer.config["temperature"] = 2.0
+    scorer.config |= {"slope": 0.5, "offset": 0.3}
     scorer.train()
     after, frames = score(scorer, table, strips, progress=False)
     assert scorer.training
     assert after["logit"][0] == before["logit"][0]
-    assert after["probability_fake"][0] == pytest.approx(1 / (1 + np.exp(-before["logit"][0] / 2)))
+    assert after["probability_fake"][0] == pytest.approx(1 / (1 + np.exp(-before["logit"][0] / 2 - 0.3)))
     assert frames["logit"].mean() == pytest.approx(after["logit"][0], abs=1e-6)
 
 

@@ -10,6 +10,7 @@ from dfutils.core import params
 from dfutils.evaluation import coverage, errors, evaluate, metrics_json, neighbours, reference_scores, saliency
 from dfutils.metrics import figures as metrics_figures
 from dfutils.metrics import slices
+from dfutils.metrics.calibration import Scaling
 from dfutils.reporting import comparison_plots, score_plots, tables, widgets
 from tests.support.evaluated import PREPROCESSED, Judge, split_table
 
@@ -22,6 +23,8 @@ CASES = {
     "no video": ([0], []),
     "NaN scores": ([0, 1, 0, 1, 1], [np.nan, np.nan, 0.2, 0.9]),
     "NaN scores only": ([0, 1, 1], [np.nan, np.nan]),
+    "one person": ([0, 1, 0, 1], [0.1, 0.9, 0.6]),
+    "certain scores": ([0, 0, 0, 1, 1, 1], [0.0, 0.0, 1.0, 0.0, 1.0]),
     "no mistake": ([0, 0, 1, 1, 1], [0.1, 0.2, 0.8, 0.9]),
 }
 
@@ -29,7 +32,10 @@ CASES = {
 @pytest.fixture(params=CASES)
 def case(request):
     labels, values = CASES[request.param]
-    videos = split_table(labels).assign(bitrate=2e5, width=64.0, height=64.0, fps=25.0, people=1, path="a.mp4")
+    person = {"identity": "p"} if request.param == "one person" else {}
+    videos = split_table(labels).assign(
+        **person, bitrate=2e5, width=64.0, height=64.0, fps=25.0, people=1, path="a.mp4"
+    )
     scores = pd.DataFrame({"video_id": videos["video_id"][: len(values)], "probability_fake": np.array(values, float)})
     frames = pd.concat([scores, scores], ignore_index=True).assign(person=0, position=0)
     facts = dict.fromkeys(("face_px", "sharpness", "brightness", "yaw", "pitch"), 1.0)
@@ -54,6 +60,7 @@ def test_report_04_ends_well(case):
         score_plots.roc_pr(counted.labels, counted.scores, 0.5, curve),
         score_plots.score_histogram(counted.labels, counted.scores, 0.5),
         score_plots.reliability(counted.labels, counted.scores, counted.scores),
+        score_plots.reliability(counted.labels, counted.scores, counted.scores, prior_fake=0.5, groups=counted.groups),
         score_plots.slices(by_part),
     ]
     for figure in figures:
@@ -62,7 +69,7 @@ def test_report_04_ends_well(case):
     assert "base64" in widgets.threshold(counted.labels, counted.scores, 0.5).to_html()
     for shown in (tables.summary(measured["frame"]), tables.reference_scores(beside), tables.slices(by_part)):
         assert "nan" not in shown.to_html().lower()
-    calibration = metrics_json.calibration(counted.labels, counted.scores, counted.scores, 1.0)
+    calibration = metrics_json.calibration(counted.labels, counted.scores, counted.scores, Scaling(), 0.5)
     written = metrics_json.document(
         params.Params(experiment="mine"),
         PREPROCESSED,
@@ -72,7 +79,8 @@ def test_report_04_ends_well(case):
         by_method=by_method,
         by_part=by_part,
         baselines=beside,
-        temperature=calibration,
+        calibration=calibration,
+        methods=metrics_json.seen_methods(videos),
     )
     json.dumps(written, allow_nan=False)
     assert "nan" not in written["verdict"].lower()

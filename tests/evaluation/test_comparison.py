@@ -10,7 +10,7 @@ import pytest
 from dfutils.core.errors import InputError
 from dfutils.evaluation import comparison, coverage
 from dfutils.metrics import figures
-from dfutils.reporting import overview
+from dfutils.reporting import overview, tables
 
 
 def predictions(shift: float, first: int = 0, n: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -113,3 +113,18 @@ def test_seeds_are_summed_up_with_their_spread(tmp_path):
     assert row["sd"] == pytest.approx(np.std(auc, ddof=1))
     with pytest.raises(InputError, match="mine-seed7 was not evaluated"):
         overview.write_seeds(tmp_path, "mine", [0, 7])
+
+
+def test_seeds_say_how_far_apart_they_lie_and_no_more(tmp_path):
+    for seed in (0, 1, 5):
+        report(tmp_path, f"mine-seed{seed}", predictions(2, seed=seed), seed=seed)
+    text = overview.write_seeds(tmp_path, "mine", [0, 1, 5]).read_text(encoding="utf-8")
+    assert "is more than what" not in text and "half width" not in text
+    assert list(comparison.spread(comparison.found(tmp_path))) == ["figure", "mean", "sd", "least", "greatest", "runs"]
+
+
+def test_runs_that_share_few_people_are_not_told_apart(reports):
+    mine = pd.read_parquet(reports / "plain" / "predictions.parquet").assign(group=[f"p{k % 4}" for k in range(60)])
+    table, _ = comparison.paired(mine, 0.5, reports, "plain", resamples=200)
+    assert table[["roc_auc_low", "roc_auc_high"]].isna().all(axis=None)
+    assert "(too few people)" in tables.paired_runs(table).iloc[0]["AUC, here less there"]

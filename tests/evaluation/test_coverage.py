@@ -21,7 +21,8 @@ def predictions() -> pd.DataFrame:
         ("f4", 1, "blend", "id2", "excluded", np.nan),
     ]
     table = pd.DataFrame(rows, columns=["video_id", "label", "method", "identity", "status", "probability_fake"])
-    return table.assign(dataset="own", split="test")
+    group = ("own: " + table["identity"]).where(table["identity"] != "", "own source " + table["video_id"])
+    return table.assign(dataset="own", split="test", group=group)
 
 
 def test_policies_count_the_videos_without_a_face_as_they_say():
@@ -33,7 +34,7 @@ def test_policies_count_the_videos_without_a_face_as_they_say():
     assert left_out.coverage == pytest.approx(4 / 7)
     called = coverage.with_policy(table, "fake")
     assert list(called.table["video_id"]) == ["r1", "r2", "r3", "f1", "f2", "f3"]
-    assert called.scores.tolist() == [0.1, 0.7, 1.0, 0.9, 0.3, 1.0] and called.groups[2] == ""
+    assert called.scores.tolist() == [0.1, 0.7, 1.0, 0.9, 0.3, 1.0] and called.groups[2] == "own source r3"
     assert metrics_figures.confusion(called.labels, called.predicted).tolist() == [[1, 2], [1, 2]]
     assert coverage.with_policy(table, "real").scores[2] == 0.0
     assert coverage.with_policy(table, threshold=0.2).predicted.tolist() == [0, 1, 1, 1]
@@ -51,3 +52,11 @@ def test_policies_refuse_unknown_ones_and_scores_that_are_missing():
     broken.loc[0, "probability_fake"] = np.nan
     with pytest.raises(InputError, match="1 of 8 videos have faces but no score"):
         coverage.with_policy(broken)
+
+
+def test_a_table_of_an_earlier_version_is_grouped_by_person_or_refused():
+    earlier = predictions().drop(columns="group")
+    with pytest.raises(InputError, match=r"earlier version .* run notebook 04 again"):
+        coverage.with_policy(earlier)
+    known = earlier[earlier["identity"] != ""]
+    assert len(set(coverage.with_policy(known).groups)) == 2

@@ -9,7 +9,9 @@ import pytest
 from dfutils.core import params
 from dfutils.core.errors import InputError
 from dfutils.evaluation import errors, evaluate, metrics_json
+from dfutils.metrics.calibration import Scaling
 from dfutils.reporting import tables
+from dfutils.splits.identities import group_names
 from tests.support.evaluated import PREPROCESSED, Judge, split_table
 
 
@@ -169,10 +171,110 @@ def test_predictions_of_another_dataset_are_refused(measured):
 
 def test_calibration_is_kept_in_the_detectors_config(tmp_path):
     (tmp_path / "config.json").write_text('{"format": 1, "temperature": 1.0, "labels": ["real", "fake"]}')
-    evaluate.keep_calibration(tmp_path, np.float64(2.5), 0.4)
+    evaluate.keep_calibration(tmp_path, Scaling(np.float64(0.4), -0.25, 0.1, "a note"), 0.4)
     assert json.loads((tmp_path / "config.json").read_text()) == {
-        "format": 1, "temperature": 2.5, "threshold": 0.4, "labels": ["real", "fake"],
+        "format": 1, "slope": 0.4, "offset": -0.25, "prior_fake": 0.1, "threshold": 0.4, "labels": ["real", "fake"],
     }  # fmt: skip
+
+
+def test_the_unit_is_the_person_else_the_source_else_the_video():
+    videos = split_table([0, 1, 1, 0, 1, 0]).assign(
+        status="ok",
+        identity=["a", "a", "", "", "", ""],
+        donor=["", "b", "", "", "", ""],
+        source_video=["", "", "v0", "", "v3", ""],
+    )
+    clips, frames = scored(videos, [0.1, 0.2, 0.75, 0.3, 0.8, 0.9])
+    table = evaluate.predictions(videos, clips, 0.5)
+    assert table["group"].tolist() == ["d: a", "d: a", "d: a", "d source v3", "d source v3", "d source v5"]
+    found = evaluate.measure(table, frames, 0.5, resamples=100)
+    assert found["frame"]["recall_fake"] == found["video"]["recall_fake"]  # two equal frames a video are no more videos
+
+
+def test_a_predictions_table_of_an_earlier_version_gets_its_groups_from_the_split_table():
+    videos = split_table([0, 1, 0, 1]).assign(identity="", source_video=["", "v0", "", "v2"])
+    table = evaluate.predictions(videos, scored(videos, [0.1, 0.9, 0.2])[0], 0.5)
+    earlier = table.drop(columns="group")
+    evaluate.check_predictions(earlier, videos)
+    pd.testing.assert_frame_equal(evaluate.with_groups(earlier, videos), table)
+    assert evaluate.with_groups(table, videos.head(0)) is table
+
+
+def test_datasets_with_the_same_ids_are_two():
+    videos = pd.concat([split_table([0, 1]), split_table([0, 1]).assign(dataset="e")], ignore_index=True)
+    names = group_names(videos.assign(identity="", source_video=["", "v0", "", "v0"]))
+    assert names.tolist() == ["d source v0", "d source v0", "e source v0", "e source v0"]
+    with pytest.raises(InputError, match="Two videos have the id v0"):
+        evaluate.predictions(videos, videos[["video_id"]].assign(probability_fake=0.5), 0.5)
+
+
+def test_losses_do_not_depend_on_how_many_fakes_the_test_has():
+    videos = split_table([0] * 2 + [1] * 18)
+    clips, frames = scored(videos, [0.3, 0.3] + [0.6] * 17)
+    table = evaluate.predictions(videos, clips, 0.5)
+    found = evaluate.measure(table, frames, 0.5, resamples=50)["video"]
+    assert found["brier"]["value"] == pytest.approx((0.3**2 + 0.4**2) / 2)
+    other = evaluate.measure(table, frames, 0.5, prior_fake=0.1, resamples=50)["video"]
+    assert other["brier"]["value"] == pytest.approx(0.9 * 0.3**2 + 0.1 * 0.4**2)
+
+
+def test_a_calibration_that_makes_scores_worse_is_said():
+    labels, before = np.array([0, 0, 1, 1]), np.array([0.2, 0.6, 0.4, 0.8])
+    after = Scaling(3.0).probability(np.log(before / (1 - before)))
+    found = metrics_json.calibration(labels, before, after, Scaling(3.0, note="A note."), 0.5)
+    assert found["slope"] == 3.0 and found["after"]["log_loss"] > found["before"]["log_loss"]
+    said = metrics_json.worse_calibration(found)
+    assert "made scores worse as probabilities" in said and "log loss" in said
+    assert metrics_json.worse_calibration({"before": {"ece": 0.3}, "after": {"ece": 0.3}}) == ""
+    assert metrics_json.worse_calibration(None) == metrics_json.worse_calibration({"before": {}, "after": {}}) == ""
+    earlier = {"before": {"ece": 0.046, "log_loss": 0.183}, "after": {"ece": 0.069, "log_loss": 0.269}, "value": 0.43}
+    assert "0.0460 before, 0.0690 after; log loss 0.1830 before" in metrics_json.worse_calibration(earlier)
+
+
+def test_calibrations_note_and_harm_are_among_the_caveats(measured):
+    _, found = measured
+    harm = {"note": "A note.", "before": {"ece": 0.1}, "after": {"ece": 0.2}}
+    caveats = metrics_json._caveats(PREPROCESSED, found, harm)
+    assert "A note." in caveats
+    assert any("made scores worse" in caveat for caveat in caveats)
+
+
+def test_a_method_of_validation_is_not_unseen():
+    methods = [("train", "a"), ("val", "b"), ("test", "a"), ("test", "b"), ("test", "c")]
+    videos = pd.DataFrame(methods, columns=["split", "method"]).assign(label=1, status="ok")
+    assert metrics_json.seen_methods(videos) == {"unseen": ["c"], "validation_only": ["b"]}
+
+
+def test_a_method_that_only_validation_saw_is_among_the_caveats(measured):
+    _, found = measured
+    caveats = metrics_json._caveats(PREPROCESSED, found, None, {"unseen": [], "validation_only": ["b"]})
+    assert any("Fakes by b were not trained on" in caveat and "not unseen" in caveat for caveat in caveats)
+
+
+def test_unequal_coverage_is_said_by_class(measured):
+    _, found = measured
+    said = metrics_json.unequal_coverage(found)
+    assert said.startswith("Coverage differs by class: 75.0% of the fake and 100.0% of the real test videos")
+    assert said in metrics_json._caveats(PREPROCESSED, found)
+    equal = {"counts": {"coverage": {"real": 0.9, "fake": 0.9}}}
+    assert metrics_json.unequal_coverage(equal) == metrics_json.unequal_coverage({"counts": {}}) == ""
+
+
+def test_an_inverted_detector_is_called_inverted():
+    videos = split_table([0] * 20 + [1] * 21).assign(identity="")
+    clips, frames = scored(videos, [0.9] * 20 + [0.1] * 20)
+    found = evaluate.measure(evaluate.predictions(videos, clips, 0.5), frames, 0.5, resamples=100)
+    assert found["video"]["roc_auc"]["value"] == 0
+    said = metrics_json.verdict(found)
+    assert "The detector is inverted" in said
+    assert "guessing" not in said
+
+
+def test_too_few_people_do_not_say_which_is_better(measured):
+    _, found = measured
+    beside = {"single frames": {"roc_auc": {"value": 0.9}, "gain": {"value": 0.1, "low": None, "high": None}}}
+    said = metrics_json.verdict(found, beside)
+    assert "too few people were tested to say whether the detector is better" in said
 
 
 def test_parts_are_told_by_path_or_bitrate():

@@ -77,3 +77,13 @@ def test_how_near_other_people_come():
     usual = neighbours.usual_distance((list(videos.index), plane(*angles)), videos)
     assert usual == pytest.approx(1 - np.cos(0.2), rel=0.01)
     assert np.isnan(neighbours.usual_distance((["t0"], plane(0.0)), videos))
+
+
+def test_a_fake_and_its_source_are_not_two_people():
+    ids = [f"t{k}" for k in range(20)]
+    sources = ["" if k % 2 == 0 else f"t{k - 1}" for k in range(20)]
+    videos = pd.DataFrame({"identity": "", "dataset": "d", "source_video": sources}, index=ids)
+    angles = np.arange(20) * 0.1
+    angles[1::2] = angles[::2]  # a fake lies where its source does
+    usual = neighbours.usual_distance((ids, plane(*angles)), videos)
+    assert usual == pytest.approx(1 - np.cos(0.2), rel=0.01)

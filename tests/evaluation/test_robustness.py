@@ -1,5 +1,7 @@
 """Disturbed videos go the whole way, are kept, and are compared with themselves."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -47,11 +49,29 @@ def test_a_run_is_kept_and_goes_on(videos, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.mp4"))
 
 
+def test_with_all_faces_a_disturbed_video_scores_as_its_most_suspicious_person_as_an_undisturbed_one_does(
+    videos, tmp_path, monkeypatch
+):
+    root, table = videos
+    detector = untrained(backbone="resnet18", hidden_size=8).eval()
+    detector.config |= {"face_size": 32, "frames_per_video": 2}
+    crops = np.random.default_rng(1).integers(0, 256, (3, 2, 32, 32, 3), dtype=np.uint8)
+    people = [SimpleNamespace(status="ok", frames=part) for part in crops]
+    everybody = SETTINGS.model_copy(update={"faces": "all"})
+    scores = {}
+    for name, found in {"together": people, **{str(k): [person] for k, person in enumerate(people)}}.items():
+        monkeypatch.setattr(perturbations.extraction, "extract", lambda *_args, found=found: found)
+        given = (table.head(1), {"d": root}, detector, [("blur", 1)], tmp_path / name, everybody)
+        scores[name] = robustness.score_disturbed(*given, workers=1, progress=False)["probability_fake"][0]
+    assert scores["together"] == pytest.approx(max(scores["0"], scores["1"], scores["2"]), abs=1e-6)
+    assert len({round(score, 5) for score in scores.values()}) == 3
+
+
 def clean(n: int = 40) -> pd.DataFrame:
     label = np.arange(n) % 2
     score = np.clip(0.5 + 0.5 * (label - 0.5) + np.random.default_rng(0).normal(size=n) * 0.2, 0, 1)
     table = pd.DataFrame({"video_id": [f"v{k}" for k in range(n)], "label": label, "probability_fake": score})
-    return table.assign(dataset="d", identity="", status="ok", split="test")
+    return table.assign(dataset="d", identity="", group=table["video_id"], status="ok", split="test")
 
 
 def test_what_is_lost_and_what_is_worse_are_told_apart():

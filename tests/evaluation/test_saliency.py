@@ -108,3 +108,27 @@ def test_masks_follow_the_crop(tmp_path):
     for other in (settings.model_copy(update={"align": True}), settings):
         path = "real/a.mp4" if other is settings else "fake/swap/a.mp4"
         assert saliency.forged_masks(rows, video.replace("fake/swap/a.mp4", path), tmp_path, other) is None
+
+
+def test_explained_fakes_are_drawn_across_methods_and_people():
+    rows = [(f"{method}{person}{k}", method, person) for method in "abcd" for person in "pqrstu" for k in range(3)]
+    fakes = pd.DataFrame(rows, columns=["video_id", "method", "group"])
+    chosen = fakes.set_index("video_id").loc[saliency.spread_out(fakes, 12)]
+    assert chosen["method"].value_counts().tolist() == [3] * 4
+    assert chosen["group"].value_counts().tolist() == [2] * 6
+    assert saliency.spread_out(fakes, 4) == saliency.spread_out(fakes, 12)[:4]
+    assert saliency.spread_out(fakes.sample(frac=1, random_state=0), 12) == saliency.spread_out(fakes, 12)
+    assert len(saliency.spread_out(fakes, 100)) == 72
+    assert saliency.spread_out(fakes.head(0), 4) == []
+
+
+def test_clips_of_one_person_do_not_make_the_share_inside_sure():
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(8), 6)
+    inside = np.clip(0.5 + 0.2 * rng.normal(size=8)[person] + 0.02 * rng.normal(size=48), 0, 1)
+    table = pd.DataFrame({"inside": inside, "area": 0.3, "others": 0.3})
+    alone = saliency.chance_summary(table).loc["more than its area"]
+    together = saliency.chance_summary(table.assign(group=person)).loc["more than its area"]
+    assert together["mean"] == alone["mean"]
+    assert together["high"] - together["low"] > 2 * (alone["high"] - alone["low"])
+    assert np.isnan(saliency.chance_summary(table.assign(group=person % 4)).loc["more than its area", "low"])

@@ -1,10 +1,10 @@
-"""Tests of the threshold rules, the temperature and the reliability diagram."""
+"""Tests of the threshold rules, the calibration and the reliability diagram."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from dfutils.core.errors import InputError
 from dfutils.metrics import calibration
@@ -45,44 +45,100 @@ def test_thresholds_are_optimal(rows, tenths):
     assert all(rates(t)[1] <= rates(least)[1] for t in everywhere if rates(t)[0] >= tenths / 10)
 
 
-def divided(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Return scores whose log-log_odds are divided by a temperature, as scoring divides logits."""
-    return expit(logit(np.clip(scores, 1e-12, 1 - 1e-12)) / temperature)
+def drawn(n: int, share: float = 0.5, stretch: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels, `share` of them fake, and logits that are right for equal shares but for `stretch`."""
+    labels = (np.arange(n) < round(share * n)).astype(int)
+    return labels, stretch * (1.8 * np.random.default_rng(seed).normal(size=n) + 1.8**2 * (labels - 0.5))
 
 
-def test_temperature_is_recovered():
+def test_slope_and_offset_are_recovered():
+    for stretch in (0.5, 1.0, 3.0):
+        labels, logits = drawn(20_000, 0.7, stretch)
+        found = calibration.fit_calibration(labels, logits + 2.0 * stretch)
+        assert found.slope == pytest.approx(1 / stretch, rel=0.05)
+        assert found.offset == pytest.approx(-2.0, abs=0.1)
+        assert (found.prior_fake, found.note) == (0.5, "")
+        expected = expit(logits / stretch)
+        assert found.probability(logits + 2.0 * stretch) == pytest.approx(expected, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.9])
+@pytest.mark.parametrize("stretch", [1.0, 2.0])
+def test_another_share_of_fakes_in_validation_does_not_move_the_scores(share, stretch):
+    found = calibration.fit_calibration(*drawn(2_000, share, stretch))
+    labels, logits = drawn(20_000, share, stretch, seed=1)
+    scores = found.probability(logits)
+    for prior in (0.5, share):
+        scaling = calibration.fit_calibration(*drawn(2_000, share, stretch), prior)
+        figures = metrics_figures.summary(labels, scaling.probability(logits), prior_fake=prior, resamples=2)
+        assert figures["ece"]["value"] < 0.03
+    assert np.abs(scores - expit(logits / stretch)).mean() < 0.03
+
+
+def test_calibration_stays_finite():
+    fit = calibration.fit_calibration
+    one_class = fit(np.ones(5, int), np.linspace(-1, 1, 5))
+    assert (one_class.slope, one_class.offset, one_class.prior_fake) == (1.0, 0.0, None)
+    assert "validation has no real videos" in one_class.note
+    assert "no scored videos" in fit(np.zeros(0, int), np.zeros(0)).note
+    assert "score alike" in fit([0, 1, 1], [2.0, 2.0, 2.0]).note
+    inverted = fit([1, 1, 0, 0], [-2.0, -1.0, 1.0, 2.0])
+    assert inverted.slope == pytest.approx(1 / 20) and "nearly equal" in inverted.note
+    endless = fit([0, 1], [-np.inf, np.inf])
+    assert 0 < endless.slope <= 1 and np.isfinite(endless.offset)
+    assert endless.probability([-np.inf, np.inf]).tolist() == [0, 1]
+    assert np.isnan(endless.probability([np.nan]))
+    for labels, logits, prior, message in (
+        ([0, 1], [0.0, np.nan], 0.5, "1 of 2 logits are NaN"),
+        ([0, 1], [0.0], 0.5, "2 labels but 1 logits"),
+        ([0, 2], [0.0, 1.0], 0.5, "labels must be"),
+        ([0, 1], [0.0, 1.0], 1.0, "not a share"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(labels, logits, prior)
+
+
+def test_nearly_separable_validation_does_not_sharpen_the_scores():
     rng = np.random.default_rng(0)
-    log_odds = rng.normal(size=20_000) * 2
-    labels = (rng.random(20_000) < 1 / (1 + np.exp(-log_odds))).astype(int)
-    for expected in (0.5, 1.0, 3.0):
-        scores = 1 / (1 + np.exp(-log_odds * expected))
-        assert calibration.fit_temperature(labels, scores) == pytest.approx(expected, rel=0.05)
-        cooled = divided(scores, expected)
-        assert cooled == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-6)
-    assert divided(scores, 1.0) == pytest.approx(scores, abs=1e-9)
+    labels = np.repeat([0, 1], 170)
+    logits = rng.normal(size=340) * 0.5 + 4.0 * (labels - 0.5)
+    found = calibration.fit_calibration(labels, logits)
+    assert found.slope == 1.0
+    assert "did not make the scores more extreme: only 0 of 340" in found.note
 
 
-def test_temperature_stays_finite():
-    assert calibration.fit_temperature(np.ones(5), np.linspace(0.1, 0.9, 5)) == 1.0
-    assert calibration.fit_temperature([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]) == 1.0
-    assert calibration.fit_temperature([1, 1, 0, 0], [0.1, 0.2, 0.8, 0.9]) == 20.0
-    assert calibration.fit_temperature([0, 1], [0.0, 1.0]) == 1.0
-    assert 0.05 <= calibration.fit_temperature([0, 1, 1, 0, 1], [0.49, 0.51, 0.52, 0.51, 0.5]) <= 20
+def test_validation_that_lacks_a_method_of_the_test_does_not_sharpen_the_scores():
+    labels, logits = drawn(2_000, stretch=0.5)
+    assert calibration.fit_calibration(labels, logits).slope == pytest.approx(2, rel=0.2)
+    found = calibration.fit_calibration(labels, logits, missing_methods=["blend", "paste"])
+    assert found.slope == 1.0
+    assert "no fakes by blend, paste, which the test has" in found.note
+    blunted = calibration.fit_calibration(*drawn(2_000, stretch=2.0), missing_methods=["blend"])
+    assert blunted.slope == pytest.approx(0.5, rel=0.2) and blunted.note == ""
 
 
-def test_temperature_keeps_the_order_of_scores():
+def test_calibration_keeps_the_order_of_scores():
     rng = np.random.default_rng(1)
-    log_odds = np.concatenate(
-        [rng.normal(3, 0.3, 200), rng.normal(-3, 0.3, 200), [20.0]]
-    )  # a low temperature fits best
-    labels = (log_odds > 0).astype(int)
-    labels[0] = 0
-    scores = 1 / (1 + np.exp(-log_odds))
-    temperature = calibration.fit_temperature(labels, scores)
-    assert temperature < 1
-    cooled = divided(scores, temperature)
-    assert (np.argsort(cooled, kind="stable") == np.argsort(scores, kind="stable")).all()
-    assert len(np.unique(cooled)) == len(np.unique(scores))
+    logits = np.concatenate([rng.normal(3, 0.3, 200), rng.normal(-3, 0.3, 200), [20.0]])  # a steep slope fits best
+    labels = (logits > 0).astype(int)
+    labels[[*range(12)]] = 0
+    labels[[*range(200, 212)]] = 1
+    scores = calibration.fit_calibration(labels, logits).probability(logits)
+    assert (np.argsort(scores, kind="stable") == np.argsort(logits, kind="stable")).all()
+    assert len(np.unique(scores)) == len(np.unique(logits))
+
+
+def test_reliability_under_a_stated_share_of_fakes_adds_up_to_the_error_under_it():
+    labels, logits = drawn(1_000, 0.9)
+    scores, groups = expit(logits), np.arange(1_000) // 4
+    table = calibration.reliability(labels, scores, prior_fake=0.3, groups=groups)
+    found = metrics_figures.summary(labels, scores, prior_fake=0.3, resamples=2)["ece"]["value"]
+    assert (table["weight"] * (table["mean_score"] - table["share_fake"]).abs()).sum() == pytest.approx(
+        found, abs=1e-12
+    )
+    assert table["weight"].sum() == pytest.approx(1)
+    assert (table["low"] <= table["share_fake"]).all() and (table["share_fake"] <= table["high"]).all()
+    assert calibration.reliability(np.ones(3, int), scores[:3], prior_fake=0.5).empty
 
 
 def test_reliability_bins_add_up_to_the_calibration_error():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from dfutils.core.errors import InputError
+from dfutils.metrics import calibration, intervals, resampling
 from dfutils.metrics import figures as metrics_figures
-from dfutils.metrics import intervals, resampling
 from tests.support.scores import simulated
 
 FAST = {"resamples": 50}
@@ -296,3 +296,68 @@ def test_two_people_who_are_judged_alike_do_not_make_a_score_sure():
     assert auc["value"] == 0.75
     assert auc["low"] < 0.4
     assert auc["high"] > 0.9
+
+
+def test_losses_under_a_stated_share_of_fakes_are_those_of_so_many_copies():
+    labels, scores = np.repeat([0, 1], [10, 90]), np.linspace(0.05, 0.95, 100)
+    found = metrics_figures.summary(labels, scores, prior_fake=0.5, resamples=50)
+    copies = np.where(labels == 1, 1, 9)
+    plain = metrics_figures.summary(np.repeat(labels, copies), np.repeat(scores, copies), resamples=2)
+    for name in ("log_loss", "brier", "ece"):
+        assert found[name]["value"] == pytest.approx(plain[name]["value"], abs=1e-12)
+        assert found[name]["low"] <= found[name]["value"] <= found[name]["high"]
+    assert found["roc_auc"] == metrics_figures.summary(labels, scores, resamples=50)["roc_auc"]
+    alone = metrics_figures.summary([1, 1], [0.2, 0.3], prior_fake=0.5, resamples=50)
+    assert alone["log_loss"]["value"] is None and alone["recall_fake"]["value"] == 0
+
+
+def test_a_paired_difference_of_fewer_than_five_people_has_no_interval():
+    labels, scores = simulated(80)
+    others = np.clip(scores + np.random.default_rng(0).normal(size=80) * 0.1, 0, 1)
+    for people, sure in ((2, False), (4, False), (5, True), (20, True)):
+        found = metrics_figures.paired_difference(
+            labels, scores, others, "roc_auc", groups=np.arange(80) // 2 % people, resamples=100
+        )
+        assert found["value"] is not None
+        assert (found["low"] is not None) == sure, people
+    one_real = metrics_figures.paired_difference([0, *[1] * 9], scores[:10], others[:10], "roc_auc", resamples=100)
+    assert one_real["low"] is None
+
+
+def test_a_paired_interval_is_students_with_the_corrected_standard_error():
+    labels, scores = simulated(60)
+    others = np.clip(scores + np.random.default_rng(0).normal(size=60) * 0.1, 0, 1)
+    groups = np.arange(60) // 12  # five people, each with real and fake videos
+    found = metrics_figures.paired_difference(labels, scores, others, "accuracy", groups=groups, resamples=2000)
+    right = [((values >= 0.5) == labels).astype(float) for values in (scores, others)]
+    by_person = np.bincount(groups, right[0] - right[1]) / 12
+    error = by_person.std(ddof=0) / np.sqrt(5) * np.sqrt(5 / 4)  # of a mean over people, ratio to n - 1
+    assert found["high"] - found["value"] == pytest.approx(2.776 * error, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["one group", "a video a group", "reals of one group", "equal", "certain", "infinite"])
+def test_hard_inputs_give_figures_that_are_undefined_and_never_nan(kind):
+    labels, scores = simulated(40)
+    groups = np.arange(40) // 2
+    if kind == "one group":
+        groups = np.zeros(40, int)
+    if kind == "a video a group":
+        groups = np.arange(40)
+    if kind == "reals of one group":
+        groups = np.where(labels == 0, 0, 1 + np.arange(40))
+    if kind == "equal":
+        scores = np.full(40, 0.5)
+    if kind == "certain":
+        scores = labels.astype(float)
+    if kind == "infinite":
+        scores = calibration.Scaling(2.0, 1.0).probability(np.where(np.arange(40) % 3, 1.0, -np.inf))
+    found = metrics_figures.summary(labels, scores, groups=groups, prior_fake=0.5, **FAST)
+    for name, entry in found.items():
+        for value in (entry["value"], entry["low"], entry["high"]):
+            assert value is None or np.isfinite(value), name
+    if kind in ("one group", "reals of one group"):
+        assert found["brier"]["low"] is None
+        for name in ("roc_auc", "recall_real"):
+            assert found[name]["high"] - found[name]["low"] > 0.6, name
+    if kind == "a video a group":
+        assert found == metrics_figures.summary(labels, scores, prior_fake=0.5, **FAST)

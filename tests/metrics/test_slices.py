@@ -62,3 +62,56 @@ def test_holm_on_a_worked_example():
     assert slices.holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
     assert slices.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert len(slices.holm([])) == 0
+
+
+def of_people(seed: int, people: int = 30, videos: int = 10) -> pd.DataFrame:
+    """Return a predictions table of people some of whom are hard; the column `third` has nothing to do with it."""
+    rng = np.random.default_rng(seed)
+    person = np.repeat(np.arange(people), videos)
+    labels = np.tile(np.arange(videos) % 2, people)
+    wrong = rng.random(len(person)) < rng.beta(0.5, 3, people)[person]
+    names = {"group": [f"p{k}" for k in person], "third": np.array(["a", "b", "c"])[person * 3 // people]}
+    return pd.DataFrame({"label": labels, "probability_fake": np.where(wrong, 1 - labels, labels), **names})
+
+
+def test_slices_unrelated_to_errors_are_seldom_reported_where_people_have_several_videos():
+    found = [slices.by_slice(of_people(seed), "third", 0.5) for seed in range(150)]
+    reported = np.mean([(table["p_holm"] < 0.05).any() for table in found])
+    assert reported <= 0.1  # 2,000 tests of this kind: tests/benchmarks/quality/slices.py
+    alone = [slices.by_slice(of_people(seed).drop(columns="group"), "third", 0.5) for seed in range(150)]
+    assert np.mean([(table["p_holm"] < 0.05).any() for table in alone]) > 0.2
+
+
+def test_a_slice_that_is_hard_in_every_person_is_found():
+    table = of_people(0)
+    table["property"] = np.tile(np.repeat(["easy", "hard"], 5), 30)
+    table["probability_fake"] = table["probability_fake"].where(table["property"] == "easy", 0.5)
+    found = slices.by_slice(table, "property", 0.5).set_index("slice")
+    assert found.loc["hard", "p_holm"] < 0.001
+    assert found.loc["hard", "errors"] > found.loc["hard", "expected"]
+    assert found.loc["easy", "errors"] < found.loc["easy", "expected"]
+    assert found["groups"].tolist() == [30, 30]
+
+
+def test_a_slice_of_one_person_has_no_interval_and_no_p():
+    table = of_people(1)
+    table["property"] = np.where(table["group"] == "p3", "one", "rest")
+    found = slices.by_slice(table, "property", 0.5).set_index("slice")
+    assert found.loc["one", ["low", "high", "p", "p_holm"]].isna().all()
+    assert np.isfinite(found.loc["rest", ["low", "high"]].astype(float)).all()
+    assert "nan" not in tables.slices(found.reset_index()).to_html().lower()
+
+
+def test_a_video_a_group_is_the_same_as_no_groups():
+    table = sliced(codec=np.repeat(["h264", "mpeg4"], 50))
+    plain = slices.by_slice(table, "codec", 0.5)
+    pd.testing.assert_frame_equal(slices.by_slice(table.assign(group=np.arange(100)), "codec", 0.5), plain)
+    pd.testing.assert_frame_equal(slices.by_slice(table.assign(group=""), "codec", 0.5), plain)
+
+
+def test_intervals_of_slices_are_wider_where_people_are_hard():
+    table = of_people(2)
+    plain = slices.by_slice(table.drop(columns="group"), "third", 0.5)
+    grouped = slices.by_slice(table, "third", 0.5)
+    assert (grouped["error_rate"] == plain["error_rate"]).all()
+    assert (grouped["high"] - grouped["low"] > 1.2 * (plain["high"] - plain["low"])).all()

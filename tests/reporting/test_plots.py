@@ -79,7 +79,9 @@ found = {"value": 0.8, "low": 0.7, "high": 0.9}
 def disturbed() -> pd.DataFrame:
     names = ["undisturbed", "blur", "blur", "H.264 again", "noise"]
     table = pd.DataFrame({"perturbation": names, "level": [0, 2, 4, 4, 5], "lost": [0, 0.1, 0.5, 0.2, 1.0]})
-    return table.assign(roc_auc=[0.9, 0.8, 0.6, 0.7, np.nan], low=[0.8, 0.7, 0.4, 0.5, np.nan], high=0.95)
+    table = table.assign(roc_auc=[0.9, 0.8, 0.6, 0.7, np.nan], low=[0.8, 0.7, 0.4, 0.5, np.nan], high=0.95)
+    change = table["roc_auc"] - 0.9
+    return table.assign(change=change, change_low=change - 0.05, change_high=change + 0.05)
 
 
 FIGURES = {
@@ -199,10 +201,44 @@ def test_titles_say_what_is_found():
 def test_what_costs_most_is_said():
     title = comparison_plots.degradation(disturbed()).get_suptitle().replace("\n", " ")
     assert title == "blur at level 4 costs most: AUC 0.90 → 0.60, 50% of the videos without a score"
-    unsure = comparison_plots.degradation(disturbed().assign(change_high=0.01)).get_suptitle()
-    assert unsure.startswith("These videos show no loss: AUC 0.90 undisturbed, 0.60 at")
-    calm = disturbed().assign(roc_auc=0.9)
-    assert comparison_plots.degradation(calm).get_suptitle().startswith("No disturbance costs much")
+
+
+def test_a_loss_whose_interval_holds_0_is_not_shown_and_never_no_loss():
+    unsure = comparison_plots.worst_drop(disturbed().assign(change_high=0.01))
+    assert unsure.startswith("A loss is not shown by these videos: AUC 0.90 undisturbed, 0.60 at worst")
+    assert "no loss" not in unsure
+    assert unsure.endswith("too few are left to judge after noise at level 5")
+    calm = comparison_plots.worst_drop(disturbed().assign(roc_auc=0.9, change=0.0, change_high=0.05))
+    assert calm.startswith("A loss is not shown")
+
+
+def test_a_certain_loss_is_said_though_another_row_has_the_lowest_auc():
+    table = disturbed().assign(change_high=[0, 0.1, 0.1, -0.02, np.nan], change=[0, -0.1, -0.05, -0.12, np.nan])
+    assert comparison_plots.worst_drop(table).startswith("H.264 again at level 4 costs most: AUC 0.90 → 0.70, 20%")
+
+
+def test_a_slice_that_is_better_than_the_rest_is_not_called_bad():
+    table = slices.by_slice(easy(), "method", 0.5)
+    assert table.set_index("slice").loc["easy", "p_holm"] < 0.05
+    figure = score_plots.slices(table[table["slice"] == "easy"])
+    assert figure.get_suptitle().replace("\n", " ").startswith("No slice is worse than the others")
+    assert "easy: 2 of 200, better than the others" in figure.alt
+    both = score_plots.slices(table)
+    assert both.get_suptitle().replace("\n", " ") == "Mistakes gather in hard: 30 of 100 videos"
+    assert "hard: 30 of 100, worse than the others" in both.alt
+
+
+def easy() -> pd.DataFrame:
+    scores = np.repeat([0.2, 0.9, 0.2, 0.9], [2, 198, 30, 70])
+    return pd.DataFrame({"label": 1, "probability_fake": scores, "method": np.repeat(["easy", "hard"], [200, 100])})
+
+
+def test_a_calibration_that_raises_the_error_is_said_in_the_title():
+    given = {"prior_fake": 0.5, "groups": np.arange(60) // 2}
+    better, worse = np.where(labels == 1, 0.8, 0.2), np.where(labels == 1, 0.6, 0.4)
+    title = score_plots.reliability(labels, better, worse, **given).get_suptitle().replace("\n", " ")
+    assert title == "Calibration raises the calibration error from 0.200 to 0.400, where 50% are fake"
+    assert score_plots.reliability(labels, worse, better, **given).get_suptitle().startswith("Calibration takes")
 
 
 def test_a_heat_map_leaves_zero_as_it_was_and_long_clips_are_thinned():

@@ -16,7 +16,7 @@ from dfutils.core import files
 from dfutils.core.errors import InputError
 from dfutils.detector.network import Detector
 from dfutils.evaluation import metrics_json, robustness
-from dfutils.serving import hub
+from dfutils.serving import hub, model_card
 from tests.support import hub_server
 from tests.support.detectors import untrained
 from tests.support.served import small_detector
@@ -80,7 +80,7 @@ def run(site: hub_server.Hub, home: Path, *words: str) -> subprocess.CompletedPr
 
 LOAD = """
 import sys
-from dfutils.serving import hub
+from dfutils.serving import hub, model_card
 from dfutils.core.errors import InputError
 try:
     detector = hub.load(sys.argv[1])
@@ -237,3 +237,21 @@ def test_no_permission_and_no_network(site, folder, figures, tmp_path):
     assert done.returncode == 2, done.stderr
     assert "cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_card_warns_of_harmful_calibration_and_unequal_coverage_in_reports_of_any_version(
+    folder, figures, tmp_path
+):
+    harm = {"before": {"ece": 0.046, "log_loss": 0.183}, "after": {"ece": 0.069, "log_loss": 0.269}}
+    test = {**METRICS["test"], "counts": {"real": 10, "fake": 12, "coverage": {"real": 0.99, "fake": 0.945}}}
+    for key, config in (("temperature", {"temperature": 0.43}), ("calibration", {"slope": 2.3, "offset": -0.1})):
+        written = model_card.card(
+            {**files.read_json(folder / "config.json"), "prior_fake": 0.5, **config},
+            {**METRICS, key: harm, "test": test, "prior_fake": 0.5},
+            "someone/small",
+        )
+        assert "calibration made scores worse as probabilities" in written
+        assert "94.5% of the fake and 99.0% of the real test videos have a score" in written
+        assert written.index("made scores worse") < written.index("## Figures")
+        assert "as if 50% were fake" in written
+    assert "calibrated for 50% fakes" in written

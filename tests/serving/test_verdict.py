@@ -16,9 +16,9 @@ from tests.support.detectors import untrained
 NAMES = ["d0", "d18", "short_hamilton_clip"]
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.5])
-def test_the_score_is_that_of_the_notebooks(clips_dir, detector, blank, tmp_path, temperature):
-    detector.config["temperature"] = temperature
+@pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (0.4, -0.7)])
+def test_the_score_is_that_of_the_notebooks(clips_dir, detector, blank, tmp_path, slope, offset):
+    detector.config |= {"slope": slope, "offset": offset}
     root = tmp_path / "videos"
     root.mkdir()
     for name in NAMES:
@@ -43,7 +43,7 @@ def test_the_score_is_that_of_the_notebooks(clips_dir, detector, blank, tmp_path
         own = frames[frames["video_id"] == name].sort_values("position")["probability_fake"]
         np.testing.assert_allclose(verdict.frame_scores, own, atol=1e-6)
         assert verdict.label == ("fake" if verdict.probability_fake >= 0.5 else "real")
-    detector.config["temperature"] = 1.0
+    detector.config |= {"slope": 1.0, "offset": 0.0}
 
 
 def test_where_faces_were_found_otherwise_in_training_they_are_found_so(detector):
@@ -75,6 +75,17 @@ def test_a_detector_of_the_sample_says_so_and_one_of_unknown_origin_too(detector
     assert serving_verdict.warnings_of(untrained(backbone="resnet18", hidden_size=8)) == [
         serving_verdict.OF_NOTHING_KNOWN
     ]
+
+
+def test_a_verdict_states_the_share_of_fakes_that_its_probability_is_for(detector, seen):
+    unstated = serving_verdict.judge(seen, detector, "x.mp4")
+    assert unstated.to_dict()["prior_fake"] is None and not unstated.calibrated
+    detector.config |= {"slope": 0.5, "offset": 0.1, "prior_fake": 0.1}
+    stated = serving_verdict.judge(seen, detector, "x.mp4")
+    detector.config |= {"slope": 1.0, "offset": 0.0, "prior_fake": None}
+    assert stated.to_dict()["prior_fake"] == 0.1 and stated.calibrated
+    assert "where 10.0% of all videos are; where fakes are rarer, fewer" in verdict_html.fragment(stated)
+    assert "rarer" not in verdict_html.fragment(unstated)
 
 
 def test_the_name_of_the_weights_follows_them(detector):
