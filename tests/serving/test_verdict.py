@@ -11,6 +11,7 @@ from dfutils.detector import network
 from dfutils.evaluation import scoring
 from dfutils.faces import batch
 from dfutils.serving import verdict as serving_verdict
+from dfutils.serving import verdict_html
 from tests.support.detectors import untrained
 
 NAMES = ["d0", "d18", "short_hamilton_clip"]
