@@ -40,7 +40,11 @@ bench: env
 	$(BIN)/python -m tests.benchmarks.speed.preprocess
 	$(BIN)/python -m tests.benchmarks.speed.datasets
 	$(BIN)/python -m tests.benchmarks.speed.train
+	$(BIN)/python -m tests.benchmarks.speed.evaluate
 	$(BIN)/python -m tests.benchmarks.quality.metrics
+	$(BIN)/python -m tests.benchmarks.quality.coverage
+	$(BIN)/python -m tests.benchmarks.quality.slices
+	$(BIN)/python -m tests.benchmarks.quality.calibration
 
 lab: env
 	$(BIN)/jupyter lab notebooks/

@@ -96,9 +96,9 @@ def summary(
     * TPR at a FPR: the threshold's position is drawn from the spacings of uniform order statistics (the Bayesian
       bootstrap of a quantile, Rubin, 1981), then the recall there from its Jeffreys posterior. With few reals this
       is wide, as it should be.
-    * log loss, Brier: an interval on the logarithm, with n - 2 in the standard error and Student's quantile at n - 1
-      degrees of freedom, n the videos or groups of the smaller class: their few large terms make small samples look
-      surer than they are.
+    * log loss, Brier: an interval on the logarithm, with n - 2 (with groups n - 3) in the standard error and Student's
+      quantile at n - 1 degrees of freedom, n the videos or groups of the smaller class: few large terms make small
+      samples look surer than they are, and the simulation asks for so much.
     * ECE: chance makes the figure itself too large, the more so the fewer videos. The interval is for what endless
       videos would show: down by what resampling noise alone can add (to 0, where that is all), up by the basic
       bootstrap.

@@ -50,9 +50,9 @@ def estimate(
         name: _effective_number(name, value, error, units, None if groups is None else len(labels), confidence)
         for name, value, error in zip(NAMES, values, errors, strict=True)
     }
-    point, least = (1 + confidence) / 2, units["least"]
+    point, least, used = (1 + confidence) / 2, units["least"], 2 if groups is None else 3
     both = stdtrit(max(units["accuracy"] - 2, 1), point) * np.array([-1, 1])
-    smaller = stdtrit(least - 1, point) * np.array([-1, 1]) * np.sqrt((least - 1) / max(least - 2, 0.5))
+    smaller = stdtrit(least - 1, point) * np.array([-1, 1]) * np.sqrt((least - 1) / max(least - used, 0.5))
     result = {}
     for k, name in enumerate(NAMES):
         value, error, number, method = float(values[k]), errors[k], numbers[name], _KINDS.get(name, "wilson")

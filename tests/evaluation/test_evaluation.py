@@ -1,0 +1,76 @@
+"""Notebook 04 as one object: from logits to metrics.json and the detector's calibration."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfutils.core.files import read_json, write_json
+from dfutils.core.params import Params
+from dfutils.evaluation.evaluation import Evaluation, Scores, calibrate
+from dfutils.reporting.evaluation_report import EvaluationReport
+from tests.support.evaluated import PREPROCESSED, Judge
+
+
+def scored(stretch: float, test_method: str = "swap", n: int = 240) -> Scores:
+    """Return scores of videos of people with four each, half of the videos for validation, 3 of 4 of them fake."""
+    rng = np.random.default_rng(0)
+    label = (np.arange(n) % 4 > 0).astype(int)
+    split = np.where(np.arange(n) < n // 2, "val", "test")
+    method = np.where(label == 0, "", np.where(split == "test", test_method, "swap"))
+    videos = pd.DataFrame({
+        "video_id": [f"v{k}" for k in range(n)], "path": "x.mp4", "dataset": "d", "label": label, "method": method,
+        "identity": [f"p{k // 4}" for k in range(n)], "donor": "", "source_video": "", "split": split, "status": "ok",
+        "bitrate": 1e5, "width": 64, "height": 64, "fps": 25.0, "n_frames": 100, "duration_s": 4.0, "codec": "avc1",
+    })  # fmt: skip
+    logit = stretch * (1.8 * rng.normal(size=n) + 1.8**2 * (label - 0.5))
+    clips = pd.DataFrame({"video_id": videos["video_id"], "logit": logit})
+    frames = clips.assign(person=0, position=0)
+    return Scores(videos, clips, frames, clips.set_index("video_id")["logit"], 0)
+
+
+def evaluated(scores: Scores, **parameters: object) -> Evaluation:
+    params = Params(experiment="mine", **parameters)
+    experiment = SimpleNamespace(
+        params=params, videos=scores.videos, frames=None, detector=Judge(), record=lambda _stage: PREPROCESSED
+    )
+    return Evaluation(experiment, scores, calibrate(scores, prior_fake=params.prior_fake), resamples=100)
+
+
+@pytest.mark.parametrize("prior", [0.5, 0.75])
+def test_calibration_is_stated_in_metrics_json_and_makes_stretched_scores_better(prior):
+    evaluation = evaluated(scored(2.0), prior_fake=prior)
+    written = json.loads(json.dumps(evaluation.document, allow_nan=False))
+    assert written["prior_fake"] == prior
+    found = written["calibration"]
+    assert found["slope"] == pytest.approx(0.5, abs=0.15)
+    assert found["after"]["log_loss"] < found["before"]["log_loss"]
+    assert written["test"]["video"]["log_loss"]["value"] == pytest.approx(found["after"]["log_loss"])
+    assert not any("made scores worse" in caveat for caveat in written["caveats"])
+    assert "video_id" in evaluation.predictions and evaluation.predictions["group"].nunique() == 60
+    title = EvaluationReport(evaluation).reliability().get_suptitle().replace("\n", " ")
+    assert f"where {prior:.0%} are fake" in title
+
+
+def test_a_test_method_that_validation_lacks_stops_sharpening_and_is_a_caveat():
+    evaluation = evaluated(scored(0.5, test_method="blend"))
+    assert evaluation.calibration.scaling.slope == 1.0
+    assert any("no fakes by blend, which the test has" in caveat for caveat in evaluation.document["caveats"])
+    assert evaluation.document["methods"] == {"unseen": ["blend"], "validation_only": []}
+    assert evaluated(scored(0.5, n=1600)).calibration.scaling.slope == pytest.approx(2, abs=0.7)
+
+
+def test_what_is_written_scores_new_videos_as_it_scored_these(tmp_path, monkeypatch):
+    evaluation = evaluated(scored(2.0))
+    folder = tmp_path / "runs" / "mine" / "detector"
+    folder.mkdir(parents=True)
+    write_json({"format": 1}, folder / "config.json")
+    monkeypatch.setattr("dfutils.core.params.ROOT", tmp_path)
+    report = evaluation.write()
+    kept, scaling = read_json(folder / "config.json"), evaluation.calibration.scaling
+    assert (kept["slope"], kept["offset"], kept["prior_fake"]) == (scaling.slope, scaling.offset, 0.5)
+    table = pd.read_parquet(report / "predictions.parquet")
+    odds = kept["slope"] * evaluation.scores.clips["logit"] + kept["offset"]
+    assert table["probability_fake"].to_numpy() == pytest.approx((1 / (1 + np.exp(-odds))).to_numpy())
