@@ -21,6 +21,7 @@ from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
 from dfutils.metrics import calibration, figures
 from dfutils.metrics.slices import by_slice
+from dfutils.splits.policies import scored_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +111,7 @@ class Evaluation:
         self.experiment, self.scores, self.calibration, self.no_face = experiment, scores, calibration, no_face
         self.drawn = {"resamples": resamples, "seed": seed}
         self.threshold = calibration.threshold
+        experiment.detector.config.update(temperature=calibration.temperature, threshold=calibration.threshold)
         self.frames = scores.frames.assign(
             probability_fake=probability(scores.frames["logit"], calibration.temperature)
         )
@@ -146,7 +148,11 @@ class Evaluation:
     def elsewhere(self) -> dict[str, dict[str, Any]]:
         """The same for every other dataset that was scored, by name."""
         held_out = self.predictions[self.predictions["split"] == "eval"]
-        return {name: self._measure(rows) for name, rows in held_out.groupby("dataset")}
+        measured = {}
+        for name, rows in held_out.groupby("dataset"):
+            measured[name] = self._measure(rows)
+            measured[name]["videos"]["which"] = scored_part(self.experiment.videos.loc[rows["video_id"]])
+        return measured
 
     def _measure(self, table: pd.DataFrame) -> dict[str, Any]:
         frames = self.frames.dropna()
@@ -210,7 +216,13 @@ class Evaluation:
             ),
             baselines=self.baselines,
             elsewhere=self.elsewhere,
+            cautions=evaluate.cautions(self.experiment.detector, videos),
         )
+
+    @property
+    def detector(self) -> str:
+        """The fingerprint of the detector with its calibration, by which later notebooks know that it is the same."""
+        return metrics_json.fingerprint(self.experiment.detector)
 
     def write(self) -> Path:
         """Write predictions and metrics.json, keep temperature and threshold in the detector, and return the folder."""

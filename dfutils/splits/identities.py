@@ -6,6 +6,7 @@ its target with its donor. An unnamed person counts as a person of its own. `pol
 """
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,16 @@ def content_keys(videos: pd.DataFrame) -> np.ndarray:
     """
     ids = videos["source_video"].where(videos["source_video"] != "", videos["video_id"])
     return np.array([re.sub(r"__(?:raw|c0|c23|c40)__", "__*__", name) for name in ids], dtype=object)
+
+
+def own_names(videos: pd.DataFrame, ids: Iterable[str]) -> list[str]:
+    """Return `<dataset>: <id>` for the id of each row, as it is in its own dataset, without the prefix of pooling."""
+    pooled = {
+        dataset: f"{dataset}__" if rows.str.startswith(f"{dataset}__").all() else ""
+        for dataset, rows in videos.groupby("dataset")["video_id"]
+    }
+    pairs = zip(videos["dataset"], ids, strict=True)
+    return [f"{dataset}: {name.removeprefix(pooled[dataset])}" for dataset, name in pairs]
 
 
 def people(videos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
