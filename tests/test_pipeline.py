@@ -96,13 +96,14 @@ def report_files(suite) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (suite / "reports" / "mine").iterdir() if path.is_file()}
 
 
-def test_a_refused_run_leaves_a_finished_report_as_it_was(suite):
+def test_a_refused_run_leaves_a_finished_report_as_it_was(suite, monkeypatch):
     """Refused by its notebook, as a value out of range is, and refused for a parameter that differs."""
     picky = (
         "from dfutils.core import finish, from_notebook\nfrom dfutils.core.errors import InputError\n"
         "p = from_notebook(globals())\n"
         "if p.epochs > 9: raise InputError('epochs is out of range.')\nfinish(p, 'train')"
     )
+    monkeypatch.setenv("DFUTILS_HOME", str(suite))  # for the kernels
     for name in ("01_download", "03_train"):
         nbformat.write(notebook(picky), suite / "notebooks" / f"{name}.ipynb")
     pipeline.run(params.Params(experiment="mine", epochs=3), ["download", "train"])
