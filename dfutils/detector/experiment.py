@@ -22,7 +22,7 @@ import yaml
 
 from dfutils.core import stages
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, digest, read_json, read_table
+from dfutils.core.files import atomic, digest, read_table
 from dfutils.core.params import (
     AugmentationSettings,
     FaceSettings,
@@ -35,9 +35,8 @@ from dfutils.core.params import (
 from dfutils.core.progress import BATCH
 from dfutils.data import catalog, indexing
 from dfutils.detector import schedule, training
-from dfutils.detector.backbones import read_weights
 from dfutils.detector.clips import ClipDataset
-from dfutils.detector.network import CALIBRATION, Detector, weights_digest
+from dfutils.detector.network import CALIBRATION, Detector
 from dfutils.faces import batch
 from dfutils.splits import provenance
 
@@ -147,14 +146,14 @@ def _calibration(folder: Path, network: Detector, facts: Mapping[str, Any]) -> d
     So opening notebook 03 again does not undo notebook 04.
     """
     try:
-        config, weights = read_json(folder / "config.json"), read_weights(folder / "model.safetensors")
+        before = Detector.load(folder)
     except InputError:  # there is no detector yet, or a broken one
         return {}
-    before = config.get("training", {})
-    same = all(before.get(name, facts[name]) == facts[name] for name in ("split_fingerprint", "splits"))
-    if not same or weights_digest(weights) != network.digest():
+    training = before.config["training"]
+    same = all(training.get(name, facts[name]) == facts[name] for name in ("split_fingerprint", "splits"))
+    if not same or before.digest() != network.digest():
         return {}
-    return {name: config[name] for name in CALIBRATION if name in config}
+    return {name: before.config[name] for name in CALIBRATION}
 
 
 def train(params: Params, *, progress: bool = True) -> Path:
