@@ -61,7 +61,7 @@ def with_strips(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
             return head == b"\x89PNG\r\n\x1a\n" and b"IEND" in file.read()
 
     rows = videos[videos["status"] == "ok"]
-    counts = rows["strips"] if "strips" in rows else [1] * len(rows)
+    counts = rows["strips"].fillna(1) if "strips" in rows else [1] * len(rows)  # earlier versions did not count them
     return rows[[all(map(whole, strip_names(strip, int(n)))) for strip, n in zip(rows["strip"], counts, strict=True)]]
 
 
