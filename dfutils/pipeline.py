@@ -1,7 +1,8 @@
 """Runs an experiment's notebooks in order: parameters in, executed notebooks and HTML pages out.
 
 papermill runs each notebook in a kernel of its own, and notebooks exchange data through files alone. A stage that fails
-leaves its notebook, with the error in it, and everything that earlier stages wrote.
+leaves its notebook, with the error in it, as `<notebook>.failed.ipynb`, and everything that earlier stages wrote; the
+report of an earlier, successful run of the stage stays as it is.
 """
 
 import os
@@ -23,10 +24,12 @@ from dfutils.core.errors import InputError, StageError
 from dfutils.core.files import make_folder, read_json, write_json
 from dfutils.core.params import Params, lasting
 from dfutils.core.progress import BATCH
-from dfutils.core.stages import DEFAULT_STAGES, STAGES, provenance, record
+from dfutils.core.stages import DEFAULT_STAGES, STAGES, claim, provenance, record
 from dfutils.reporting import html, overview
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+_CLAIMING = {"download", "preprocess", "train", "evaluate", "robustness"}  # stages that refuse other parameters
 
 
 def choose(first: str = "", only: str = "") -> list[str]:
@@ -54,14 +57,19 @@ def choose(first: str = "", only: str = "") -> list[str]:
 def run(params: Params, stages: list[str]) -> Path:
     """Execute the notebooks of `stages`, write their pages and the index, and return the path of `index.html`.
 
+    A finished report changes only by stages that succeed: the parameters in run.json are those of finished stages, and
+    a failure is recorded there only where the report was unfinished or some stage of this run has succeeded.
+
     Raises:
-        StageError: if a cell fails. The results of finished stages stay, and the index says what failed.
+        StageError: if a stage is finished with other parameters, or a cell fails. The results of finished stages stay.
         InputError: if the report's folder cannot be written to.
     """
+    _claim(params, stages)
     folder = make_folder(params.report_folder)
     path = folder / "run.json"
-    run_record = read_json(path) if path.exists() else {"stages": {}}
-    run_record |= {"made_by": provenance(), "failed": "", "parameters": lasting(params)}
+    run_record = read_json(path) if path.exists() else {"stages": {}, "failed": "", "parameters": lasting(params)}
+    stands = bool(run_record["stages"]) and not run_record.get("failed")  # a report that a failure must not touch
+    failed = ""
     try:
         for number, stage in enumerate(stages, start=1):
             started = time.monotonic()
@@ -71,19 +79,17 @@ def run(params: Params, stages: list[str]) -> Path:
                 "seconds": round(time.monotonic() - started, 1),
                 "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             }
+            run_record["parameters"] |= lasting(params, list(declared(NOTEBOOKS / f"{STAGES[stage]}.ipynb", params)))
+            stands = False
     except StageError as error:
-        run_record["failed"] = str(error)
+        failed = str(error)
         raise
     except KeyboardInterrupt:
-        run_record["failed"] = f"The stage {stage} was stopped."
+        failed = f"The stage {stage} was stopped."
         raise
     finally:
-        finished = run_record["stages"]
-        run_record["stages"] = {stage: finished[stage] for stage in STAGES if stage in finished}
-        if "train" in finished:
-            run_record["made_by"]["device"] = record(params, "train").get("device", "")
-        write_json(run_record, path)
-        _write_pages(params, run_record)
+        if not stands:
+            _write_report(params, run_record | {"failed": failed, "made_by": provenance()})
     return folder / "index.html"
 
 
@@ -109,7 +115,7 @@ def run_seeds(params: Params, stages: list[str], seeds: list[int]) -> Path:
 def _execute(params: Params, stage: str, position: str) -> None:
     """Run one notebook with the parameters it declares."""
     source = NOTEBOOKS / f"{STAGES[stage]}.ipynb"
-    target = params.report_folder / source.name
+    target = params.report_folder / f"{STAGES[stage]}.failed.ipynb"  # until it has succeeded
     document = nbformat.read(source, as_version=4)
     count = 1 + sum(cell.cell_type == "code" for cell in document.cells)  # papermill injects one
     with tqdm(total=count, desc=f"{position} {stage}", unit="cell", leave=True, dynamic_ncols=True) as progress:
@@ -130,6 +136,7 @@ def _execute(params: Params, stage: str, position: str) -> None:
             if error.ename == "KeyboardInterrupt":
                 raise KeyboardInterrupt from None
             raise StageError(_explain(stage, error, target)) from None
+    target.replace(params.report_folder / source.name)
 
 
 def declared(notebook: Path, params: Params) -> dict[str, Any]:
@@ -179,6 +186,26 @@ class _LastLine:
 
     def flush(self) -> None:
         pass
+
+
+def _claim(params: Params, stages: list[str]) -> None:
+    """Refuse stages that are finished with other parameters before any of them starts, as their notebooks would."""
+    for stage in stages:
+        if stage in _CLAIMING:
+            try:
+                claim(Params(**declared(NOTEBOOKS / f"{STAGES[stage]}.ipynb", params)), stage)
+            except InputError as error:
+                raise StageError(f"The stage {stage} did not start. {error}") from None
+
+
+def _write_report(params: Params, run_record: dict[str, Any]) -> None:
+    """Write run.json and all pages."""
+    finished = run_record["stages"]
+    run_record["stages"] = {stage: finished[stage] for stage in STAGES if stage in finished}
+    if "train" in finished:
+        run_record["made_by"]["device"] = record(params, "train").get("device", "")
+    write_json(run_record, params.report_folder / "run.json")
+    _write_pages(params, run_record)
 
 
 def _write_pages(params: Params, run_record: dict[str, Any]) -> None:

@@ -84,12 +84,54 @@ def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suit
     with pytest.raises(StageError) as caught:
         pipeline.run(params.Params(experiment="mine"), ["download", "preprocess", "train"][:2])
     assert "ZeroDivisionError" in str(caught.value)
-    assert str(suite / "reports" / "mine" / "02_preprocess.ipynb") in str(caught.value)
+    assert str(suite / "reports" / "mine" / "02_preprocess.failed.ipynb") in str(caught.value)
     index = (suite / "reports" / "mine" / "index.html").read_text(encoding="utf-8")
     assert "did not finish" in index
     assert "01_download.html" in index
-    executed = nbformat.read(suite / "reports" / "mine" / "02_preprocess.ipynb", as_version=4)
+    executed = nbformat.read(suite / "reports" / "mine" / "02_preprocess.failed.ipynb", as_version=4)
     assert any(output.output_type == "error" for cell in executed.cells for output in cell.get("outputs", []))
+
+
+def report_files(suite) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (suite / "reports" / "mine").iterdir() if path.is_file()}
+
+
+def test_a_refused_run_leaves_a_finished_report_as_it_was(suite, monkeypatch):
+    """Refused by its notebook, as a value out of range is, and refused for a parameter that differs."""
+    picky = (
+        "from dfutils.core import finish, from_notebook\nfrom dfutils.core.errors import InputError\n"
+        "p = from_notebook(globals())\n"
+        "if p.epochs > 9: raise InputError('epochs is out of range.')\nfinish(p, 'train')"
+    )
+    monkeypatch.setenv("DFUTILS_HOME", str(suite))  # for the kernels
+    for name in ("01_download", "03_train"):
+        nbformat.write(notebook(picky), suite / "notebooks" / f"{name}.ipynb")
+    pipeline.run(params.Params(experiment="mine", epochs=3), ["download", "train"])
+    assert json.loads(report_files(suite)["run.json"])["parameters"]["epochs"] == 3
+    before = report_files(suite)
+    with pytest.raises(StageError, match=r"The stage train did not start.*epochs 3 → 4"):
+        pipeline.run(params.Params(experiment="mine", epochs=4), ["download", "train"])
+    assert report_files(suite) == before
+    with pytest.raises(StageError, match=r"epochs is out of range\..*01_download\.failed\.ipynb"):
+        pipeline.run(params.Params(experiment="mine", epochs=10), ["download"])
+    after = report_files(suite)
+    assert "epochs is out of range" in after.pop("01_download.failed.ipynb").decode()
+    assert after == before
+    with pytest.raises(StageError, match=r"06_demo\.failed\.ipynb"):  # a stage that this report does not have
+        nbformat.write(notebook("1/0"), suite / "notebooks" / "06_demo.ipynb")
+        pipeline.run(params.Params(experiment="mine", epochs=3), ["demo"])
+    assert report_files(suite)["run.json"] == before["run.json"]
+    assert report_files(suite)["index.html"] == before["index.html"]
+
+
+def test_a_reports_parameters_are_those_of_its_finished_stages(suite):
+    pipeline.run(params.Params(experiment="mine", epochs=3, seed=1), ["download"])
+    nbformat.write(notebook("1/0"), suite / "notebooks" / "03_train.ipynb")
+    with pytest.raises(StageError):
+        pipeline.run(params.Params(experiment="mine", epochs=8, seed=2), ["preprocess", "train"])
+    found = json.loads((suite / "reports" / "mine" / "run.json").read_text())
+    assert (found["parameters"]["epochs"], found["parameters"]["seed"]) == (8, 1)  # no notebook here declares a seed
+    assert "ZeroDivisionError" in found["failed"]
 
 
 def test_a_users_mistake_in_a_notebook_is_one_sentence(suite):

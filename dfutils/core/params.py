@@ -157,6 +157,9 @@ class SplitSettings(Settings):
     split_policy: Literal["official", "identity", "source", "random"] = Field(
         "identity", description="what never stands in two splits (random leaks, and the report says so)"
     )
+    eval_videos: Literal["official", "all"] = Field(
+        "official", description="of eval_datasets: official test lists where there are any, or all"
+    )
     val_fraction: float = Field(0.15, gt=0.0, lt=0.5, description="share of the videos for validation")
     test_fraction: float = Field(0.2, gt=0.0, lt=0.8, description="share of the videos for the test")
     audit_faces: int = Field(240, ge=0, le=100_000, description="videos whose faces the audit compares, at most")

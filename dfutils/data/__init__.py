@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "catalog": ["index", "load", "pool_faces"],
-        "indexing": ["check", "fingerprint", "pool"],
+        "indexing": ["check", "fingerprint", "fingerprints", "pool"],
         "layouts": ["LAYOUTS"],
         "obtaining": ["obtain"],
     },

@@ -3,7 +3,8 @@
 `scan` reads each video's label, method, people, source video and official split from its path and from the dataset's
 own lists, by an entry of `layouts`. No label is guessed: a video that matches no pattern, is on no list, or has
 contradicting labels is left out with a warning. `check` compares the numbers of videos with the published ones,
-`probe_videos` adds container facts, `pool` joins datasets, and `fingerprint` identifies the data of an experiment.
+`probe_videos` adds container facts, `pool` joins datasets, and `fingerprints` identifies the data and the splits of an
+experiment.
 """
 
 import difflib
@@ -308,6 +309,29 @@ def fingerprint(table: pd.DataFrame, root: Path | str | None = None) -> str:
     sizes = [-1] * len(table) if root is None else [_size(Path(root) / path) for path in table["path"]]
     rows = zip(table["video_id"], table["label"].astype(int), sizes, strict=True)
     return digest(sorted([name, int(label), size] for name, label, size in rows))
+
+
+def fingerprints(table: pd.DataFrame) -> dict[str, str]:
+    """Return what names a split table, 16 hexadecimal digits each: `fingerprint` its data (ids and labels), `splits`
+    its videos, labels and splits. The order of rows does not matter."""
+    rows = zip(table["video_id"], table["label"].astype(int), table["split"], strict=True)
+    splits = digest(sorted([name, int(label), split] for name, label, split in rows))
+    return {"fingerprint": fingerprint(table), "splits": splits}
+
+
+def check_splits(table: pd.DataFrame, made: Mapping[str, Any]) -> None:
+    """Make sure that a split table is the one that notebook 02 wrote.
+
+    Args:
+        table: as it was read.
+        made: the record of notebook 02. That of an earlier version names ids and labels only.
+
+    Raises:
+        InputError: if the table holds other videos, labels or splits.
+    """
+    now = fingerprints(table)
+    if any(now[name] != made.get(name, now[name]) for name in now):
+        raise InputError("The experiment's videos.parquet is not what notebook 02 wrote: run it again.")
 
 
 def _size(path: Path) -> int:

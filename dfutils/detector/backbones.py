@@ -13,10 +13,13 @@ from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic
+from dfutils.core.files import atomic, read_json
 
 LITE = "tf_efficientnet_lite0"
 """The only network that is not torchvision's; it is small, and its ImageNet weights come inside a package."""
+
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+"""Mean and standard deviation of ImageNet's colours, with which most published weights were trained."""
 
 
 def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module, int]:
@@ -43,6 +46,26 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
         weights = {key: tensor for key, tensor in weights.items() if not key.startswith(dropped)}
         fill(network, weights, f"The weights of {name} ({pretrained})")
     return network, width
+
+
+def normalisation(name: str, pretrained: str | Path = "none") -> dict[str, list[float]]:
+    """Return the `mean` and `std` that pictures (0 to 1, RGB) are normalised with, as the weights were trained.
+
+    They come from torchvision's or timm's own configuration of the network; a detector's folder brings its own. Random
+    weights ask for none, and get ImageNet's.
+    """
+    folder = Path(pretrained)
+    if str(pretrained) == "none":
+        return dict(IMAGENET)
+    if (folder / "config.json").is_file():
+        return read_json(folder / "config.json").get("normalisation", dict(IMAGENET))
+    if name == LITE:
+        import timm
+
+        found = timm.get_pretrained_cfg(name)
+    else:
+        found = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return {"mean": [float(value) for value in found.mean], "std": [float(value) for value in found.std]}
 
 
 def _torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from dfutils.core.errors import InputError
 from dfutils.core.params import AugmentationSettings, FaceSettings, TrainingSettings
 from dfutils.detector.augmentation import augment
+from dfutils.detector.pairing import pairs
 from dfutils.faces.strips import load_strip, strip_names
 from dfutils.forgery import self_blending
 
@@ -277,7 +278,7 @@ class Batches(Sampler[list[Key]]):
                 but takes some clips of the larger class only, and those of the smaller one several times, each as
                 often as the others or once more.
             families: if given, of each clip, the order is drawn of families (with `shuffle`), and their clips follow
-                one another; with `labels`, too, each fake follows a real clip of its family.
+                one another; with `labels`, too, each fake follows a real clip, of its family if that has one.
         """
         self.count, self.shuffle, self.seed, self.epoch = count, shuffle, seed, epoch
         self.labels, self.families = labels, families
@@ -305,7 +306,7 @@ class Batches(Sampler[list[Key]]):
         rng = stream(self.seed, "order", self.epoch)
         if self.families is not None and self.count:
             if self.labels is not None and 0 < self.labels.sum() < self.count:
-                return self._pairs(rng)
+                return pairs(self.labels, self.families, rng)
             return np.argsort(rng.permutation(self.families.max() + 1)[self.families], kind="stable")
         classes = [] if self.labels is None else [np.flatnonzero(self.labels == label) for label in (0, 1)]
         if len(classes) < 2 or not all(map(len, classes)):
@@ -317,16 +318,6 @@ class Batches(Sampler[list[Key]]):
             if many
         ]
         return rng.permutation(np.concatenate(drawn))
-
-    def _pairs(self, rng: np.random.Generator) -> np.ndarray:
-        """Return an order in which every fake drawn follows a real clip of its family, or any if that has none."""
-        reals, fakes = (np.flatnonzero(self.labels == label) for label in (0, 1))
-        drawn = np.concatenate([rng.permutation(fakes) for _ in range(-(-self.count // (2 * len(fakes))))])
-        drawn = drawn[: -(-self.count // 2)]
-        of_family = {family: reals[self.families[reals] == family] for family in np.unique(self.families)}
-        partners = [of_family[self.families[fake]] for fake in drawn]
-        chosen = [int(rng.choice(mine if len(mine) else reals)) for mine in partners]
-        return np.stack([chosen, drawn], axis=1).ravel()[: self.count]
 
 
 def loader(dataset: ClipDataset, batches: Batches, *, workers: int = 0, pin_memory: bool = False) -> DataLoader:

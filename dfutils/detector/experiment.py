@@ -12,8 +12,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -35,8 +36,9 @@ from dfutils.core.progress import BATCH
 from dfutils.data import catalog, indexing
 from dfutils.detector import schedule, training
 from dfutils.detector.clips import ClipDataset
-from dfutils.detector.network import Detector
+from dfutils.detector.network import CALIBRATION, Detector
 from dfutils.faces import batch
+from dfutils.splits import provenance
 
 _GROUPS = (NetworkSettings, TrainingSettings, AugmentationSettings, HardwareSettings)
 """What training depends on besides the experiment's name and its strips."""
@@ -60,8 +62,7 @@ def load_clips(params: Params) -> Clips:
     """
     made = stages.record(params, "preprocess")
     videos = read_table(params.run_folder / "videos.parquet")
-    if indexing.fingerprint(videos) != made["fingerprint"]:
-        raise InputError(f"{params.run_folder / 'videos.parquet'} is not what notebook 02 wrote: run it again.")
+    indexing.check_splits(videos, made)
     usable = videos[videos["status"] == "ok"].sort_values("video_id")
     faces = FaceSettings(**made["settings"])
     landmarks = read_table(params.run_folder / "frames.parquet") if params.self_blend else None
@@ -118,18 +119,41 @@ def fit_ablation(params: Params, data: Clips, *, progress: bool = True) -> dict[
 
 def save_detector(params: Params, network: Detector, history: pd.DataFrame) -> None:
     """Write a trained detector with all that scoring a new video needs, and record that the stage is finished."""
-    made = stages.record(params, "preprocess")
+    made, folder = stages.record(params, "preprocess"), params.run_folder / "detector"
     best = int(history.loc[history["best"], "epoch"].iloc[0])
+    videos = read_table(params.run_folder / "videos.parquet")
+    named = indexing.fingerprints(videos)
     facts = {
         "experiment": params.experiment,
-        "split_fingerprint": made["fingerprint"],
+        "split_fingerprint": named["fingerprint"],
+        "splits": named["splits"],
         "layouts": made["layouts"],
         "best_epoch": best,
         "parameters": lasting(params, sorted(params.model_fields_set)),
+        "seen": provenance.seen(videos[videos["split"].isin(["train", "val"]) & (videos["status"] == "ok")]),
     }
+    earlier = provenance.earlier_training(params.first_weights, params.pretrained)
+    facts |= {"earlier": earlier} if earlier else {}
     crop = {name: made["settings"][name] for name in ("face_size", "face_margin", "align", "frames_per_video")}
-    network.save(params.run_folder / "detector", **crop, preprocessing=dict(made["settings"]), training=facts)
+    kept = _calibration(folder, network, facts)
+    network.save(folder, **crop, **kept, preprocessing=dict(made["settings"]), training=facts)
     stages.finish(params, "train", best_epoch=best, **history.attrs)
+
+
+def _calibration(folder: Path, network: Detector, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what validation chose for the detector in a folder, if it has the same weights and splits; else nothing.
+
+    So opening notebook 03 again does not undo notebook 04.
+    """
+    try:
+        before = Detector.load(folder)
+    except InputError:  # there is no detector yet, or a broken one
+        return {}
+    training = before.config["training"]
+    same = all(training.get(name, facts[name]) == facts[name] for name in ("split_fingerprint", "splits"))
+    if not same or before.digest() != network.digest():
+        return {}
+    return {name: before.config[name] for name in CALIBRATION}
 
 
 def train(params: Params, *, progress: bool = True) -> Path:

@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, write_json
 from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
-from dfutils.detector.backbones import fill, first_line, load_backbone, read_weights
+from dfutils.detector.backbones import IMAGENET, fill, first_line, load_backbone, normalisation, read_weights
 from dfutils.detector.legacy_weights import translate
 from dfutils.metrics.calibration import Scaling
 
@@ -32,6 +32,9 @@ FORMAT = 1
 
 LABELS = ["real", "fake"]
 
+CALIBRATION = ("slope", "offset", "prior_fake", "threshold")
+"""What of config.json validation videos have chosen (notebook 04): it is kept as long as the weights are."""
+
 _ARCHITECTURE = ("backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal")
 """Parameters that config.json keeps as the architecture."""
 
@@ -39,7 +42,7 @@ _GEOMETRY = ("frames_per_video", "face_size", "face_margin", "align")
 """Parameters of face strips that a detector accepts with one value only, the one it was trained on."""
 
 _CONFIG: dict[str, Any] = {
-    "normalisation": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},  # ImageNet's
+    "normalisation": IMAGENET,
     **{name: getattr(DEFAULTS, name) for name in _GEOMETRY},
     "threshold": 0.5,
     "slope": 1.0,
@@ -72,6 +75,7 @@ class Detector(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             network, width = load_backbone(settings.backbone, settings.first_weights)
+            self.config["normalisation"] = normalisation(settings.backbone, settings.first_weights)
             self.backbone = network.to(memory_format=torch.channels_last)
             if settings.temporal != "mean":
                 self.lstm = nn.LSTM(
@@ -201,10 +205,7 @@ class Detector(nn.Module):
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits that name the weights, equal on every device."""
-        found = hashlib.sha256()
-        for name, weight in sorted(self.state_dict().items()):
-            found.update(name.encode() + weight.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()[:16]
+        return weights_digest(self.state_dict())
 
     def save(self, folder: str | Path, **facts: Any) -> None:
         """Write the detector as a folder, whole or not at all: `model.safetensors` and `config.json`.
@@ -216,6 +217,7 @@ class Detector(nn.Module):
                 else using it needs.
         """
         self.config.update(_plain(facts))
+        self.config["weights"] = self.digest()
         config = {"format": FORMAT, "architecture": self.architecture, "labels": LABELS, **self.config}
         with atomic(Path(folder)) as temporary:
             temporary.mkdir()
@@ -228,16 +230,21 @@ class Detector(nn.Module):
         """Return the detector of a folder that `save` wrote, on the CPU, in evaluation mode.
 
         Raises:
-            InputError: if a file is missing or cut, the weights are of another architecture, the labels are in another
-                order, or a newer version of the suite wrote it.
+            InputError: if a file is missing or cut, the weights are of another architecture or not those that
+                config.json (with the calibration) was written for, the labels are in another order, or a newer version
+                of the suite wrote it.
         """
         folder = Path(folder)
         config = _read_config(folder)
         detector = cls(NetworkSettings(pretrained="none").model_copy(update=config["architecture"]))
         fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
-        detector.config.update({key: config[key] for key in config if key not in ("format", "architecture", "labels")})
-        if temperature := detector.config.pop("temperature", None):  # of earlier versions
-            detector.config["slope"] = 1 / temperature
+        known = {key: config[key] for key in config if key not in ("format", "architecture", "labels")}
+        detector.config.update(with_slope(known))
+        if detector.config.get("weights") not in (None, detector.digest()):  # earlier versions did not record it
+            raise InputError(
+                f"The weights in {folder} are not those that its config.json was written and calibrated for: run "
+                "notebooks 03 and 04 again, or fetch the detector again."
+            )
         return detector.eval()
 
     @classmethod
@@ -267,6 +274,22 @@ class Detector(nn.Module):
         detector = cls(NetworkSettings(pretrained="none").model_copy(update=built))
         fill(detector, weights, f"{path} (as published weights of ResNeXt-50 + LSTM)")
         return detector.eval()
+
+
+def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
+    """Return 16 hexadecimal digits that name weights, as `Detector.digest` does once they are loaded."""
+    found = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        exact = weight.float() if weight.is_floating_point() else weight
+        found.update(name.encode() + exact.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def with_slope(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a calibration with the slope that the temperature of an earlier version stands for, its inverse."""
+    if found.get("temperature") is None:
+        return dict(found)
+    return {"slope": 1 / found["temperature"], **{name: found[name] for name in found if name != "temperature"}}
 
 
 def clip_tensor(detector: Detector, frames: np.ndarray) -> torch.Tensor:

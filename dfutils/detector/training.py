@@ -29,7 +29,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder
 from dfutils.core.params import HardwareSettings, TrainingSettings
 from dfutils.detector import clips, hardware
-from dfutils.detector.backbones import read_weights
+from dfutils.detector.backbones import IMAGENET, read_weights
 from dfutils.detector.clips import ClipDataset
 from dfutils.detector.lightning_module import Fitting, Progress
 from dfutils.detector.network import Detector
@@ -84,7 +84,7 @@ def fit(
     if machine.resume == "never":
         for name in ("last.ckpt", "best.safetensors", "history.csv"):
             (folder / name).unlink(missing_ok=True)
-    history, environment = _earlier(folder, record)
+    history, environment, detector.config["normalisation"] = _earlier(folder, record)
     environment = environment or _environment(machine, gpu)
     if not finished(history, settings):
         _check_processes(machine.devices * machine.num_nodes)
@@ -111,6 +111,7 @@ def _record(
     # train_frames is among the facts of the training clips.
     values = TrainingSettings.of(settings).model_dump(exclude={"train_frames"})
     record = {**values, **detector.architecture, "train": train.facts(), "val": val.facts(), "data": data}
+    record["normalisation"] = detector.config["normalisation"]
     processes = machine.devices * machine.num_nodes
     return record | ({"processes": processes} if processes > 1 else {})
 
@@ -211,11 +212,17 @@ def _saved(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read; delete it to train from the start.") from None
 
 
-def _earlier(folder: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return history and environment of a run in `folder` that can be resumed; empty if there is no run."""
+def _earlier(
+    folder: Path, record: dict[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, list[float]]]:
+    """Return history, environment and normalisation of a run in `folder` that can be resumed, or of a new one.
+
+    A run keeps the normalisation that it began with, in `record` as well; earlier versions knew ImageNet's only.
+    """
     saved = _saved(folder)
     if not saved:
-        return [], {}
+        return [], {}, record["normalisation"]
+    record["normalisation"] = saved["record"].setdefault("normalisation", dict(IMAGENET))
     before, now = _settings(saved["record"]), _settings(record)
     if before.get("data") and now.get("data") and before["data"] != now["data"]:
         raise InputError(
@@ -230,7 +237,7 @@ def _earlier(folder: Path, record: dict[str, Any]) -> tuple[list[dict[str, Any]]
             f"{folder} holds a run with other settings (differing: {', '.join(differing)}); choose another experiment, "
             "or delete the folder to train again."
         )
-    return saved["history"], saved["facts"]
+    return saved["history"], saved["facts"], record["normalisation"]
 
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:

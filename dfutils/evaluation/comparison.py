@@ -19,6 +19,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, read_table
 from dfutils.core.params import DEFAULTS
 from dfutils.evaluation import coverage
+from dfutils.evaluation.evaluate import tested
 from dfutils.metrics import figures
 from dfutils.metrics.intervals import with_interval
 
@@ -140,28 +141,61 @@ def _common(mine: pd.DataFrame, run: Run) -> coverage.Counted | None:
 def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metric: str = "roc_auc") -> pd.DataFrame:
     """Return a figure by training datasets (rows) and test dataset (columns), as text with its interval.
 
-    Of several runs of one cell the last evaluated stands there. Runs without `eval_datasets` count for their own cell.
+    All cells of a column are of the same videos: a dataset of which reports have judged different videos has a column
+    for each set. Of several runs of one cell the last evaluated stands there. Runs without `eval_datasets` count for
+    their own cell.
 
     Args:
         reports: folder of all reports.
-        current: metrics.json of a run that is not written yet; it wins.
+        current: metrics.json of a run that is not written yet; it stands for the report of its name.
         metric: the figure.
     """
-    documents = [run.metrics for run in sorted(found(reports), key=lambda run: run.finished)]
-    cells: dict[tuple[str, str], str] = {}
-    for written in [*documents, *([current] if current else [])]:
+    others = [run for run in found(reports) if not current or run.name != current.get("experiment")]
+    runs = [(run.metrics, run.folder) for run in sorted(others, key=lambda run: run.finished)]
+    cells: dict[tuple[str, tuple[str, str]], str] = {}
+    judged: dict[tuple[str, str], dict[str, Any]] = {}  # by dataset and fingerprint of its judged videos
+    for written, folder in [*runs, *([(current, reports)] if current else [])]:
         trained = ", ".join(written.get("trained_on") or [])
         if not trained:
             continue
-        tests = {f"{trained}": written["test"], **written.get("eval", {})}
+        tests = {trained: written["test"], **written.get("eval", {})}
         for name, part in tests.items():
-            cells[trained, name] = with_interval(part["video"][metric])
+            videos = part.get("videos") or _judged(folder, name if part is not written["test"] else "")
+            column = (name, videos["fingerprint"])
+            judged[column] = {**judged.get(column, {}), **videos}
+            cells[trained, column] = with_interval(part["video"][metric])
     rows = sorted({trained for trained, _ in cells})
-    columns = [*rows, *sorted({name for _, name in cells} - set(rows))]
-    table = pd.DataFrame("", index=pd.Index(rows, name="trained on"), columns=columns)
-    for (trained, name), text in cells.items():
-        table.loc[trained, name] = text
+    columns = sorted(judged, key=lambda column: (column[0] not in rows, column[0], -judged[column]["count"], column[1]))
+    table = pd.DataFrame("", index=pd.Index(rows, name="trained on"), columns=_column_names(columns, judged))
+    for (trained, column), text in cells.items():
+        table.iloc[rows.index(trained), columns.index(column)] = text
     return table
+
+
+def _judged(folder: Path, dataset: str) -> dict[str, Any]:
+    """Return what names the videos that a report of an earlier version has judged, from its predictions: of the test
+    split, or of another dataset. Where those are missing, the report's own name stands for them."""
+    try:
+        table = read_table(folder / "predictions.parquet")
+        rows = table[table["split"] == ("eval" if dataset else "test")]
+        rows = rows[rows["dataset"] == dataset] if dataset else rows
+    except (InputError, KeyError):
+        rows = pd.DataFrame()
+    return tested(rows) if len(rows) else {"fingerprint": folder.name, "count": 0}
+
+
+def _column_names(columns: Sequence[tuple[str, str]], judged: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    """Return the heads of the columns: the dataset, and where it has several, which of its videos were judged."""
+    times = Counter(name for name, _ in columns)
+    named = []
+    for column in columns:
+        videos = judged[column]
+        which = f"{videos['count']} videos" if videos["count"] else "videos not recorded"
+        which = f"{videos['which']}, {which}" if "which" in videos else which
+        named.append(column[0] if times[column[0]] == 1 else f"{column[0]} ({which})")
+    times = Counter(named)
+    pairs = zip(named, columns, strict=True)
+    return [name if times[name] == 1 else f"{name} [{column[1][:4]}]" for name, column in pairs]
 
 
 def spread(runs: Sequence[Run]) -> pd.DataFrame:

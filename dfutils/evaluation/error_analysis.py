@@ -41,8 +41,9 @@ class ErrorAnalysis:
         """Analyse an evaluated experiment; `seed` is that of the random weights and of every draw.
 
         Raises:
-            InputError: if the experiment was not evaluated.
+            InputError: if the experiment was not evaluated, or its detector or splits have changed since.
         """
+        experiment.check_evaluated()
         self.experiment, self.seed = experiment, seed
         self.threshold: float = experiment.record("evaluate")["threshold"]
         self.videos, self.frames, self.detector = experiment.videos, experiment.frame_predictions, experiment.detector

@@ -10,13 +10,17 @@ from typing import Any
 import pandas as pd
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import read_json, write_json
+from dfutils.core.files import digest, read_json, write_json
 from dfutils.core.params import DEFAULTS
-from dfutils.evaluation import coverage
+from dfutils.data.indexing import fingerprints
+from dfutils.detector.network import CALIBRATION, with_slope
+from dfutils.evaluation import coverage, metrics_json
+from dfutils.faces.strips import strip_names
 from dfutils.metrics import calibration, figures
 from dfutils.metrics.calibration import Scaling
 from dfutils.metrics.slices import by_slice, concat_corrected
-from dfutils.splits.identities import group_names
+from dfutils.splits import provenance
+from dfutils.splits.identities import group_names, own_names
 
 PREDICTION_COLUMNS = [
     "video_id", "dataset", "label", "method", "identity", "group", "split", "status", "probability_fake", "predicted",
@@ -57,7 +61,8 @@ def with_groups(table: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_strips(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Return the videos with status ok whose strip is there and whole, as far as its first and last bytes tell.
+    """Return the videos with status ok whose strips, of all people, are there and whole, as far as their first and last
+    bytes tell.
 
     What is missing gets no score and is reported as such; it does not stop the evaluation of all others.
     """
@@ -72,7 +77,8 @@ def with_strips(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
             return head == b"\x89PNG\r\n\x1a\n" and b"IEND" in file.read()
 
     rows = videos[videos["status"] == "ok"]
-    return rows[[whole(strip) for strip in rows["strip"]]]
+    counts = rows["strips"].fillna(1) if "strips" in rows else [1] * len(rows)  # earlier versions did not count them
+    return rows[[all(map(whole, strip_names(strip, int(n)))) for strip, n in zip(rows["strip"], counts, strict=True)]]
 
 
 def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tuple[float, str]:
@@ -90,8 +96,7 @@ def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tupl
 
 def keep_calibration(folder: Path, scaling: Scaling, threshold: float) -> None:
     """Write slope, offset, stated share of fakes and threshold into a detector's config.json; weights stay."""
-    config = read_json(folder / "config.json")
-    config.pop("temperature", None)  # of earlier versions, the inverse of the slope
+    config = with_slope(read_json(folder / "config.json"))
     kept = {"slope": scaling.slope, "offset": scaling.offset, "prior_fake": scaling.prior_fake, "threshold": threshold}
     kept = {name: None if value is None else float(value) for name, value in kept.items()}
     write_json({**config, **kept}, folder / "config.json")
@@ -107,7 +112,7 @@ def measure(
     resamples: int = DEFAULTS.resamples,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return the figures of one split as in metrics.json: `counts`, `confusion`, `video`, `frame`.
+    """Return the figures of one split as in metrics.json: `videos`, `counts`, `confusion`, `video`, `frame`.
 
     Args:
         table: predictions of the split.
@@ -122,6 +127,7 @@ def measure(
     by_frame = frames.merge(table[["video_id", "label", "group"]], on="video_id")
     drawn = {"prior_fake": prior_fake, "resamples": resamples, "seed": seed}
     return {
+        "videos": tested(table),
         "counts": {
             "real": int((counted.labels == 0).sum()),
             "fake": int((counted.labels == 1).sum()),
@@ -154,17 +160,61 @@ def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.
     return concat_corrected([by_slice(merged, name, threshold, bins=3).assign(property=name) for name in names])
 
 
-def check_trained_on(detector: Any, split_fingerprint: str) -> None:
+def check_trained_on(detector: Any, videos: pd.DataFrame) -> None:
     """Make sure that the detector was trained on the splits it is about to be judged on.
 
+    Detectors of earlier versions have recorded their videos and labels, not their splits; see `cautions`.
+
     Raises:
-        InputError: if the splits have been made again since.
+        InputError: if videos, labels or splits have changed since.
     """
-    if detector.config["training"].get("split_fingerprint") != split_fingerprint:
+    training, now = detector.config["training"], fingerprints(videos)
+    same = training.get("splits", now["splits"]) == now["splits"]
+    if training.get("split_fingerprint") != now["fingerprint"] or not same:
         raise InputError(
-            "The videos or their labels have changed since this detector was trained: run notebook 03 again, "
-            "or its test videos may be among those it was trained on."
+            "The videos, their labels or their splits have changed since this detector was trained: run notebook 03 "
+            "again, or its test videos may be among those it was trained on."
         )
+
+
+def cautions(detector: Any, videos: pd.DataFrame) -> list[str]:
+    """Return what must be said with every figure of a detector on the test videos of a split table: that they may be
+    among the videos it was trained on, or among those that its first weights were trained on."""
+    training = detector.config["training"]
+    said = provenance.cautions(training.get("earlier"), videos)
+    if "splits" not in training:
+        said.append(
+            "An earlier version trained this detector and did not record its splits: whether they are still these, so "
+            "that no test video was in training, is not known. Run notebook 03 again to know it."
+        )
+    return said
+
+
+def check_judged(detector: Any, record: dict[str, Any]) -> None:
+    """Make sure that a detector and its calibration are those that notebook 04 has judged.
+
+    Args:
+        detector: as it is now.
+        record: of notebook 04. That of an earlier version holds the calibration alone.
+
+    Raises:
+        InputError: if they have changed since.
+    """
+    chosen = {name: detector.config.get(name) for name in CALIBRATION}
+    recorded = with_slope(record)
+    same = {name: recorded.get(name, value) for name, value in chosen.items()} == chosen
+    if not same or record.get("detector", "") not in ("", metrics_json.fingerprint(detector)):
+        raise InputError("The detector or its calibration has changed since notebook 04 scored it: run it again.")
+
+
+def tested(table: pd.DataFrame) -> dict[str, Any]:
+    """Return what names a set of judged videos, from their rows of the predictions table.
+
+    `count`, and `fingerprint`: 16 hexadecimal digits of their ids and labels, the same in every experiment.
+    """
+    rows = table[table["status"] != "excluded"]
+    names = own_names(rows, rows["video_id"])
+    return {"count": len(rows), "fingerprint": digest(sorted(zip(names, rows["label"].tolist(), strict=True)))}
 
 
 def check_predictions(table: pd.DataFrame, videos: pd.DataFrame) -> None:

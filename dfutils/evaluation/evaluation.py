@@ -21,6 +21,7 @@ from dfutils.evaluation.experiment import Experiment
 from dfutils.metrics import calibration, figures
 from dfutils.metrics.calibration import Scaling
 from dfutils.metrics.slices import by_slice
+from dfutils.splits.policies import scored_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +119,8 @@ class Evaluation:
         self.prior_fake: float = experiment.params.prior_fake
         self.drawn = {"resamples": resamples, "seed": seed}
         self.threshold = calibration.threshold
+        kept = {name: getattr(calibration.scaling, name) for name in ("slope", "offset", "prior_fake")}
+        experiment.detector.config.update(kept, threshold=calibration.threshold)
         self.frames = scores.frames.assign(probability_fake=calibration.scaling.probability(scores.frames["logit"]))
 
     @cached_property
@@ -152,7 +155,11 @@ class Evaluation:
     def elsewhere(self) -> dict[str, dict[str, Any]]:
         """The same for every other dataset that was scored, by name."""
         held_out = self.predictions[self.predictions["split"] == "eval"]
-        return {name: self._measure(rows) for name, rows in held_out.groupby("dataset")}
+        measured = {}
+        for name, rows in held_out.groupby("dataset"):
+            measured[name] = self._measure(rows)
+            measured[name]["videos"]["which"] = scored_part(self.experiment.videos.loc[rows["video_id"]])
+        return measured
 
     def _measure(self, table: pd.DataFrame) -> dict[str, Any]:
         frames = self.frames.dropna()
@@ -218,7 +225,13 @@ class Evaluation:
             methods=metrics_json.seen_methods(videos),
             baselines=self.baselines,
             elsewhere=self.elsewhere,
+            cautions=evaluate.cautions(self.experiment.detector, videos),
         )
+
+    @property
+    def detector(self) -> str:
+        """The fingerprint of the detector with its calibration, by which later notebooks know that it is the same."""
+        return metrics_json.fingerprint(self.experiment.detector)
 
     def write(self) -> Path:
         """Write predictions and metrics.json, keep calibration and threshold in the detector, and return the folder."""

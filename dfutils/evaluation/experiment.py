@@ -10,8 +10,9 @@ from dfutils.core import stages
 from dfutils.core.files import read_table
 from dfutils.core.params import ROOT, FaceSettings, Params
 from dfutils.data import catalog
+from dfutils.data.indexing import check_splits
 from dfutils.detector.network import Detector
-from dfutils.evaluation.evaluate import check_predictions, check_trained_on, with_groups
+from dfutils.evaluation.evaluate import check_judged, check_predictions, check_trained_on, with_groups
 
 
 class Experiment:
@@ -37,6 +38,7 @@ class Experiment:
     def videos(self) -> pd.DataFrame:
         """The split table, with `video_id` as a column and as the index."""
         table = read_table(self.params.run_folder / "videos.parquet")
+        check_splits(table, self.record("preprocess"))
         return table.set_index("video_id", drop=False).rename_axis(None)
 
     @cached_property
@@ -55,9 +57,17 @@ class Experiment:
         Raises:
             InputError: if they have changed since.
         """
-        made = self.record("preprocess")
-        check_trained_on(self.detector, made["fingerprint"])
-        self.detector.check_geometry(made["settings"])
+        check_trained_on(self.detector, self.videos)
+        self.detector.check_geometry(self.record("preprocess")["settings"])
+
+    def check_evaluated(self) -> None:
+        """Make sure that notebook 04 has judged this detector, with its calibration, on these splits.
+
+        Raises:
+            InputError: if it has not, or something has changed since.
+        """
+        check_judged(self.detector, self.record("evaluate"))
+        self.check_detector()
 
     @cached_property
     def predictions(self) -> pd.DataFrame:

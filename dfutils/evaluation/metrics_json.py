@@ -12,18 +12,20 @@ The schema:
 | `prior_fake` | share of fakes that log loss, Brier score, ECE and calibrated scores are for |
 | `methods` | forgery methods of the test: `unseen` by training and validation, and those only validation saw |
 | `no_face` | what a video without a face counts as |
+| `test.videos` | `count` and `fingerprint` of the judged videos, equal where two runs judge the same ones |
 | `test.counts` | `real` and `fake` videos that count, and `coverage`: how many of all have a score |
 | `test.confusion` | 2 x 2 counts of videos, rows true real and fake, columns called real and fake |
 | `test.video`, `test.frame` | name → `value`, `low`, `high` (95%), `method` of the interval; `null` where undefined |
 | `by_method` | one row per forgery method, and one for the real videos, as `slices.by_slice` gives them |
 | `by_part` | the same by dataset, method and quality, corrected over all of them together |
 | `baselines` | name → `threshold`, figures, and the detector's paired `gain` over it (`reference_scores.baselines`) |
-| `eval` | for each dataset of `eval_datasets`, what `test` is for the test split |
+| `eval` | for each dataset of `eval_datasets`, what `test` is for the test split; `videos.which` of them are scored |
 | `audit` | what splits share, and which facts give labels away, as `leakage.Audit.to_dict` says |
-| `fingerprints` | 16 hexadecimal digits each for data and splits, and for the detector |
+| `fingerprints` | 16 hexadecimal digits each for data and splits, and for the detector with its calibration |
 | `made_by` | versions and commit |
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from dfutils import metrics
 from dfutils.core.files import digest, plain_rows
 from dfutils.core.params import Params
 from dfutils.core.stages import provenance
+from dfutils.detector.network import CALIBRATION, with_slope
 from dfutils.metrics.calibration import Scaling
 
 SCHEMA = 3
@@ -58,6 +61,7 @@ def document(
     methods: dict[str, list[str]] | None = None,
     baselines: dict[str, Any] | None = None,
     elsewhere: dict[str, Any] | None = None,
+    cautions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return metrics.json: the figures, the words that sum them up, and what made them.
 
@@ -74,10 +78,12 @@ def document(
         methods: as `seen_methods` gives them.
         baselines: as `reference_scores.baselines` gives them.
         elsewhere: `measure` of each other dataset.
+        cautions: sentences that every figure stands under, such as `evaluate.cautions`.
     """
     caveats = _caveats(preprocessed, measured, calibration, methods)
     if threshold.get("note"):
         caveats.insert(0, threshold["note"])
+    caveats = [*cautions, *caveats]
     return {
         "schema": SCHEMA,
         "experiment": params.experiment,
@@ -96,7 +102,7 @@ def document(
         "eval": elsewhere or {},
         "audit": preprocessed["audit"],
         "fingerprints": {
-            "data and splits": preprocessed["fingerprint"],
+            "data and splits": preprocessed.get("splits", preprocessed["fingerprint"]),
             "detector": fingerprint(detector),
         },
         "made_by": provenance(),
@@ -104,8 +110,22 @@ def document(
 
 
 def fingerprint(detector: Any) -> str:
-    """Return 16 hexadecimal digits that name a detector: its weights, and how it was trained."""
-    return digest({"training": detector.config["training"], "weights": detector.digest()})
+    """Return 16 hexadecimal digits that name a detector: its weights, how it was trained, and its calibration."""
+    chosen = {name: detector.config.get(name) for name in CALIBRATION}
+    return digest({"training": detector.config["training"], "weights": detector.digest(), "calibration": chosen})
+
+
+def is_of(figures: Mapping[str, Any], detector: Any) -> bool:
+    """Return whether a metrics.json is of a detector as it is now: its weights, its training and its calibration.
+
+    In those of earlier versions the fingerprint is of weights and training alone, and the calibration stands beside it.
+    """
+    written = figures["fingerprints"].get("detector")
+    if written == fingerprint(detector):
+        return True
+    earlier = digest({"training": detector.config["training"], "weights": detector.digest()})
+    beside = with_slope({name: (figures.get(name) or {}).get("value") for name in ("temperature", "threshold")})
+    return written == earlier and all(detector.config.get(name) == value for name, value in beside.items())
 
 
 _LOSSES = ("ece", "log_loss", "brier")

@@ -86,8 +86,7 @@ def score_disturbed(
     )
     for _ in bar(done, total=len(jobs), desc="disturbed", unit="video") if progress and jobs else done:
         pass
-    scaling = {name: detector.config[name] for name in ("slope", "offset")}
-    mark = digest({"weights": detector.digest(), **scaling})[:10]
+    mark = fingerprint(detector)[:10]
     tables = []
     for name, level in wanted:
         scored = _score(place / f"{name}_{level}", videos["video_id"], detector, mark, batch_size, progress)
@@ -190,8 +189,10 @@ class RobustnessTest:
             seed: of noise and blocks, and of the bootstrap.
 
         Raises:
-            InputError: for a disturbance or level that there is not, or an experiment that was not evaluated.
+            InputError: for a disturbance or level that there is not, or an experiment that was not evaluated or whose
+                detector or splits have changed since.
         """
+        experiment.check_evaluated()
         self.experiment, self.seed = experiment, seed
         self.threshold: float = experiment.record("evaluate")["threshold"]
         self.wanted = perturbations.chosen(names, levels)

@@ -16,7 +16,7 @@ from dfutils.reporting.figure import Picture, Pictures
 from dfutils.reporting.tables import or_none
 from dfutils.reporting.wording import Text
 from dfutils.splits.leakage import Audit
-from dfutils.splits.policies import POLICIES, SPLITS
+from dfutils.splits.policies import POLICIES, SPLITS, scored_part
 
 
 def _classes(table: pd.DataFrame) -> pd.Series:
@@ -197,8 +197,13 @@ class SplitReport:
     def policy(self, name: str) -> Text:
         """Return what the policy does, how many videos it left out, and how many fakes it knows nothing of."""
         table = self.table
-        dropped = int(((table["split"] == "") & (table["status"] != "excluded")).sum())
+        scored = table[table["split"] == "eval"]
+        own = ~table["dataset"].isin(scored["dataset"])
+        dropped = int((own & (table["split"] == "") & (table["status"] != "excluded")).sum())
         lines = [f"{name}: {POLICIES[name]}. {dropped} videos are in no split."]
+        for dataset, rows in scored.groupby("dataset"):
+            count = int((table["dataset"] == dataset).sum())
+            lines.append(f"{dataset}: {len(rows)} of {count} videos are scored ({scored_part(rows)}).")
         nameless = int(((table["label"] == 1) & (table["identity"] == "") & (table["source_video"] == "")).sum())
         if nameless:
             lines.append(

@@ -84,7 +84,8 @@ class EvaluationReport:
     def elsewhere(self) -> pd.DataFrame | Text:
         """Return a few figures on the test split and on every other dataset that was scored."""
         evaluation = self.evaluation
-        measured = {evaluation.experiment.params.experiment: evaluation.measured, **evaluation.elsewhere}
+        others = {f"{name} ({part['videos']['which']})": part for name, part in evaluation.elsewhere.items()}
+        measured = {evaluation.experiment.params.experiment: evaluation.measured, **others}
         table = tables.compared({name: part["video"] for name, part in measured.items()})
         return tables.or_none(table if evaluation.elsewhere else table.head(0), "None are named.")
 

@@ -129,7 +129,8 @@ def write_index(params: Params, run: dict[str, Any]) -> Path:
 
     Args:
         params: the experiment's parameters.
-        run: `stages` (by name: title, seconds, finished), `made_by` (name to text) and `failed` (a sentence or "").
+        run: `stages` (by name: title, seconds, finished), `made_by` (name to text), `failed` (a sentence or ""), and
+            the `parameters` of finished stages, which win over `params`.
     """
     folder = params.report_folder
     metrics_path = folder / "metrics.json"
@@ -159,7 +160,11 @@ def write_index(params: Params, run: dict[str, Any]) -> Path:
         ],
         made_by=[*(_data_rows(metrics) if metrics else []), *run["made_by"].items()],
         parameters=[
-            {"name": name, "value": _shown(getattr(params, name)), "meaning": field.description}
+            {
+                "name": name,
+                "value": _shown(run.get("parameters", {}).get(name, getattr(params, name))),
+                "meaning": field.description,
+            }
             for name, field in type(params).model_fields.items()
         ],
     )

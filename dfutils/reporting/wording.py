@@ -4,7 +4,9 @@ import numpy as np
 
 from dfutils.core import stages
 from dfutils.core.errors import InputError
+from dfutils.core.files import read_json, read_table
 from dfutils.core.params import Params
+from dfutils.splits import provenance
 
 
 class Text(str):
@@ -77,19 +79,41 @@ _TINY = 16
 
 
 def caution(params: Params) -> Text | None:
-    """Return a warning if the scores of an experiment mean nothing, as its data are a few clips of the built-in sample.
+    """Return what a reader must know before any figure of an experiment, one sentence per line; None if nothing.
 
-    The size of the sample is a parameter of notebook 01; after it, its record says what it was. None if notebook 01 was
-    not run for this experiment.
+    Its scores mean nothing if its data are a few clips of the built-in sample; they are too good if its detector began
+    with the weights of another that has seen the test videos.
+    """
+    said = [*_of_sample(params), *_of_first_weights(params)]
+    return Text("\n".join(said)) if said else None
+
+
+def _of_sample(params: Params) -> list[str]:
+    """Return a warning if the data are a few clips of the built-in sample.
+
+    The size of the sample is a parameter of notebook 01; after it, its record says what it was. Nothing is returned if
+    notebook 01 was not run for this experiment.
     """
     if "sample_variants" not in params.model_fields_set:
         try:
             params = params.model_copy(update=stages.record(params, "download")["parameters"])
         except InputError:
-            return None
+            return []
     if {place.layout for place in params.places} != {"sample"} or params.sample_variants >= _TINY:
-        return None
-    return Text(
+        return []
+    return [
         f"The data are {params.sample_variants} variants of the built-in sample: this run only shows that the "
         "notebooks work, and its scores mean nothing."
-    )
+    ]
+
+
+def _of_first_weights(params: Params) -> list[str]:
+    """Return warnings if training begins (notebook 03) or began with weights that have seen the test videos."""
+    videos, config = params.run_folder / "videos.parquet", params.run_folder / "detector" / "config.json"
+    if not videos.is_file():
+        return []
+    if "pretrained" in params.model_fields_set:
+        earlier = provenance.earlier_training(params.first_weights, params.pretrained)
+    else:
+        earlier = read_json(config).get("training", {}).get("earlier") if config.is_file() else None
+    return provenance.cautions(earlier, read_table(videos))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, read_json
+from dfutils.core.files import atomic, read_json, write_json
 from dfutils.serving.model_card import PREFIX, card
 
 SHIPPED = Path(__file__).parent / "weights"
@@ -123,7 +123,8 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
             the file size, and scores that differ in the fourth decimal.
 
     Raises:
-        InputError: if the detector or its figures are missing, or the two files of figures are of different detectors.
+        InputError: if the detector or its figures are missing, or the figures are not of this detector with its
+            calibration.
     """
     for name in _DETECTOR:
         if not (model / name).is_file():
@@ -140,19 +141,32 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
         raise InputError(
             f"{robustness_path} and {metrics} are of two detectors: run notebook 07 again, or delete the former."
         )
+    _check_figures(model, figures, metrics)
     with atomic(out) as temporary:
         temporary.mkdir()
         for name in _DETECTOR:
             shutil.copyfile(model / name, temporary / name)
         if half:
             from dfutils.detector import backbones
+            from dfutils.detector.network import weights_digest
 
             backbones.halve(temporary / "model.safetensors")
+            weights = weights_digest(backbones.read_weights(temporary / "model.safetensors"))
+            write_json({**config, "weights": weights}, temporary / "config.json")
         shutil.copyfile(metrics, temporary / "metrics.json")
         if robustness:
             shutil.copyfile(robustness_path, temporary / robustness_path.name)
         (temporary / "README.md").write_text(card(config, figures, repo, robustness), encoding="utf-8")
     return out
+
+
+def _check_figures(model: Path, figures: dict[str, Any], metrics: Path) -> None:
+    """Refuse figures that are of other weights, another training or another calibration."""
+    from dfutils.detector.network import Detector
+    from dfutils.evaluation import metrics_json
+
+    if not metrics_json.is_of(figures, Detector.load(model)):
+        raise InputError(f"{metrics} holds the figures of another detector or calibration: run notebook 04 again.")
 
 
 def publish(folder: Path, repo: str, private: bool = False) -> str:

@@ -129,9 +129,16 @@ def _confusion(counts: list[list[int]]) -> str:
 
 def _other_datasets(metrics: dict[str, Any]) -> str:
     tables = [
-        f"### On {name}, which it was not trained on\n\n{_table(figures['video'])}" for name, figures in metrics.items()
+        f"### On {name}{_which(figures)}, which it was not trained on\n\n{_table(figures['video'])}"
+        for name, figures in metrics.items()
     ]
     return "\n\n".join(tables)
+
+
+def _which(figures: dict[str, Any]) -> str:
+    """Return which videos of a dataset were scored, in brackets; "" where an earlier version did not record it."""
+    which = figures.get("videos", {}).get("which")
+    return f" ({which})" if which else ""
 
 
 def _robustness(robustness: dict[str, Any] | None) -> str:

@@ -6,6 +6,7 @@ its target with its donor. An unnamed person counts as a person of its own. `pol
 """
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,16 @@ def _sources(videos: pd.DataFrame) -> np.ndarray:
     return np.array(
         [f"{a} source {b}" for a, b in zip(videos["dataset"], content_keys(videos), strict=True)], dtype=object
     )
+
+
+def own_names(videos: pd.DataFrame, ids: Iterable[str]) -> list[str]:
+    """Return `<dataset>: <id>` for the id of each row, as it is in its own dataset, without the prefix of pooling."""
+    pooled = {
+        dataset: f"{dataset}__" if rows.str.startswith(f"{dataset}__").all() else ""
+        for dataset, rows in videos.groupby("dataset")["video_id"]
+    }
+    pairs = zip(videos["dataset"], ids, strict=True)
+    return [f"{dataset}: {name.removeprefix(pooled[dataset])}" for dataset, name in pairs]
 
 
 def people(videos: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -56,16 +56,18 @@ def assign(
     val_fraction: float = DEFAULTS.val_fraction,
     test_fraction: float = DEFAULTS.test_fraction,
     held_out: Collection[str] = (),
+    eval_videos: str = DEFAULTS.eval_videos,
 ) -> pd.DataFrame:
     """Return a copy of the videos table with `split`: `train`, `val`, `test`, or "" for videos in no split.
 
-    An unknown person counts as a person of its own. In no split are videos whose status is `excluded`; under
-    `official`, videos that the dataset's lists do not name; under `identity`, fakes whose target and donor are in
-    different splits. The last happens only if one component of the graph of people contains more than four fifths of a
-    class or method (in Celeb-DF everybody is swapped with everybody). The people of such a component are assigned one
-    by one, in random order; minimising the number of dropped fakes instead would gather people who look alike in one
-    split. If the official lists have no validation part, it is taken from the training videos by components of people,
-    or by target person if one component is too large; then no fake is dropped.
+    An unknown person counts as a person of its own. In no split are videos whose status is `excluded` (the others are
+    assigned as if those were there, so that excluding one video moves no other); under `official`, videos that the
+    dataset's lists do not name; under `identity`, fakes whose target and donor are in different splits. The last
+    happens only if one component of the graph of people contains more than four fifths of a class or method (in
+    Celeb-DF everybody is swapped with everybody). The people of such a component are assigned one by one, in random
+    order; minimising the number of dropped fakes instead would gather people who look alike in one split. If a
+    dataset's official lists have no validation part, it is taken from that dataset's training videos by components of
+    people, or by target person if one component is too large; then no fake is dropped.
 
     The result depends on ids and seed, not on the order of rows.
 
@@ -76,8 +78,9 @@ def assign(
         val_fraction: share of the videos for validation; under `official`, of the listed training videos. The shares
             of each class and method are close to it.
         test_fraction: share of the videos for the test; ignored under `official`.
-        held_out: names of datasets that are in none of these splits but scored as a whole, as by `hold_out`; their
-            rows are the last of the result.
+        held_out: names of datasets that are in none of these splits but only scored, as by `hold_out`; their rows are
+            the last of the result.
+        eval_videos: which of their videos are scored, `official` or `all`; see `hold_out`.
 
     Returns:
         The table, with `attrs` `policy`, `groups` (number of units that were assigned) and `dropped` (number of videos
@@ -90,28 +93,43 @@ def assign(
     if held_out:
         other = videos["dataset"].isin(list(held_out))
         own = assign(videos[~other], policy, seed, val_fraction, test_fraction)
-        return pd.concat([own, hold_out(videos[other])])
+        return pd.concat([own, hold_out(videos[other], eval_videos)])
     _check(videos, policy, val_fraction, test_fraction)
-    usable = videos["status"] != "excluded" if "status" in videos else pd.Series(True, index=videos.index)
-    rows = videos[usable.to_numpy()].sort_values("video_id").reset_index(drop=True)
+    rows = videos.sort_values("video_id").reset_index(drop=True)
     rng = np.random.default_rng(seed)
     if policy == "official":
         split, groups = _official(rows, val_fraction, rng)
     else:
         side, groups = _divide(rows, policy, [1 - val_fraction - test_fraction, val_fraction, test_fraction], rng)
         split = np.array([*SPLITS, ""], dtype=object)[side]
-    _check_classes(split, rows["label"].to_numpy(), policy, groups)
-    split_of = dict(zip(rows["video_id"], split, strict=True))
+    used = ~_excluded(rows)
+    _check_classes(split[used], rows.loc[used, "label"].to_numpy(), policy, groups)
+    split_of = dict(zip(rows.loc[used, "video_id"], split[used], strict=True))
     assigned = videos.assign(split=[split_of.get(name, "") for name in videos["video_id"]])
-    assigned.attrs |= {"policy": policy, "groups": groups, "dropped": int((split == "").sum())}
+    assigned.attrs |= {"policy": policy, "groups": groups, "dropped": int((split[used] == "").sum())}
     return assigned
 
 
-def hold_out(videos: pd.DataFrame) -> pd.DataFrame:
-    """Return a copy of the videos table of a dataset to be scored as a whole: `split` is `eval`, "" for excluded
-    videos."""
-    excluded = videos["status"] == "excluded" if "status" in videos else False
-    return videos.assign(split=np.where(excluded, "", "eval"))
+def hold_out(videos: pd.DataFrame, which: str = DEFAULTS.eval_videos) -> pd.DataFrame:
+    """Return a copy of a videos table with `split` `eval`, for datasets that are scored and not trained on.
+
+    `which` is `official`: of a dataset that has an official test list, only the videos on it are scored, as published
+    figures are; or `all`. Videos that are excluded or not scored have the split "".
+    """
+    tests = videos["official_split"] == "test"
+    whole = ~tests.groupby(videos["dataset"]).transform("any") | (which == "all")
+    return videos.assign(split=np.where((tests | whole) & ~_excluded(videos), "eval", ""))
+
+
+def scored_part(videos: pd.DataFrame) -> str:
+    """Return which videos of a dataset are scored, from their rows: `official list` if all of them are on its list of
+    test videos, else `all videos`."""
+    return "official list" if (videos["official_split"] == "test").all() else "all videos"
+
+
+def _excluded(videos: pd.DataFrame) -> pd.Series:
+    """Return which videos a reviewer has excluded."""
+    return videos["status"] == "excluded" if "status" in videos else pd.Series(False, index=videos.index)
 
 
 def _check(videos: pd.DataFrame, policy: str, val_fraction: float, test_fraction: float) -> None:
@@ -133,7 +151,7 @@ def _check(videos: pd.DataFrame, policy: str, val_fraction: float, test_fraction
         raise InputError(
             f"The video id {duplicates.iloc[0]} occurs twice in the videos table: index the dataset again."
         )
-    usable = videos[videos["status"] != "excluded"] if "status" in videos else videos
+    usable = videos[~_excluded(videos)]
     for label, name, other in ((0, "real", "fake"), (1, "fake", "real")):
         count = int((usable["label"] == label).sum())
         if count == 0 and len(usable):
@@ -171,15 +189,19 @@ def _check_classes(split: np.ndarray, label: np.ndarray, policy: str, groups: in
 def _official(rows: pd.DataFrame, val_fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """Return the listed split of each row, and the number of groups.
 
-    If the lists have no validation part, it is taken from the training videos.
+    If the lists of a dataset have no validation part, it is taken from that dataset's training videos.
     """
     split = rows["official_split"].to_numpy(dtype=object, copy=True)
-    if not np.any(split == "test"):
+    listed = rows.groupby("dataset")["official_split"].agg(set)
+    unlisted = sorted(listed.index[[not names - {""} for names in listed]])
+    if unlisted or not np.any(split == "test"):
+        which = f"The dataset {unlisted[0]}" if unlisted and len(listed) > 1 else "The dataset"
         raise InputError(
-            "The dataset has no official test list, or it is missing: fetch the list, or set split_policy: identity."
+            f"{which} has no official test list, or it is missing: fetch the list, or set split_policy: identity."
         )
-    groups, train = len(np.unique(split)), np.flatnonzero(split == "train")
-    if len(train) and not np.any(split == "val"):
+    without = rows["dataset"].isin(listed.index[["val" not in names for names in listed]]).to_numpy()
+    groups, train = len(np.unique(split)), np.flatnonzero((split == "train") & without)
+    if len(train):
         side, groups = _divide(rows.iloc[train], "official", [1 - val_fraction, val_fraction], rng)
         split[train[side == 1]] = "val"
     return split, groups

@@ -10,7 +10,16 @@ import pytest
 
 from dfutils.core.errors import InputError
 from dfutils.core.paths import video_id
-from dfutils.data.indexing import COLUMNS, check, fingerprint, pool, probe_videos, scan
+from dfutils.data.indexing import (
+    COLUMNS,
+    check,
+    check_splits,
+    fingerprint,
+    fingerprints,
+    pool,
+    probe_videos,
+    scan,
+)  # fmt: skip
 from dfutils.data.layouts import LAYOUTS
 from dfutils.faces import video
 
@@ -393,6 +402,20 @@ def test_probe_videos(tree, clip: bytes) -> None:
     assert set(bad["status"]) == {"unreadable"}
     assert bad["reason"].str.len().gt(10).all()
     assert bad["width"].isna().all()
+
+
+def test_the_fingerprint_of_splits_contains_the_splits() -> None:
+    table = pd.DataFrame({"video_id": ["a", "b"], "label": [0, 1], "split": ["train", "test"]})
+    made = fingerprints(table)
+    check_splits(table, made)
+    check_splits(table[::-1], made)
+    anew = table.assign(split=["test", "train"])
+    assert fingerprints(anew)["fingerprint"] == made["fingerprint"]
+    assert fingerprints(anew)["splits"] != made["splits"]
+    for others in (anew, table[1:], table.assign(label=1), table.assign(split="")):
+        with pytest.raises(InputError, match="is not what notebook 02 wrote"):
+            check_splits(others, made)
+    check_splits(anew, {"fingerprint": made["fingerprint"]})  # a record of an earlier version
 
 
 def test_fingerprint_depends_on_data_not_on_order(tree) -> None:

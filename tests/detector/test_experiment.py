@@ -15,8 +15,16 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder, write_table
 from dfutils.data import catalog, indexing
 from dfutils.detector import experiment
+from dfutils.detector.backbones import IMAGENET
 from dfutils.detector.network import Detector
+from dfutils.evaluation import evaluate, metrics_json
+from dfutils.evaluation.error_analysis import ErrorAnalysis
+from dfutils.evaluation.experiment import Experiment
+from dfutils.evaluation.robustness import RobustnessTest
 from dfutils.evaluation.scoring import score
+from dfutils.metrics.calibration import Scaling
+from dfutils.reporting.wording import caution
+from dfutils.splits import provenance
 
 SIZE, FRAMES = 32, 2
 TRAIN, VAL = 13, 5  # neither is a multiple of a step, so that some process's share must be filled up
@@ -49,6 +57,7 @@ def home(tmp_path, monkeypatch) -> Path:
     videos = pd.DataFrame({
         "video_id": ids, "label": [i % 2 for i in range(len(ids))], "status": "ok",
         "split": ["train"] * TRAIN + ["val"] * VAL, "strip": [f"made/faces/{name}.png" for name in ids],
+        "dataset": "made", "identity": [f"p{i}" for i in range(len(ids))], "donor": "", "source_video": "",
     })  # fmt: skip
     frames = pd.DataFrame([
         {"video_id": name, "person": 0, "position": t, "landmarks": face(name, t)}
@@ -58,7 +67,7 @@ def home(tmp_path, monkeypatch) -> Path:
     write_table(videos, p.run_folder / "videos.parquet")
     write_table(frames, p.run_folder / "frames.parquet")
     settings = {"face_size": SIZE, "frames_per_video": FRAMES, "face_margin": 0.3, "align": False}
-    stages.finish(p, "preprocess", fingerprint=indexing.fingerprint(videos), settings=settings, layouts=["folder"])
+    stages.finish(p, "preprocess", **indexing.fingerprints(videos), settings=settings, layouts=["folder"])
     return tmp_path
 
 
@@ -78,6 +87,98 @@ def test_a_detector_begins_with_the_weights_of_another_wherever_it_is_started(ho
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in begun.backbone.state_dict().items())
     with pytest.raises(InputError, match="no weights"):
         experiment.new_detector(params.Params(**{**TINY, "pretrained": "runs/absent/detector"}))
+
+
+HISTORY = pd.DataFrame({"epoch": [1], "best": [True]})
+
+
+def test_a_calibration_is_kept_as_long_as_weights_and_splits_are(home):
+    p = params.Params(**TINY)
+    folder, network = p.run_folder / "detector", experiment.new_detector(p)
+    experiment.save_detector(p, network, HISTORY)
+    evaluate.keep_calibration(folder, Scaling(0.05), 0.498)
+    calibrated = metrics_json.fingerprint(Detector.load(folder))
+    experiment.save_detector(p, experiment.new_detector(p), HISTORY)  # notebook 03, opened again
+    again = Detector.load(folder)
+    assert (again.config["slope"], again.config["threshold"]) == (0.05, 0.498)
+    assert metrics_json.fingerprint(again) == calibrated
+    assert metrics_json.fingerprint(network) != calibrated
+    table = pd.read_parquet(p.run_folder / "videos.parquet")
+    write_table(table.assign(split=table["split"][::-1].to_numpy()), p.run_folder / "videos.parquet")
+    experiment.save_detector(p, experiment.new_detector(p), HISTORY)
+    assert Detector.load(folder).config["slope"] == 1.0
+    write_table(table, p.run_folder / "videos.parquet")
+    experiment.save_detector(p, network, HISTORY)
+    evaluate.keep_calibration(folder, Scaling(0.05), 0.498)
+    experiment.save_detector(p, experiment.new_detector(params.Params(**{**TINY, "seed": 8})), HISTORY)
+    assert Detector.load(folder).config["threshold"] == 0.5
+
+
+def test_later_notebooks_refuse_splits_detectors_and_calibrations_that_do_not_belong_together(home):
+    p = params.Params(**TINY)
+    folder, table = p.run_folder / "detector", pd.read_parquet(p.run_folder / "videos.parquet")
+    experiment.save_detector(p, experiment.new_detector(p), HISTORY)
+    evaluate.keep_calibration(folder, Scaling(0.5), 0.4)
+    judged = metrics_json.fingerprint(Detector.load(folder))
+    stages.finish(p, "evaluate", threshold=0.4, temperature=2.0, detector=judged)
+    Experiment(p).check_evaluated()
+    for opened in (ErrorAnalysis, lambda known: RobustnessTest(known, "blur", "1", 2)):
+        with pytest.raises(InputError, match="predictions"):  # which there are none of here: no check has refused it
+            opened(Experiment(p))
+    evaluate.keep_calibration(folder, 1.0, 0.4)
+    for opened in (ErrorAnalysis, lambda known: RobustnessTest(known, "blur", "1", 2)):
+        with pytest.raises(InputError, match="calibration has changed since notebook 04"):
+            opened(Experiment(p))
+    evaluate.keep_calibration(folder, Scaling(0.5), 0.4)
+    anew = table.assign(split=table["split"][::-1].to_numpy())
+    write_table(anew, p.run_folder / "videos.parquet")
+    with pytest.raises(InputError, match="is not what notebook 02 wrote"):
+        Experiment(p).check_detector()
+    made = {**stages.record(p, "preprocess"), **indexing.fingerprints(anew)}
+    stages.finish(p, "preprocess", **{name: made[name] for name in ("fingerprint", "splits", "settings", "layouts")})
+    for check in (Experiment(p).check_detector, Experiment(p).check_evaluated):
+        with pytest.raises(InputError, match="their splits have changed since this detector was trained"):
+            check()
+
+
+def test_a_detector_records_what_it_has_seen_and_what_its_first_weights_had(home):
+    p = params.Params(**TINY)
+    experiment.save_detector(p, experiment.new_detector(p), HISTORY)
+    table = pd.read_parquet(p.run_folder / "videos.parquet")
+    training = Detector.load(p.run_folder / "detector").config["training"]
+    assert provenance.overlap(training["seen"], table)["videos"] == TRAIN + VAL
+    assert "earlier" not in training
+    # The same videos, dealt anew: some test videos of the second experiment were in the first one's training.
+    second = params.Params(**{**TINY, "experiment": "second", "pretrained": "runs/two/detector"})
+    make_folder(second.run_folder)
+    dealt = table.assign(split=["test"] * 5 + ["train"] * (len(table) - 5))
+    write_table(dealt, second.run_folder / "videos.parquet")
+    settings = stages.record(p, "preprocess")["settings"]
+    stages.finish(second, "preprocess", **indexing.fingerprints(dealt), settings=settings, layouts=["folder"])
+    assert "of the 5 test videos those had seen 5 in training" in caution(second)
+    experiment.save_detector(second, experiment.new_detector(second), HISTORY)
+    found = Experiment(second)
+    found.check_detector()
+    (said,) = evaluate.cautions(found.detector, found.videos)
+    assert "weights of runs/two/detector" in said
+    later = params.Params(experiment="second")  # as notebooks 04 to 07 declare it
+    assert said in caution(later)
+
+
+def test_a_run_goes_on_with_the_normalisation_it_began_with(home):
+    p = params.Params(**TINY)
+    experiment.fit_experiment(p, experiment.new_detector(p), experiment.load_clips(p), progress=False)
+    path = p.run_folder / "training" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)
+    own = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    for kept, expected in ((own, own), (None, IMAGENET)):  # earlier versions recorded none
+        saved["record"].pop("normalisation")
+        saved["record"] |= {"normalisation": kept} if kept else {}
+        torch.save(saved, path)
+        network = experiment.new_detector(p)
+        network.config["normalisation"] = {"mean": [0.0] * 3, "std": [1.0] * 3}
+        experiment.fit_experiment(p, network, experiment.load_clips(p), progress=False)
+        assert network.config["normalisation"] == expected
 
 
 def test_two_processes_learn_what_one_learns_with_twice_the_batch(home, capfd):

@@ -16,7 +16,7 @@ from torch import nn
 
 from dfutils.core.errors import InputError
 from dfutils.detector import layer_table
-from dfutils.detector.backbones import load_backbone, read_weights
+from dfutils.detector.backbones import IMAGENET, load_backbone, normalisation, read_weights
 from dfutils.detector.network import Detector
 from dfutils.evaluation.scoring import score
 from tests.support.detectors import untrained
@@ -129,6 +129,26 @@ def test_normalisation_is_that_of_imagenet(small):
     assert torch.allclose(small.normalise(frames), expected, atol=1e-6)
 
 
+def test_normalisation_comes_with_the_weights(tmp_path, monkeypatch):
+    """As timm and torchvision say; a detector's own is kept, whatever its network is usually trained with."""
+    import timm
+
+    wanted = timm.get_pretrained_cfg("tf_efficientnet_lite0")
+    detector = untrained(backbone="tf_efficientnet_lite0", hidden_size=8, pretrained="packaged")
+    assert detector.config["normalisation"] == {"mean": list(wanted.mean), "std": list(wanted.std)}
+    assert detector.config["normalisation"]["mean"] == [0.5, 0.5, 0.5]
+    detector.save(tmp_path / "new")
+    assert Detector.load(tmp_path / "new").config["normalisation"]["std"] == [0.5, 0.5, 0.5]
+    earlier = untrained(backbone="tf_efficientnet_lite0", hidden_size=8)
+    earlier.save(tmp_path / "earlier", normalisation=IMAGENET)
+    assert Detector.load(tmp_path / "earlier").config["normalisation"] == IMAGENET
+    begun = untrained(backbone="tf_efficientnet_lite0", hidden_size=8, pretrained=str(tmp_path / "earlier"))
+    assert begun.config["normalisation"] == IMAGENET
+    assert normalisation("efficientnet_v2_l", "imagenet")["mean"] == [0.5, 0.5, 0.5]
+    for name in ("resnext50_32x4d", "vit_b_16"):
+        assert normalisation(name, "imagenet") == IMAGENET
+
+
 @pytest.mark.parametrize("backbone", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "convnext_tiny"])
 def test_other_backbones(backbone):
     detector = untrained(backbone=backbone, hidden_size=8).eval()
@@ -204,6 +224,17 @@ def test_saving_again_replaces_the_whole(small, folder):
     Detector.load(folder).save(folder, slope=2.0)
     assert Detector.load(folder).config["slope"] == 2.0
     assert Detector.load(folder).config["face_size"] == 64
+
+
+def test_weights_that_config_json_was_not_written_for_are_refused(small, folder, tmp_path):
+    untrained(**SMALL, seed=9).save(tmp_path / "other")
+    (folder / "model.safetensors").write_bytes((tmp_path / "other" / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"not those that its config\.json was written and calibrated for"):
+        Detector.load(folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["weights"]  # as earlier versions wrote it
+    (folder / "config.json").write_text(json.dumps(config))
+    assert Detector.load(folder).config["threshold"] == 0.25
 
 
 def edited(folder: Path, **changes: object) -> Path:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dfutils.core.errors import InputError
-from dfutils.evaluation import comparison, coverage
+from dfutils.evaluation import comparison, coverage, evaluate
 from dfutils.metrics import figures
 from dfutils.reporting import overview, tables
 
@@ -34,11 +34,12 @@ def report(reports: Path, name: str, table: pd.DataFrame, trained="d", evaluated
     folder.mkdir(parents=True)
     counted = coverage.with_policy(table)
     part = {
+        "videos": evaluate.tested(table),
         "counts": {"real": 30, "fake": 30},
         "video": figures.summary(counted.labels, counted.scores, resamples=50),
     }
     written = {"schema": 2, "trained_on": [trained], "threshold": {"value": 0.5}, "test": part}
-    written["eval"] = dict.fromkeys(evaluated, part)
+    written["eval"] = {name: {**part, "videos": evaluate.tested(predictions(0, n=len(table)))} for name in evaluated}
     (folder / "metrics.json").write_text(json.dumps(written))
     (folder / "run.json").write_text(
         json.dumps({"parameters": parameters, "stages": {"evaluate": {"finished": "2030-01-01 10:00 UTC"}}})
@@ -86,6 +87,25 @@ def test_the_matrix_has_a_row_for_what_was_trained_on(reports):
     assert list(matrix.columns) == ["d", "e"]
     assert matrix.loc["d", "e"] == ""
     assert matrix.loc["e", "d"].startswith(matrix.loc["e", "e"][:5])
+
+
+def test_cells_of_a_column_are_of_the_same_videos(reports):
+    report(reports, "fewer", predictions(1, n=40), trained="f", evaluated=["d"])
+    matrix = comparison.train_test_matrix(reports)
+    assert list(matrix.columns) == ["d (60 videos)", "d (40 videos)", "e", "f"]
+    assert matrix.loc["f", "d (60 videos)"] == matrix.loc["e", "d (40 videos)"] == ""
+    assert matrix.loc["f", "d (40 videos)"] and matrix.loc["e", "d (60 videos)"]
+    # Ids that pooling has given a dataset's name are the same videos; what was judged is told from the predictions.
+    written = json.loads((reports / "fewer" / "metrics.json").read_text())
+    for part in (written["test"], written["eval"]["d"]):
+        del part["videos"]
+    (reports / "fewer" / "metrics.json").write_text(json.dumps(written))
+    pooled = predictions(1, n=60).assign(split="eval", video_id=lambda t: "d__" + t["video_id"])
+    own = predictions(1, n=40).assign(dataset="f", video_id=lambda t: "f__" + t["video_id"])
+    pd.concat([own, pooled]).to_parquet(reports / "fewer" / "predictions.parquet")
+    assert list(comparison.train_test_matrix(reports).columns) == ["d", "e", "f"]
+    (reports / "fewer" / "predictions.parquet").unlink()
+    assert "d (videos not recorded)" in comparison.train_test_matrix(reports)
 
 
 def test_the_overview_holds_every_run_and_loads_nothing(reports):

@@ -2,12 +2,15 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from dfutils.core import params
 from dfutils.core.errors import InputError
+from dfutils.core.files import digest
+from dfutils.data.indexing import fingerprints
 from dfutils.evaluation import errors, evaluate, metrics_json
 from dfutils.metrics.calibration import Scaling
 from dfutils.reporting import tables
@@ -74,6 +77,10 @@ def test_the_document_is_json_and_names_every_caveat(measured):
     text = " ".join(written["caveats"])
     for part in ("nothing about deepfakes in the wild", "Something leaked", "have no score", "split is small"):
         assert part in text
+    warned = metrics_json.document(
+        mine, PREPROCESSED, Judge(), found, threshold=threshold, by_method=by_method, cautions=["Half of it was seen."]
+    )
+    assert warned["caveats"] == ["Half of it was seen.", *written["caveats"]]
     assert "let 1 of 3 fakes pass and called 1 of 3 real videos fake" in written["verdict"]
 
 
@@ -112,9 +119,50 @@ def test_one_class_alone_is_said_in_words_and_null_in_numbers():
 
 
 def test_a_detector_of_other_splits_is_refused():
-    evaluate.check_trained_on(Judge(), "f" * 16)
+    videos = split_table([0, 0, 1, 1]).assign(split=["train", "test", "train", "test"])
+    named, judge = fingerprints(videos), Judge()
+    judge.config = {"training": {"split_fingerprint": named["fingerprint"], "splits": named["splits"]}}
+    evaluate.check_trained_on(judge, videos)
+    assert evaluate.cautions(judge, videos) == []
+    dealt_anew = videos.assign(split=["test", "train", "test", "train"])
+    for others in (dealt_anew, videos[1:], videos.assign(label=1)):
+        with pytest.raises(InputError, match="run notebook 03 again"):
+            evaluate.check_trained_on(judge, others)
+    judge.config = {"training": {"split_fingerprint": named["fingerprint"]}}  # of an earlier version
+    evaluate.check_trained_on(judge, dealt_anew)
+    assert "did not record its splits" in evaluate.cautions(judge, dealt_anew)[0]
     with pytest.raises(InputError, match="run notebook 03 again"):
-        evaluate.check_trained_on(Judge(), "0" * 16)
+        evaluate.check_trained_on(judge, videos[1:])
+
+
+def test_a_detector_that_was_not_judged_as_it_is_now_is_refused():
+    judge = Judge()
+    judge.config = {"training": {}, "slope": 2.0, "threshold": 0.6}
+    record = {"slope": 2.0, "threshold": 0.6, "detector": metrics_json.fingerprint(judge)}
+    earlier = {"temperature": 0.5, "threshold": 0.6}  # as earlier versions recorded it
+    for known in (record, earlier):
+        evaluate.check_judged(judge, known)
+    for changes in ({"slope": 1.0}, {"threshold": 0.5}):
+        other = Judge()
+        other.config = {**judge.config, **changes}
+        assert metrics_json.fingerprint(other) != metrics_json.fingerprint(judge)
+        for known in (record, earlier):
+            with pytest.raises(InputError, match="changed since notebook 04 scored it"):
+                evaluate.check_judged(other, known)
+    other.config = {**judge.config, "training": {"splits": "0" * 16}}
+    with pytest.raises(InputError, match="changed since notebook 04 scored it"):
+        evaluate.check_judged(other, record)
+
+
+def test_figures_are_known_to_be_of_a_detector_also_in_files_of_earlier_versions():
+    judge = Judge()
+    judge.config = {"training": {"epochs": 3}, "slope": 2.0, "threshold": 0.6}
+    chosen = {"temperature": {"value": 0.5}, "threshold": {"value": 0.6}}
+    assert metrics_json.is_of({"fingerprints": {"detector": metrics_json.fingerprint(judge)}}, judge)
+    before = digest({"training": {"epochs": 3}, "weights": judge.digest()})
+    assert metrics_json.is_of({"fingerprints": {"detector": before}, **chosen}, judge)
+    judge.config["slope"] = 1.0
+    assert not metrics_json.is_of({"fingerprints": {"detector": before}, **chosen}, judge)
 
 
 def test_a_missing_or_cut_strip_and_a_nan_cost_only_their_video(tmp_path):
@@ -167,6 +215,18 @@ def test_predictions_of_another_dataset_are_refused(measured):
         evaluate.check_predictions(table.assign(video_id="w" + table["video_id"]), split_table([0] * 7))
     with pytest.raises(InputError, match="lacks the column split"):
         evaluate.check_predictions(table.drop(columns="split"), split_table([0] * 7))
+
+
+def test_a_video_is_scored_only_if_every_persons_strip_is_there(tmp_path):
+    png = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    for name in ("a.png", "a~1.png", "b.png", "b~1.png", "c.png"):
+        (tmp_path / name).write_bytes(png)
+    (tmp_path / "b~1.png").write_bytes(png[: len(png) // 2])
+    table = pd.DataFrame({"video_id": list("abcd"), "status": "ok", "strip": [f"{name}.png" for name in "abcd"]})
+    assert evaluate.with_strips(table.assign(strips=[2, 2, 2, 1]), tmp_path)["video_id"].tolist() == ["a"]
+    assert evaluate.with_strips(table.assign(strips=1), tmp_path)["video_id"].tolist() == ["a", "b", "c"]
+    for counts in (table, table.assign(strips=[2, np.nan, np.nan, 1])):  # none in tables of earlier versions
+        assert evaluate.with_strips(counts, tmp_path)["video_id"].tolist() == ["a", "b", "c"]
 
 
 def test_calibration_is_kept_in_the_detectors_config(tmp_path):

@@ -33,8 +33,10 @@ def scored(stretch: float, test_method: str = "swap", n: int = 240) -> Scores:
 
 def evaluated(scores: Scores, **parameters: object) -> Evaluation:
     params = Params(experiment="mine", **parameters)
+    judge = Judge()
+    judge.config = {**Judge.config}
     experiment = SimpleNamespace(
-        params=params, videos=scores.videos, frames=None, detector=Judge(), record=lambda _stage: PREPROCESSED
+        params=params, videos=scores.videos, frames=None, detector=judge, record=lambda _stage: PREPROCESSED
     )
     return Evaluation(experiment, scores, calibrate(scores, prior_fake=params.prior_fake), resamples=100)
 

@@ -1,6 +1,5 @@
 """Publishing and fetching, by the real client, against a hub on loopback."""
 
-import json
 import os
 import subprocess
 import sys
@@ -53,9 +52,17 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def figures(tmp_path) -> Path:
-    (tmp_path / "metrics.json").write_text(json.dumps(METRICS), encoding="utf-8")
+def figures(folder, tmp_path) -> Path:
+    files.write_json(figures_of(folder), tmp_path / "metrics.json")
     return tmp_path / "metrics.json"
+
+
+def figures_of(folder: Path) -> dict:
+    """Figures that are of the detector in a folder."""
+    return {
+        **METRICS,
+        "fingerprints": {"data and splits": "abc", "detector": metrics_json.fingerprint(hub.load(folder))},
+    }
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +151,7 @@ def test_robustness_is_on_the_card_if_it_is_this_detectors(folder, tmp_path):
     files.write_json(METRICS, tmp_path / "metrics.json")
     with pytest.raises(InputError, match="are of two detectors"):
         hub.prepare(folder, tmp_path / "metrics.json", tmp_path / "out", "someone/small")
-    of_it = {**METRICS, "fingerprints": {"detector": metrics_json.fingerprint(hub.load(folder))}}
-    files.write_json(of_it, tmp_path / "metrics.json")
+    files.write_json(figures_of(folder), tmp_path / "metrics.json")
     out = hub.prepare(folder, tmp_path / "metrics.json", tmp_path / "out", "someone/small")
     card = (out / "README.md").read_text(encoding="utf-8")
     assert "not measured" not in card
@@ -153,6 +159,15 @@ def test_robustness_is_on_the_card_if_it_is_this_detectors(folder, tmp_path):
     assert "| undisturbed | 0 | 0% | 0.900 (0.800 – 0.970) |  |" in card
     assert "| noise | 4 | 75% | undefined | undefined |" in card
     assert files.read_json(out / "robustness.json") == measured
+
+
+def test_figures_of_another_calibration_are_not_published(figures, tmp_path):
+    other = small_detector(tmp_path / "detector", parameters={"epochs": 3})
+    hub.prepare(other, figures, tmp_path / "out", "someone/small")
+    files.write_json({**files.read_json(other / "config.json"), "slope": 20.0}, other / "config.json")
+    with pytest.raises(InputError, match="figures of another detector or calibration: run notebook 04 again"):
+        hub.prepare(other, figures, tmp_path / "other", "someone/small")
+    assert not (tmp_path / "other").exists()
 
 
 def test_no_figures_no_publication(folder, tmp_path):

@@ -136,6 +136,53 @@ def test_excluded_videos_are_in_no_split() -> None:
     assert (split.drop(["000", "a001"]) != "").all()
 
 
+@pytest.mark.parametrize("policy", ["identity", "source", "random", "official"])
+def test_excluding_a_video_moves_no_other(policy: str) -> None:
+    for videos in (pairs(), entangled(), from_metadata()):
+        videos = videos.assign(status="ok", official_split=np.where(np.arange(len(videos)) % 5, "train", "test"))
+        before = policies.assign(videos, policy).set_index("video_id")["split"]
+        for place in (0, len(videos) // 3, len(videos) - 1):
+            fewer = videos.copy()
+            fewer.loc[place, "status"] = "excluded"
+            after = policies.assign(fewer, policy).set_index("video_id")["split"]
+            assert after.iloc[place] == ""
+            assert after.drop(after.index[place]).equals(before.drop(before.index[place]))
+    assert policies.assign(fewer, policy).attrs["dropped"] == ((after == "") & (fewer["status"].values == "ok")).sum()
+
+
+def test_official_takes_validation_from_each_dataset_whose_lists_have_none() -> None:
+    whole = pairs(60).assign(dataset="ffpp", video_id=lambda t: "ffpp__" + t["video_id"])
+    whole["official_split"] = [["train", "train", "val", "test"][int(name[-3:]) // 2 % 4] for name in whole["video_id"]]
+    celeb = entangled(12).assign(dataset="celeb", video_id=lambda t: "celeb__" + t["video_id"])
+    celeb["official_split"] = np.where(np.arange(len(celeb)) % 6, "train", "test")
+    split = policies.assign(pd.concat([whole, celeb], ignore_index=True), "official")
+    assert (split["split"] == split["official_split"])[split["dataset"] == "ffpp"].all()
+    own = split[split["dataset"] == "celeb"]
+    assert (own["split"] == "test").equals(own["official_split"] == "test")
+    for label in (0, 1):
+        assert shares(own[own["split"] != "test"], label=label)["val"] == pytest.approx(0.15, abs=0.08)
+    unlisted = pd.concat([whole, celeb.assign(official_split="")], ignore_index=True)
+    with pytest.raises(InputError, match="dataset celeb has no official test list"):
+        policies.assign(unlisted, "official")
+
+
+def test_of_another_dataset_its_official_list_is_scored_unless_all_videos_are_asked_for() -> None:
+    listed = entangled().assign(dataset="celeb", status="ok")
+    listed["official_split"] = np.where(np.arange(len(listed)) % 6, "train", "test")
+    listed.loc[6, "status"] = "excluded"
+    both = pd.concat([listed, pairs().assign(dataset="own", status="ok")], ignore_index=True)
+    held = policies.hold_out(both)
+    scored = held[held["split"] == "eval"]
+    assert set(scored.loc[scored["dataset"] == "celeb", "official_split"]) == {"test"}
+    assert held["split"].iloc[6] == ""
+    assert (held.loc[held["dataset"] == "own", "split"] == "eval").all()
+    assert [policies.scored_part(rows) for _, rows in scored.groupby("dataset")] == ["official list", "all videos"]
+    everything = policies.hold_out(both, "all")
+    assert (everything["split"] == "eval").sum() == len(both) - 1
+    named = policies.assign(both, "identity", held_out=["celeb"], eval_videos="all")
+    assert (named["split"] == "eval").sum() == len(listed) - 1
+
+
 def test_another_dataset_is_held_out_as_a_whole() -> None:
     other = entangled().assign(status="ok")
     other.loc[0, "status"] = "excluded"
