@@ -70,7 +70,7 @@ class Fitting(lightning.LightningModule):
             balanced_sampling=settings.balanced_sampling,
         )
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
-        weights = clips.validation_weights(val.labels, settings["class_weights"])
+        weights = clips.validation_weights(val.labels, settings.class_weights)
         self.register_buffer("val_weights", torch.tensor(weights), persistent=False)
 
     # Data and optimiser

@@ -125,7 +125,7 @@ def test_later_notebooks_refuse_splits_detectors_and_calibrations_that_do_not_be
     for opened in (ErrorAnalysis, lambda known: RobustnessTest(known, "blur", "1", 2)):
         with pytest.raises(InputError, match="predictions"):  # which there are none of here: no check has refused it
             opened(Experiment(p))
-    evaluate.keep_calibration(folder, 1.0, 0.4)
+    evaluate.keep_calibration(folder, Scaling(), 0.4)
     for opened in (ErrorAnalysis, lambda known: RobustnessTest(known, "blur", "1", 2)):
         with pytest.raises(InputError, match="calibration has changed since notebook 04"):
             opened(Experiment(p))
