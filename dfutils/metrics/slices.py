@@ -3,6 +3,12 @@
 Among many slices one is bad by chance, and the videos of one person are good or bad together. Each slice is therefore
 compared with the other videos of the same class by a test whose unit is the group (person, source or video), and the
 p-values are corrected for the number of slices.
+
+`p` compares a slice with the other videos of the same class. Where each video is a group by itself, it is that of Fisher's
+exact test, stratified by class. Else it is that of a sign-flip test: each group's part in the excess of errors inside the
+slice is as likely to have the other sign (the score version of the wild cluster bootstrap under the null hypothesis, Kline
+and Santos, Journal of Econometric Methods 1, 2012). A slice of few groups cannot be significant by it. NaN if there is
+nothing to compare with, or if the slice or the rest has fewer than two groups.
 """
 
 from itertools import pairwise
@@ -41,13 +47,6 @@ def by_slice(
         `recall_fake` (NaN without such videos), `p` and `p_holm`, the p-value corrected for all slices of this table.
         `concat_corrected` corrects over several tables.
 
-        `p` compares the slice with the other videos of the same class. Where each video is a group by itself, it is
-        that of Fisher's exact test, stratified by class. Else it is that of a sign-flip test: each group's part in the
-        excess of errors inside the slice is as likely to have the other sign (the score version of the wild cluster
-        bootstrap under the null hypothesis, Kline and Santos, Journal of Econometric Methods 1, 2012). A slice of few
-        groups cannot be significant by it. NaN if there is nothing to compare with, or if the slice or the rest has
-        fewer than two groups.
-
     Raises:
         InputError: if `column` is not in the table.
     """
@@ -60,12 +59,7 @@ def by_slice(
     if column == "method":
         names = np.where(names == "unknown", "real", names)
         order = [*(["real"] if "unknown" in order else []), *(name for name in order if name != "unknown")]
-    unit = np.arange(len(rows))
-    if "group" in rows:
-        named = rows["group"].to_numpy(dtype=object)
-        unit = np.unique(np.where(named == "", "video " + unit.astype(str).astype(object), named), return_inverse=True)[
-            1
-        ]
+    unit = _units(rows)
     grouped = len(np.unique(unit)) < len(unit)
     rows_of_slices = []
     for name in order:
@@ -86,6 +80,17 @@ def by_slice(
     else:
         p = np.array([_exact_p(labels, wrong, names == name) for name in order], dtype=float)
     return pd.DataFrame(rows_of_slices, columns=columns).assign(p=p, p_holm=holm(p))
+
+
+def _units(rows: pd.DataFrame) -> np.ndarray:
+    """Return the number of each row's group `(n,)`, a number of its own where it has none."""
+    unit = np.arange(len(rows))
+    if "group" in rows:
+        named = rows["group"].to_numpy(dtype=object)
+        unit = np.unique(np.where(named == "", "video " + unit.astype(str).astype(object), named), return_inverse=True)[
+            1
+        ]
+    return unit
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -156,7 +161,7 @@ def _sign_flip_p(labels: np.ndarray, wrong: np.ndarray, slices: list[np.ndarray]
     """Return for each slice, a mask `(n,)`, the two-sided p-value of the sign-flip test on its excess of errors.
 
     A group's part in the excess is the sum over its videos of (inside less its share) times (wrong less its rate), both
-    of the video's class. NaN as `by_slice` says.
+    of the video's class. NaN as the module says.
     """
     parts = np.zeros((len(slices), unit.max(initial=-1) + 1))
     defined = np.zeros(len(slices), dtype=bool)
