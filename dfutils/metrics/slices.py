@@ -4,11 +4,11 @@ Among many slices one is bad by chance, and the videos of one person are good or
 compared with the other videos of the same class by a test whose unit is the group (person, source or video), and the
 p-values are corrected for the number of slices.
 
-`p` compares a slice with the other videos of the same class. Where each video is a group by itself, it is that of Fisher's
-exact test, stratified by class. Else it is that of a sign-flip test: each group's part in the excess of errors inside the
-slice is as likely to have the other sign (the score version of the wild cluster bootstrap under the null hypothesis, Kline
-and Santos, Journal of Econometric Methods 1, 2012). A slice of few groups cannot be significant by it. NaN if there is
-nothing to compare with, or if the slice or the rest has fewer than two groups.
+`p` compares a slice with the other videos of the same class. Where each video is a group by itself, it is that of
+Fisher's exact test, stratified by class. Else it is that of a sign-flip test: each group's part in the excess of errors
+inside the slice is as likely to have the other sign (the score version of the wild cluster bootstrap under the null
+hypothesis, Kline and Santos, Journal of Econometric Methods 1, 2012). A slice of few groups cannot be significant by
+it. NaN if there is nothing to compare with, or if the slice or the rest has fewer than two groups.
 """
 
 from itertools import pairwise
