@@ -50,9 +50,8 @@ def fit(
     """Train a detector in place and leave it with the weights of its best epoch, on the CPU, in evaluation mode.
 
     The loss is the cross-entropy of the clip's logits, weighted by class; `frame_loss` is the share of it that is taken
-    on every frame's logits instead (averaged over the clip's frames). Validation weighs the classes of its own split
-    (`clips.validation_weights`); accuracy calls a clip fake at probability .5. Convolutions see their pictures with
-    channels last, on every device.
+    on every frame's logits instead (averaged over the clip's frames). Validation weighs its own classes; accuracy calls
+    a clip fake at probability .5. Convolutions see their pictures with channels last, on every device.
 
     Args:
         detector: trained in place.
