@@ -57,7 +57,8 @@ class Experiment:
         Raises:
             InputError: if they have changed since.
         """
-        check_trained_on(self.detector, self.videos)
+        videos = self.videos  # first, so that what is missing is named in the order of the notebooks
+        check_trained_on(self.detector, videos)
         self.detector.check_geometry(self.record("preprocess")["settings"])
 
     def check_evaluated(self) -> None:
@@ -66,7 +67,8 @@ class Experiment:
         Raises:
             InputError: if it has not, or something has changed since.
         """
-        check_judged(self.detector, self.record("evaluate"))
+        record = self.record("evaluate")
+        check_judged(self.detector, record)
         self.check_detector()
 
     @cached_property
