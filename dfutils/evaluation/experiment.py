@@ -37,8 +37,9 @@ class Experiment:
     @cached_property
     def videos(self) -> pd.DataFrame:
         """The split table, with `video_id` as a column and as the index."""
+        made = self.record("preprocess")
         table = read_table(self.params.run_folder / "videos.parquet")
-        check_splits(table, self.record("preprocess"))
+        check_splits(table, made)
         return table.set_index("video_id", drop=False).rename_axis(None)
 
     @cached_property
