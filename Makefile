@@ -27,7 +27,7 @@ run: env
 	$(BIN)/dfutils run $(PARAMS)
 
 test: env
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --dist loadfile --durations 10
 	rm -rf build/notebooks
 	DFUTILS_HOME=$(CURDIR)/build/notebooks DFUTILS_BATCH=1 \
 		$(BIN)/python -m pytest --nbval-lax --nbval-current-env notebooks/
