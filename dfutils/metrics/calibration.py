@@ -88,7 +88,7 @@ class Scaling:
 
 
 LEAST_WRONG = 10
-"""Validation videos that must lie on the wrong side of the best threshold before scores may be made more extreme."""
+"""Validation videos that must lie on the wrong side of the best threshold for a calibration that sharpens scores."""
 
 
 def fit_calibration(
@@ -105,9 +105,10 @@ def fit_calibration(
     targets that are slightly inside 0 and 1; Guo et al., On Calibration of Modern Neural Networks, ICML 2017, for the
     temperature, which is the inverse of the slope).
 
-    A slope above 1 makes the scores more extreme. It is refused, and only the offset is fitted, where validation cannot
-    justify it: fewer than `LEAST_WRONG` videos lie on the wrong side of the best threshold, so that classes are nearly
-    separable or videos few, or forgery methods of the test are missing. The slope is never so large that log-odds
+    A slope above 1 makes the scores more extreme. It is refused where validation cannot justify it. With fewer than
+    `LEAST_WRONG` videos on the wrong side of the best threshold, classes are nearly separable or videos few: slope and
+    offset would rest on those few, and the scores stay as they are. Where forgery methods of the test are missing, only
+    the offset is fitted. The slope is never so large that log-odds
     exceed 30, beyond which probabilities near 1 become equal and lose their order.
 
     Args:
@@ -137,12 +138,13 @@ def fit_calibration(
     steepest = max(1.0, min(20.0, 30 / np.abs(logits).max()))
     slope, offset = _least_log_loss(labels, logits, prior_fake, (1 / 20, steepest))
     wrong, note = _wrong_side(labels, logits), ""
-    if slope > 1 and (missing_methods or wrong < LEAST_WRONG):
+    lacking = f"validation has no fakes by {', '.join(missing_methods)}, which the test has" if missing_methods else ""
+    if slope > 1 and wrong < LEAST_WRONG:
+        few = f"only {wrong} of {len(labels)} validation videos lie on the wrong side of the best threshold"
+        return Scaling(note=f"Scores are not calibrated: {few}{lacking and f', and {lacking}'}.")
+    if slope > 1 and lacking:
         slope, offset = _least_log_loss(labels, logits, prior_fake, (1.0, 1.0))
-        reason = f"only {wrong} of {len(labels)} validation videos lie on the wrong side of the best threshold"
-        if missing_methods:
-            reason = f"validation has no fakes by {', '.join(missing_methods)}, which the test has"
-        note = f"Calibration did not make the scores more extreme: {reason}."
+        note = f"Calibration did not make the scores more extreme: {lacking}."
     elif logits[labels == 1].mean() <= logits[labels == 0].mean():
         note = "Calibration made the scores nearly equal: in validation fakes do not score higher than reals."
     return Scaling(slope, offset, prior_fake, note)

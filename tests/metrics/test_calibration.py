@@ -103,8 +103,8 @@ def test_nearly_separable_validation_does_not_sharpen_the_scores():
     labels = np.repeat([0, 1], 170)
     logits = rng.normal(size=340) * 0.5 + 4.0 * (labels - 0.5)
     found = calibration.fit_calibration(labels, logits)
-    assert found.slope == 1.0
-    assert "did not make the scores more extreme: only 0 of 340" in found.note
+    assert (found.slope, found.offset) == (1.0, 0.0)
+    assert "not calibrated: only 0 of 340" in found.note
 
 
 def test_validation_that_lacks_a_method_of_the_test_does_not_sharpen_the_scores():

@@ -66,7 +66,8 @@ def test_lost_videos_of_pooled_datasets_are_found_under_their_own_ids(root, tmp_
 
 def test_the_policy_is_said_with_what_it_left_out():
     table = pd.DataFrame({
-        "video_id": ["a", "b", "c", "d"], "dataset": "d", "label": [0, 1, 1, 0], "identity": ["p", "", "p", "q"], "source_video": "",
+        "video_id": ["a", "b", "c", "d"], "dataset": "d", "label": [0, 1, 1, 0], "identity": ["p", "", "p", "q"],
+        "source_video": "",
         "split": ["train", "test", "", ""], "status": ["ok", "ok", "ok", "excluded"], "method": ["", "", "swap", ""],
     })  # fmt: skip
     shown = SplitReport(table, {}, 64)

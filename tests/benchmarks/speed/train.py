@@ -30,23 +30,27 @@ from torchvision import transforms
 
 from dfutils.core.params import AugmentationSettings, FaceSettings, HardwareSettings, NetworkSettings, TrainingSettings
 from dfutils.detector import clips, hardware, training
+from dfutils.detector.clips import ClipDataset
 from dfutils.detector.network import Detector
 from dfutils.faces import video
 
 
-def bare(size: int, precise: str, options: argparse.Namespace, device: torch.device) -> float:
-    """(a) Forward and backward on tensors that lie on the device."""
-    detector = Detector(NetworkSettings(backbone=options.backbone, pretrained="none")).to(device).train()
-    if options.compile and device.type == "cuda":
-        detector.backbone.compile()
+def random_detector(backbone: str) -> Detector:
+    """Return a detector with random weights: speed does not depend on them."""
+    return Detector(NetworkSettings(backbone=backbone, pretrained="none"))
+
+
+def bare(network: nn.Module, size: int, precise: str, options: argparse.Namespace, device: torch.device) -> float:
+    """Return images per second of forward and backward on tensors that are on the device already (a)."""
+    network.to(device).train()
     frames = torch.randn(options.batch_size, options.frames, 3, size, size, device=device)
     labels = torch.arange(options.batch_size, device=device) % 2
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=precise == "bf16"):
-            loss = nn.functional.cross_entropy(detector(frames), labels)
+            loss = nn.functional.cross_entropy(network(frames), labels)
         loss.backward()
-        detector.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
 
     return timed(step, options.steps, options.batch_size * options.frames, device)
 
@@ -83,32 +87,31 @@ def strips(folder: Path, size: int, count: int, frames: int) -> pd.DataFrame:
     return pd.DataFrame({"video_id": [f"v{i:04d}" for i in range(count)], "label": [i % 2 for i in range(count)]})
 
 
-def ours(
-    folder: Path, size: int, precise: str, options: argparse.Namespace, device: torch.device
-) -> tuple[float, float]:
-    """(b) and (c): the loader alone, and training."""
-    workers = options.workers
-    if workers < 0:
-        workers = min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
-    table = strips(folder / "strips", size, options.batch_size * options.steps, options.frames)
+def generated_clips(folder: Path, size: int, options: argparse.Namespace) -> tuple[ClipDataset, ClipDataset]:
+    """Return `options.steps` batches of training clips, and two clips for validation, of strips made in `folder`."""
+    table = strips(folder, size, options.batch_size * options.steps, options.frames)
     faces = FaceSettings(face_size=size, frames_per_video=options.frames)
     settings = TrainingSettings(epochs=2, batch_size=options.batch_size, patience=0)
-    data = clips.ClipDataset(table, folder / "strips", faces, training=settings, augmentation=AugmentationSettings())
-    val = clips.ClipDataset(table[:2], folder / "strips", faces)
-    batches = clips.loader(data, clips.Batches(len(data), options.batch_size, shuffle=True), workers=workers)
+    train = ClipDataset(table, folder, faces, training=settings, augmentation=AugmentationSettings())
+    return train, ClipDataset(table[:2], folder, faces)
+
+
+def loading(train: ClipDataset, workers: int, device: torch.device) -> float:
+    """Return images per second of the loader alone, up to the device (b)."""
+    batches = clips.loader(train, clips.Batches(len(train), train.training.batch_size, shuffle=True), workers=workers)
     for _ in batches if workers else ():  # once for the processes to start
         pass
     started = time.perf_counter()
     for batch in batches:
         batch.frames.to(device)
     wait(device)
-    loading = len(data) * options.frames / (time.perf_counter() - started)
-    machine = HardwareSettings(
-        precision=precise, compile=options.compile, threads=options.threads, loader_workers=workers
-    )
-    network = Detector(NetworkSettings(backbone=options.backbone, pretrained="none"))
-    history = training.fit(network, data, val, folder / "run", settings, machine, progress=False)
-    return loading, history["images_per_s"].iloc[-1]  # the first epoch warms up
+    return len(train) * train.frames_per_video / (time.perf_counter() - started)
+
+
+def fitting(train: ClipDataset, val: ClipDataset, folder: Path, backbone: str, machine: HardwareSettings) -> float:
+    """Return images per second of `training.fit`, which writes to `folder`, by its own clock (c)."""
+    history = training.fit(random_detector(backbone), train, val, folder, train.training, machine, progress=False)
+    return float(history["images_per_s"].iloc[-1])  # the first epoch warms up
 
 
 class Videos(Dataset):
@@ -183,39 +186,75 @@ def plain(folder: Path, size: int, options: argparse.Namespace, device: torch.de
     return timed(step, options.steps, 4 * options.frames, device)
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", default="112,224", help="sides of a crop in pixels")
-    parser.add_argument("--precisions", default="", help="auto, bf16, float32; default: auto and, if another, float32")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--batch-size", type=int, default=8, help="clips, of a, b and c")
+def option_parser(description: str, *, steps: int, batch_size: int) -> argparse.ArgumentParser:
+    """Return a parser with the options of both benchmarks of training, this one and `gpu`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch-size", type=int, default=batch_size, help="clips")
     parser.add_argument("--frames", type=int, default=10, help="of a clip")
     parser.add_argument("--backbone", default="resnext50_32x4d")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "gpu"])
-    parser.add_argument("--compile", action="store_true", help="torch.compile in a and c, on a GPU")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: PyTorch's choice")
-    parser.add_argument("--workers", type=int, default=-1, help="loader processes of b and c; -1: as train.fit")
-    options = parser.parse_args()
+    parser.add_argument("--workers", type=int, default=-1, help="loader processes; -1: as training.fit")
+    return parser
+
+
+def prepare(options: argparse.Namespace) -> torch.device:
+    """Return the device that the options choose, with PyTorch set up for it; print its name and the sizes.
+
+    `options.workers` becomes the number of loader processes.
+    """
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     gpu = torch.cuda.is_available()
-    device = torch.device("cuda" if gpu else "cpu")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = gpu
+    if options.workers < 0:
+        options.workers = min(8, os.cpu_count() or 1) if gpu else 0
+    name = torch.cuda.get_device_name() if gpu else f"cpu, {torch.get_num_threads()} threads"
+    print(
+        f"{name}; PyTorch {torch.__version__}; {options.backbone}, {options.batch_size} clips of {options.frames} "
+        f"frames, {options.steps} steps, {options.workers} loader processes",
+        flush=True,
+    )
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def measure(
+    size: int, precise: str, options: argparse.Namespace, device: torch.device, folder: Path
+) -> tuple[float, float, float]:
+    """Return (a), (b) and (c) for a crop size and precision; `folder` takes the strips and the run."""
+    detector = random_detector(options.backbone)
+    if options.compile and device.type == "cuda":
+        detector.backbone.compile()
+    a = bare(detector, size, precise, options, device)
+    train, val = generated_clips(folder / "strips", size, options)
+    b = loading(train, options.workers, device)
+    machine = HardwareSettings(
+        precision=precise, compile=options.compile, threads=options.threads, loader_workers=options.workers
+    )
+    return a, b, fitting(train, val, folder / "run", options.backbone, machine)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = option_parser(__doc__.splitlines()[0], steps=20, batch_size=8)
+    parser.add_argument("--sizes", default="112,224", help="sides of a crop in pixels")
+    parser.add_argument("--precisions", default="", help="auto, bf16, float32; default: auto and, if another, float32")
+    parser.add_argument("--compile", action="store_true", help="torch.compile in a and c, on a GPU")
+    options = parser.parse_args()
+    device = prepare(options)
+    gpu = device.type == "cuda"
     native = hardware.precision("auto", gpu)
     asked = options.precisions.split(",") if options.precisions else dict.fromkeys([native, "float32"])
-    name = torch.cuda.get_device_name() if gpu else f"cpu, {torch.get_num_threads()} threads"
-    print(f"{name}; {options.backbone}, {options.batch_size} clips of {options.frames} frames, {options.steps} steps")
     rows = []
     for size in map(int, options.sizes.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             d = plain(Path(folder), size, options, device)
         for precise in (hardware.precision(name, gpu) for name in asked):
-            a = bare(size, precise, options, device)
             with tempfile.TemporaryDirectory() as folder:
-                b, c = ours(Path(folder), size, precise, options, device)
+                a, b, c = measure(size, precise, options, device, Path(folder))
             rows.append((size, precise, a, b, c, d, c / a, c / d))
     table = pd.DataFrame(rows, columns=["px", "precision", "a", "b", "c", "d", "c/a", "c/d"])
     print(table.round({"a": 1, "b": 1, "c": 1, "d": 1, "c/a": 2, "c/d": 2}).to_string(index=False))
