@@ -112,6 +112,12 @@ def gap(history: pd.DataFrame) -> str:
     if np.isnan(best["val_auc"]):
         text += " The validation split is of one class only, so that its figures say little: raise val_fraction."
     if last["epoch"] == best["epoch"]:
+        if history["val_loss"].min() < last["val_loss"]:
+            lowest = history.loc[history["val_loss"].idxmin()]
+            return (
+                f"{text} It was the last epoch; validation loss was lowest in epoch {lowest['epoch']:.0f} "
+                f"({lowest['val_loss']:.3f})."
+            )
         return f"{text} It was the last epoch: more epochs may do better."
     if last["val_loss"] > best["val_loss"] and last["train_loss"] < best["train_loss"]:
         return (

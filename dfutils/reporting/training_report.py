@@ -11,7 +11,7 @@ from dfutils.detector.experiment import Clips
 from dfutils.detector.network import Detector
 from dfutils.reporting import data_plots, image_plots
 from dfutils.reporting.figure import Picture, Pictures
-from dfutils.reporting.tables import or_none
+from dfutils.reporting.tables import or_none, rounded
 from dfutils.reporting.wording import Text
 
 
@@ -56,10 +56,15 @@ class TrainingReport:
         total = sum(weight.numel() for weight in self.detector.parameters())
         return Text(f"{total:,} parameters, {total / len(self.clips.train):,.0f} for each training clip.")
 
-    def first_batch(self, batch_size: int, seed: int, most: int = 6) -> Pictures:
+    def first_batch(self, settings: TrainingSettings, most: int = 6) -> Pictures:
         """Draw the first clips of the first epoch's first batch as the network sees them, after augmentation."""
         train = self.clips.train
-        batch = next(iter(loader(train, Batches(len(train), batch_size, shuffle=True, seed=seed))))
+        batches = Batches(
+            len(train), settings.batch_size, shuffle=True, seed=settings.seed,
+            labels=train.labels if settings.balanced_sampling else None,
+            families=train.families if settings.family_batches else None,
+        )  # fmt: skip
+        batch = next(iter(loader(train, batches)))
         seen = self.detector.denormalise(self.detector.normalise(batch.frames))
         drawn = Pictures()
         for index, label, frames in list(zip(batch.index.tolist(), batch.labels.tolist(), seen, strict=True))[:most]:
@@ -67,6 +72,11 @@ class TrainingReport:
             title = f"{('real', 'fake')[label]}{blended} · {train.video_ids[index]}"
             drawn.append(image_plots.strip(frames.permute(0, 2, 3, 1).numpy(), title=title))
         return drawn
+
+    def epochs(self, history: pd.DataFrame) -> pd.DataFrame:
+        """Return loss, accuracy, AUC and seconds of each epoch for the reader, with the epoch that is kept marked."""
+        shown = history.drop(columns=["learning_rate", "images_per_s", "best"])
+        return rounded(shown.assign(kept=history["best"].map({True: "kept", False: ""}))).rename_axis("epoch")
 
     def curves(self, history: pd.DataFrame) -> Picture:
         """Draw loss, accuracy and validation AUC by epoch, and mark the epoch that is kept."""
