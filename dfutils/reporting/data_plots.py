@@ -109,7 +109,7 @@ def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str)
         for left in axes[::2]:
             left.set_ylabel("share of class")
         handles = [Rectangle((0, 0), 1, 1, facecolor=color, alpha=0.6) for color in COLORS]
-        axes[0].legend(handles, _NAMES, handlelength=1, loc="best")
+        figure.legend(handles, _NAMES, handlelength=1, loc="outside lower center", ncols=2)
     return figure
 
 

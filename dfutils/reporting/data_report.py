@@ -24,6 +24,18 @@ def _classes(table: pd.DataFrame) -> pd.Series:
     return table["label"].map({0: "real", 1: "fake"}).rename("class")
 
 
+def _pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return pairs across splits for the reader: both splits, and both numbers of videos, in one column each."""
+    joined = {
+        name: table[name].astype(str) + " and " + table[f"other_{name}"].astype(str)
+        for name in ("split", "videos")
+        if name in table
+    }
+    others = [f"other_{name}" for name in joined]
+    words = {"split": "splits", "video_id": "video", "other_video_id": "other video"}
+    return table.assign(**joined).drop(columns=others).rename(columns=words)
+
+
 class DatasetReport:
     """Tables and figures of the indexed videos of one or several datasets."""
 
@@ -149,7 +161,7 @@ class FacesReport:
         parts = [result.reviewed.assign(dataset=name) for name, result in self.made.items()]
         return pd.concat(parts, ignore_index=True)
 
-    def rejected_faces(self, max_frames: int, most: int = 24) -> Pictures:
+    def rejected_faces(self, max_frames: int, most: int = 24) -> Pictures | Text:
         """Draw frames of the first lost videos, with boxes around what was taken for a face, and why it was rejected.
 
         Args:
@@ -162,7 +174,7 @@ class FacesReport:
             path = self.roots[row.dataset] / row.path
             images, boxes = review.review_frames(path, self.made[row.dataset].folder, own_id, max_frames)
             drawn.append(image_plots.review(images, boxes, title=f"{row.video_id}: {row.reason}"))
-        return drawn
+        return drawn or Text("There are none.")
 
     def counts(self) -> Picture:
         """Draw how many valid faces and how many people were found per video, real and fake over each other."""
@@ -243,12 +255,12 @@ class SplitReport:
         return or_none(audit.people.head(20))
 
     def shared_content(self, audit: Audit) -> pd.DataFrame | Text:
-        """Return the closest pairs of videos across splits with nearly the same content."""
-        return or_none(audit.content.head(10).round(3))
+        """Return the ten closest pairs of videos across splits with nearly the same content."""
+        return or_none(_pairs(audit.content.drop(columns=["label", "other_label"]).head(10).round(3)))
 
     def shared_faces(self, audit: Audit) -> pd.DataFrame | Text:
         """Return the people that two splits share by face."""
-        return or_none(audit.faces.set_index("person").round(2))
+        return or_none(_pairs(audit.faces.round(2)).set_index("person"))
 
     def face_pairs(self, audit: Audit, most: int = 6) -> Pictures:
         """Draw the closest pair of faces of each person that two splits share."""
