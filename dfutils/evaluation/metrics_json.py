@@ -212,7 +212,7 @@ def verdict(measured: dict[str, Any], baselines: dict[str, Any] | None = None) -
         chance = " That is not distinguishable from guessing."
     return (
         f"{tested} the detector's ROC AUC is {auc['value']:.3f} (95%: {_span(auc)}) and its balanced accuracy "
-        f"{balanced['value']:.1%} (95%: {_span(balanced)}). It let {misses} of {counts['fake']} fakes pass and called "
+        f"{balanced['value']:.3f} (95%: {_span(balanced)}). It let {misses} of {counts['fake']} fakes pass and called "
         f"{alarms} of {counts['real']} real videos fake.{chance}{_beside(baselines or {})}"
     )
 

@@ -25,7 +25,7 @@ class ErrorReport:
     def draw(self, row: Any) -> Picture:
         """Draw the strip of a mistake (a row of `ErrorAnalysis.mistakes`) with the scores of its frames."""
         crops, rows = self.analysis.clip(row.video_id)
-        title = f"{row.kind}: {row.video_id} ({row.method or 'real'}), score {row.probability_fake:.2f}"
+        title = f"{row.kind}: {row.video_id} ({row.method or 'real'}), score {row.probability_fake:.3f}"
         scores, threshold = rows["probability_fake"], self.analysis.threshold
         return image_plots.strip(crops, scores, threshold, title=title, times=rows["time_s"])
 
@@ -47,7 +47,7 @@ class ErrorReport:
         if not rows:
             return Text("No test video has a score.")
         crops, frames = analysis.clip(rows[0].video_id)
-        title = f"{rows[0].video_id}, score {rows[0].probability_fake:.2f}"
+        title = f"{rows[0].video_id}, score {rows[0].probability_fake:.3f}"
         scores, times = frames["probability_fake"].to_numpy(), frames["time_s"].to_numpy()
         return widgets.player(crops, scores, analysis.threshold, title, times)
 
@@ -56,7 +56,7 @@ class ErrorReport:
         crops, rows = self.analysis.clip(row.video_id)
         found = self.analysis.saliency(crops)
         maps = {"Grad-CAM": found.maps, "random weights": found.random}
-        title = f"{row.kind}: {row.video_id}, score {row.probability_fake:.2f}; "
+        title = f"{row.kind}: {row.video_id}, score {row.probability_fake:.3f}; "
         title += f"the two maps correlate {found.alike:.2f}"
         scores, added = rows["probability_fake"], self.analysis.contributions(crops)
         return image_plots.explained(crops, maps, scores, self.analysis.threshold, title, added)
@@ -93,8 +93,11 @@ class ErrorReport:
         return tables.slices(self.analysis.by_person.head(most))
 
     def sureness(self) -> pd.DataFrame:
-        """Return the errors where the detector is sure, and where it is not."""
-        return tables.slices(self.analysis.by_sureness)
+        """Return the errors where the detector is sure, and where it is not.
+
+        Recalls and tests are left out: the score decides both the row and the mistake.
+        """
+        return tables.slices(self.analysis.by_sureness)[["mistaken", "share", "95% interval"]]
 
     def diagnosed(self, diagnosed: pd.DataFrame, most: int = 20) -> pd.DataFrame:
         """Return the surest mistakes with their nearest training clip and what it suggests."""
