@@ -94,6 +94,21 @@ def same_weights(one: Detector, other: Detector) -> bool:
     return all(torch.equal(mine[key], theirs[key]) for key in mine)
 
 
+def test_each_class_has_half_of_the_validation_loss_whatever_training_draws(strips, tmp_path):
+    """Two real and four fakes are validated, while training balances its own classes by sampling."""
+    train = data(strips, rows(0, 12).assign(label=[0] * 9 + [1] * 3), train=True, **AS_TRAIN)
+    unequal = rows(48, 54).assign(label=[0, 1, 1, 0, 1, 1])
+    detector = untrained(**TINY)
+    history = run(
+        detector, train, data(strips, unequal), tmp_path / "run", epochs=1, balanced_sampling=True, frame_loss=0.0
+    )
+    detector.config.update(face_size=SIZE, frames_per_video=FRAMES)
+    scores, _ = score(detector, unequal, strips, progress=False)
+    right = np.where(unequal["label"] == 1, scores["probability_fake"], 1 - scores["probability_fake"])
+    expected = pd.Series(-np.log(right)).groupby(unequal["label"]).mean().mean()
+    assert history["val_loss"].iloc[0] == pytest.approx(expected, rel=1e-3)
+
+
 def test_it_learns_to_see_a_seam_and_keeps_the_best_epoch(strips, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv(BATCH, "1")  # a plain bar, also where pytest has loaded parts of Jupyter
     train, val = data(strips, rows(0, 48), train=True, flip=0.5), data(strips, rows(48, 72))

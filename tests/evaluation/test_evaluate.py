@@ -251,6 +251,21 @@ def test_the_unit_is_the_person_else_the_source_else_the_video():
     assert found["frame"]["recall_fake"] == found["video"]["recall_fake"]  # two equal frames a video are no more videos
 
 
+def test_fakes_of_one_source_do_not_narrow_an_interval_as_independent_ones_do():
+    """40 real videos of unnamed people and six fakes of each, all found or all missed."""
+    source = np.repeat(np.arange(40), 7)
+    labels = np.tile([0, 1, 1, 1, 1, 1, 1], 40)
+    names = np.array([f"v{7 * k}" for k in source])
+    videos = split_table(labels.tolist()).assign(status="ok", identity="", donor="")
+    clips, frames = scored(videos, np.where((labels == 1) & (source % 4 > 0), 0.9, 0.1).tolist())
+    width = []
+    for known in (np.where(labels == 1, names, ""), ""):
+        table = evaluate.predictions(videos.assign(source_video=known), clips, 0.5)
+        found = evaluate.measure(table, frames, 0.5, resamples=200)["video"]["recall_fake"]
+        width.append(found["high"] - found["low"])
+    assert width[0] > 2 * width[1]
+
+
 def test_a_predictions_table_of_an_earlier_version_gets_its_groups_from_the_split_table():
     videos = split_table([0, 1, 0, 1]).assign(identity="", source_video=["", "v0", "", "v2"])
     table = evaluate.predictions(videos, scored(videos, [0.1, 0.9, 0.2])[0], 0.5)

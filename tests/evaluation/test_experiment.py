@@ -1,5 +1,7 @@
 """What an experiment's stages have left behind, and what notebook 05 makes of it."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -85,6 +87,19 @@ def test_an_error_analysis_takes_the_most_suspicious_person_of_a_video(experimen
     assert analysis.by_person["slice"].tolist() == ["b", "a"]
     assert analysis.by_method["slice"].tolist() == ["real", "swap"]
     assert analysis.explain_fakes(0) == {} and len(analysis.inside_forged({})) == 0
+
+
+def test_explained_fakes_are_of_every_method_and_of_different_people():
+    """Though the first videos by name are all of one method."""
+    rows = [(f"{m}{p}{k}", 1, m, p) for m in "abcd" for p in "pqrs" for k in range(3)] + [("real", 0, "", "p")]
+    scored = pd.DataFrame(rows, columns=["video_id", "label", "method", "group"])
+    asked = SimpleNamespace(
+        scored=scored, clip=lambda name: SimpleNamespace(crops=name), saliency=lambda crops: f"map of {crops}"
+    )
+    explained = ErrorAnalysis.explain_fakes(asked, 4)
+    chosen = scored[scored["video_id"].isin(explained)]
+    assert set(chosen["method"]) == set("abcd") and set(chosen["group"]) == set("pqrs")
+    assert all(shown == f"map of {name}" for name, shown in explained.items())
 
 
 def test_mistakes_are_written_beside_the_predictions(experiment):
