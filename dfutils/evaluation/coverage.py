@@ -46,6 +46,22 @@ def coverage(predictions: pd.DataFrame) -> dict[str, float | int | None]:
     return {"videos": len(rows), "scored": int(scored.sum()), **shares}
 
 
+def grouped(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Return a predictions table with the column `group`; in one of an earlier version, the people are the groups.
+
+    Raises:
+        InputError: if that has no such column and not all people are known.
+    """
+    if "group" in predictions:
+        return predictions
+    if (predictions["identity"] == "").any():
+        raise InputError(
+            "This predictions table is of an earlier version and does not say which videos belong together (column "
+            "group): run notebook 04 again."
+        )
+    return predictions.assign(group=group_names(predictions))
+
+
 def with_policy(predictions: pd.DataFrame, no_face: str = DEFAULTS.no_face, threshold: float = 0.5) -> Counted:
     """Return the videos that count where those without a usable face are left out, called real, or called fake.
 
@@ -54,16 +70,9 @@ def with_policy(predictions: pd.DataFrame, no_face: str = DEFAULTS.no_face, thre
     count.
 
     Raises:
-        InputError: for another policy, a video with status ok that has no score, or a table of an earlier version from
-            which groups cannot be told.
+        InputError: for another policy, a video with status ok that has no score, or as `grouped`.
     """
-    if "group" not in predictions:  # of an earlier version; where all people are known, they are the groups
-        if (predictions["identity"] == "").any():
-            raise InputError(
-                "This predictions table is of an earlier version and does not say which videos belong together (column "
-                "group): run notebook 04 again."
-            )
-        predictions = predictions.assign(group=group_names(predictions))
+    predictions = grouped(predictions)
     if no_face not in ("abstain", *CLASSES):
         raise InputError(f"The policy no_face {no_face!r} is not known: use abstain, real or fake.")
     scored = predictions["probability_fake"].notna() & (predictions["status"] != "excluded")

@@ -123,6 +123,7 @@ def measure(
         resamples: bootstrap resamples behind an interval.
         seed: of the bootstrap.
     """
+    table = coverage.grouped(table)
     counted = coverage.with_policy(table, no_face, threshold)
     by_frame = frames.merge(table[["video_id", "label", "group"]], on="video_id")
     drawn = {"prior_fake": prior_fake, "resamples": resamples, "seed": seed}

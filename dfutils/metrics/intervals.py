@@ -21,7 +21,7 @@ METHODS = {
     "noise": "down by what resampling noise alone can add, up by the basic bootstrap",
     "student": "Student's interval with the standard error of the difference on common resamples",
     "percentile": "percentile bootstrap over the same resamples of both (reports of earlier versions)",
-    "none": "no interval: undefined, or too few videos",
+    "none": "no interval: undefined, too few videos, or equal losses in all of them",
 }
 """Description of each `method` of an interval."""
 
@@ -69,7 +69,7 @@ def estimate(
             sizes = numbers["recall_real"], numbers["recall_fake"]
             recalls = _draw_tpr(labels, scores, FPR[name], sizes, resamples, np.random.default_rng([seed, k]))
             limits = np.quantile(recalls, _tails(confidence))
-        elif least < 2:
+        elif least < 2 or not error > 1e-9:  # losses that are all equal do not say how large another may be
             limits, method = (None, None), "none"
         elif method == "log":
             limits = value * np.exp(smaller * error / max(value, 1e-300))

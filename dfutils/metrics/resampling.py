@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 
 from dfutils.core.errors import InputError
@@ -68,7 +69,8 @@ def check_inputs(
     """Return validated labels `(n,)`, arrays of scores `(n,)` and groups `(n,)`, sorted so that the result does not
     depend on the order of the rows.
 
-    Groups are returned as numbers from 0, with a number of its own for each ""; None if no two videos share a group.
+    Groups are returned as numbers from 0, with a number of its own for each "" or missing one; None if no two videos
+    share a group.
 
     Raises:
         InputError: if lengths differ, labels are not 0 or 1, or scores are NaN or outside 0 to 1.
@@ -87,7 +89,7 @@ def check_inputs(
         groups = np.asarray(groups)
         if groups.shape != labels.shape:
             raise InputError(f"{len(labels)} labels but {groups.size} groups: give one group per label.")
-        names = groups.astype(str)
+        names = np.where(pd.isna(groups), "", groups.astype(str))
         has_group = names != ""
         groups = np.full(len(labels), -1)
         groups[has_group] = np.unique(names[has_group], return_inverse=True)[1]

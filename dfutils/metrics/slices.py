@@ -86,7 +86,7 @@ def _units(rows: pd.DataFrame) -> np.ndarray:
     """Return the number of each row's group `(n,)`, a number of its own where it has none."""
     unit = np.arange(len(rows))
     if "group" in rows:
-        named = rows["group"].to_numpy(dtype=object)
+        named = rows["group"].fillna("").to_numpy(dtype=object)
         unit = np.unique(np.where(named == "", "video " + unit.astype(str).astype(object), named), return_inverse=True)[
             1
         ]

@@ -275,6 +275,15 @@ def test_a_predictions_table_of_an_earlier_version_gets_its_groups_from_the_spli
     assert evaluate.with_groups(table, videos.head(0)) is table
 
 
+def test_a_table_of_an_earlier_version_is_measured_by_its_people(measured):
+    table, found = measured
+    _, frames = scored(split_table([0, 0, 0, 1, 1, 1, 1]), [0.1, 0.2, 0.75, 0.3, 0.8, 0.9])
+    earlier = table.drop(columns="group")
+    assert evaluate.measure(earlier, frames, 0.5, resamples=100) == found
+    with pytest.raises(InputError, match="run notebook 04 again"):
+        evaluate.measure(earlier.assign(identity=""), frames, 0.5)
+
+
 def test_datasets_with_the_same_ids_are_two():
     videos = pd.concat([split_table([0, 1]), split_table([0, 1]).assign(dataset="e")], ignore_index=True)
     names = group_names(videos.assign(identity="", source_video=["", "v0", "", "v0"]))

@@ -359,5 +359,10 @@ def test_hard_inputs_give_figures_that_are_undefined_and_never_nan(kind):
         assert found["brier"]["low"] is None
         for name in ("roc_auc", "recall_real"):
             assert found[name]["high"] - found[name]["low"] > 0.6, name
+    if kind in ("equal", "certain"):  # that all losses are equal does not make them sure
+        for name in ("log_loss", "brier", "ece"):
+            assert found[name]["value"] is not None and found[name]["low"] is None, name
     if kind == "a video a group":
         assert found == metrics_figures.summary(labels, scores, prior_fake=0.5, **FAST)
+        missing = np.full(40, None, dtype=object)
+        assert found == metrics_figures.summary(labels, scores, groups=missing, prior_fake=0.5, **FAST)
