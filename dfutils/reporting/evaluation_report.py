@@ -1,5 +1,6 @@
 """What notebooks 04 and 07 show: every figure of an evaluation, and how it holds under disturbance."""
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from pandas.io.formats.style import Styler
@@ -68,10 +69,10 @@ class EvaluationReport:
         return score_plots.score_histogram(counted.labels, counted.scores, self.evaluation.threshold)
 
     def reliability(self) -> Picture:
-        """Draw the share of fakes among videos of like score, before and after calibration."""
-        counted, prior = self.evaluation.counted, self.evaluation.prior_fake
-        given = {"prior_fake": prior, "groups": counted.groups}
-        return score_plots.reliability(counted.labels, self.evaluation.uncalibrated, counted.scores, **given)
+        """Draw the share of fakes among videos of like score, before and after any calibration."""
+        counted, prior, before = self.evaluation.counted, self.evaluation.prior_fake, self.evaluation.uncalibrated
+        after = None if np.allclose(before, counted.scores) else counted.scores
+        return score_plots.reliability(counted.labels, before, after, prior_fake=prior, groups=counted.groups)
 
     def parts(self) -> Picture:
         """Draw the error rate by dataset, method and quality."""

@@ -42,6 +42,7 @@ _WORDS = {
     "video_id": "video",
     "probability_fake": "score",
     "roc_auc": "ROC AUC",
+    "val_auc": "val AUC",
     "eer": "equal error rate",
     "tpr_at_fpr_1": "fakes caught at 1% false alarms",
     "tpr_at_fpr_5": "fakes caught at 5% false alarms",

@@ -293,6 +293,8 @@ def test_the_gap_in_words():
     assert "validation accuracy lies 5.0 points below training accuracy (85.0% and 90.0%" in gap(history)
     assert "training loss fell to 0.100 while validation loss rose to 0.700" in gap(history)
     assert "more epochs may do better" in gap(history[:2])
+    last = history.assign(best=[False, False, True])
+    assert gap(last).endswith("It was the last epoch; validation loss was lowest in epoch 2 (0.400).")
     assert "of one class only" in gap(history.assign(val_auc=float("nan")))
     assert "is as high as training accuracy" in gap(history[:1].assign(best=True))
 

@@ -1,5 +1,7 @@
 """What notebooks 01 and 02 show of datasets, of videos without a face, and of splits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,3 +77,22 @@ def test_the_policy_is_said_with_what_it_left_out():
     assert "1 fakes name neither a person nor their source video" in shown.policy("random")
     assert shown.counts().loc["train", "real"] == 1 and np.isnan(shown.counts().loc["val", "real"])
     assert shown.methods().loc["test", "fake"] == 1 and shown.methods().loc["val", "fake"] == 0
+
+
+def test_pairs_across_splits_fit_a_page():
+    pair = {"split": "train", "other_split": "test", "video_id": "a", "other_video_id": "b", "distance": 0.1234}
+    content = pd.DataFrame([{**pair, "label": 0, "other_label": 1}] * 11)
+    faces = pd.DataFrame([{"person": 0, **pair, "videos": 3, "other_videos": 2}])
+    shown, audit = (
+        SplitReport(pd.DataFrame({"split": ["train"]}), {}, 64),
+        SimpleNamespace(content=content, faces=faces),
+    )
+    assert list(shown.shared_content(audit)) == ["splits", "video", "other video", "distance"]
+    assert len(shown.shared_content(audit)) == 10
+    assert shown.shared_faces(audit).loc[0, ["splits", "videos", "distance"]].tolist() == [
+        "train and test",
+        "3 and 2",
+        0.12,
+    ]
+    empty = SimpleNamespace(content=content.head(0), faces=faces.head(0))
+    assert shown.shared_content(empty) == shown.shared_faces(empty) == "None."
