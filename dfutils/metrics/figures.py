@@ -101,8 +101,7 @@ def summary(
       samples look surer than they are, and the simulation asks for so much.
     * ECE: chance makes the figure itself too large, the more so the fewer videos. The interval is for what endless
       videos would show: down by what resampling noise alone can add (to 0, where that is all), up by the basic
-      bootstrap.
-    * These three have no interval where no resample differs, as where all scores are 0 or 1 and right.
+      bootstrap. These three have no interval where no resample differs.
 
     `tests/benchmarks/quality/coverage.py` measures how often they hold the truth.
 
