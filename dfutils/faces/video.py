@@ -1,33 +1,49 @@
 """Reading and writing of video files: container facts, the first frames, and H.264 encoding.
 
-OpenCV decodes with one thread per video. Frames that are not requested are decoded but not converted to RGB, because
-the conversion takes up to half as long as decoding. All frames are RGB, upright, with 8 bits per channel. A file that
-cannot be used raises `VideoError`, whose message becomes the reason in the videos table. A file that is damaged
+Frames are as a player shows them: deinterlaced, with square pixels, rotated and mirrored as the display matrix says,
+and in the colours of the matrix and range that the stream states. All frames are RGB with 8 bits per channel. A file
+that cannot be used raises `VideoError`, whose message becomes the reason in the videos table. A file that is damaged
 half-way gives the frames before the damage.
+
+PyAV reads every video. OpenCV's capture hides interlacing, pixel aspect and mirrors, does not decode AV1, and where a
+conversion fails returns an earlier picture, which may be one of another file. Both contain the same version of FFmpeg:
+the frames of files that OpenCV reads correctly are equal to the byte, in about the same time. One thread decodes a
+video. Frames that are not requested are decoded but not converted to RGB, because the conversion takes up to half as
+long as decoding.
 """
 
 import math
 import os
 from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
-# Settings of OpenCV's FFmpeg, read when a video is opened: no messages on standard error, and a playlist or script that
-# is disguised as a video may open local files only.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
-
-import cv2
+import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
 from dfutils.core.params import DEFAULTS
-
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+from dfutils.faces.pyav_reader import View, decoded, timed_frames
 
 MAX_PIXELS = 8192 * 4320  # a frame of 8K video; larger frames could exhaust the memory of a worker
+
+# Names of codecs in the videos table, where they are not FFmpeg's: four-character codes, as in earlier versions.
+_CODEC_NAMES = {
+    "av1": "AV01",
+    "dvvideo": "dvsd",
+    "mjpeg": "MJPG",
+    "mpeg1video": "mpg1",
+    "mpeg2video": "mpg2",
+    "mpeg4": "FMP4",
+    "vp8": "VP80",
+    "vp9": "VP90",
+}
 
 
 class VideoError(InputError):
@@ -38,8 +54,8 @@ class VideoError(InputError):
 class VideoFacts:
     """The metadata of a video stream as its container states it; 0, NaN or "" where it states nothing.
 
-    `width` and `height` are in pixels as displayed, after rotation; `bitrate` is that of the whole file, in bits per
-    second.
+    `width` and `height` are in pixels as displayed: square pixels, after rotation; `bitrate` is that of the whole file,
+    in bits per second.
     """
 
     width: int
@@ -58,27 +74,18 @@ def probe(path: Path | str) -> VideoFacts:
         VideoError: if the file is missing, empty, not a video or without a readable frame, or if its frames have more
             than `MAX_PIXELS` pixels.
     """
-    capture = _open(path)
-    try:
-        fps = _number(capture, cv2.CAP_PROP_FPS)
-        n_frames = int(_number(capture, cv2.CAP_PROP_FRAME_COUNT))
-        duration = n_frames / fps if n_frames and fps else math.nan
-        bitrate = 1000 * _number(capture, cv2.CAP_PROP_BITRATE)
-        if not bitrate:
-            bitrate = 8 * Path(path).stat().st_size / duration
-        if not capture.grab():
+    with _opened(path) as (container, stream):
+        first = next(decoded(container, stream), None)
+        if first is None:
             raise VideoError(_no_frame_message(path))
-        return VideoFacts(
-            width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-            height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-            fps=fps or math.nan,
-            n_frames=n_frames,
-            duration_s=duration,
-            codec=_fourcc(int(capture.get(cv2.CAP_PROP_FOURCC))),
-            bitrate=bitrate,
-        )
-    finally:
-        capture.release()
+        width, height = _view(path, stream, first).size
+        fps = _number(stream.guessed_rate)
+        length = (container.duration or 0) / av.time_base or (stream.duration or 0) * (stream.time_base or 0)
+        n_frames = int(_number(stream.frames or math.floor(length * fps + 0.5)))
+        duration = n_frames / fps if n_frames and fps else math.nan
+        bitrate = 1000 * _number(container.bit_rate // 1000) or 8 * Path(path).stat().st_size / duration
+        codec = stream.codec_context.codec.canonical_name
+        return VideoFacts(width, height, fps or math.nan, n_frames, duration, _CODEC_NAMES.get(codec, codec), bitrate)
 
 
 def frames(
@@ -87,32 +94,26 @@ def frames(
     """Yield `(index, time_s, frame)` of the first `max_frames` frames, in order; a frame is RGB uint8 `(H, W, 3)`.
 
     Only indices in `wanted` are converted and yielded (all if None). Membership is tested as each frame is decoded, so
-    the caller may change `wanted` during the iteration. Times are the container's, or index / fps where it has none. A
-    video that is damaged half-way gives the frames before the damage.
+    the caller may change `wanted` during the iteration. Times are the container's and increase; a frame without one is
+    1 / fps later than the frame before. All frames have the size of the first. A video that is damaged half-way gives
+    the frames before the damage.
 
     Raises:
         VideoError: as `probe` does.
     """
-    capture = _open(path)
-    try:
-        fps = _number(capture, cv2.CAP_PROP_FPS) or 25.0
-        for index in range(max_frames):
-            if not capture.grab():
-                if index == 0:
-                    raise VideoError(_no_frame_message(path))
-                return
-            if wanted is not None and index not in wanted:
-                continue
-            milliseconds = capture.get(cv2.CAP_PROP_POS_MSEC)
-            time_s = milliseconds / 1000 if milliseconds > 0 else index / fps
-            readable, frame = capture.retrieve()
-            if not readable or frame is None or frame.size == 0:
-                return
-            yield index, time_s, _rgb(frame)
-    except cv2.error as error:
-        raise VideoError(f"{Path(path).name} cannot be decoded ({error.err or 'OpenCV error'}).") from None
-    finally:
-        capture.release()
+    if max_frames < 1:
+        return
+    with _opened(path) as (container, stream):
+        view = None
+        try:
+            for index, (time_s, frame) in enumerate(islice(timed_frames(container, stream), max_frames)):
+                view = view or _view(path, stream, frame)
+                if wanted is None or index in wanted:
+                    yield index, time_s, view.rgb(frame)
+        except (av.FFmpegError, ValueError):  # a frame that cannot be deinterlaced or converted
+            return
+        if view is None:
+            raise VideoError(_no_frame_message(path))
 
 
 def first_frame(path: Path | str) -> np.ndarray:
@@ -137,8 +138,6 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf
         InputError: if there is no frame, a frame is not such an image or has another size than the first, or the file
             cannot be written.
     """
-    import av  # imported here because reading videos does not need it
-
     path = Path(path)
     with atomic(path) as temporary:
         stream, shape = None, None
@@ -173,8 +172,6 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
 
     Width and height must be even. `crf` is x264's constant rate factor, 0 (best quality) to 51.
     """
-    import av
-
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
     encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
@@ -186,8 +183,9 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     return np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
 
 
-def _open(path: Path | str) -> cv2.VideoCapture:
-    """Return an open capture of a video.
+@contextmanager
+def _opened(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and its best stream.
 
     Raises:
         VideoError: if the file cannot be opened or its frames are too large.
@@ -199,55 +197,50 @@ def _open(path: Path | str) -> cv2.VideoCapture:
         raise VideoError(f"{path.name} does not exist.")
     if path.stat().st_size == 0:
         raise VideoError(f"{path.name} is empty (0 bytes).")
-    # An absolute path, because FFmpeg would take a relative name such as "a:b.mp4" for a URL.
-    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    if not capture.isOpened():
-        capture.release()
-        raise VideoError(_diagnosis(path))
-    width, height = (int(capture.get(prop)) for prop in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    try:
+        # An absolute path, because FFmpeg would take a relative name such as "a:b.mp4" for a URL. A playlist or script
+        # that is disguised as a video may open local files only.
+        container = av.open(os.path.abspath(path), options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+    except (av.FFmpegError, OSError):
+        raise VideoError(_diagnosis(path)) from None
+    with container:
+        stream = container.streams.best("video")
+        if stream is None:
+            others = ", ".join(sorted({other.type for other in container.streams}))
+            raise VideoError(f"{path.name} has no video stream, only {others or 'no other'}.")
+        if stream.codec_context is None:  # a codec that FFmpeg does not know
+            raise VideoError(_no_frame_message(path))
+        _check_size(path, stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames that grow in the middle
+        yield container, stream
+
+
+def _view(path: Path | str, stream: VideoStream, first: av.VideoFrame) -> View:
+    view = View(stream, first)
+    _check_size(path, *view.size)
+    return view
+
+
+def _check_size(path: Path | str, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        capture.release()
-        raise VideoError(f"{path.name} has frames of {width}x{height} pixels; at most 8192x4320 are decoded.")
-    return capture
+        name = Path(path).name
+        raise VideoError(f"{name} has frames of {width}x{height} pixels; at most 8192x4320 are decoded.")
 
 
 def _diagnosis(path: Path) -> str:
-    """Return a sentence that says why OpenCV could not open a file, as far as PyAV or its first bytes tell."""
-    import av  # imported here because only this function needs it when reading
-
-    try:
-        with av.open(str(path.absolute())) as container:
-            if not container.streams.video:
-                return (
-                    f"{path.name} has no video stream, only {', '.join(sorted({s.type for s in container.streams}))}."
-                )
-    except (av.FFmpegError, OSError):
-        pass
+    """Return a sentence that says why a file could not be opened, as far as its first bytes tell."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":
         return f"{path.name} is an MP4 without an index: it was cut short or is damaged."
-    return f"{path.name} is not a video that OpenCV can open."
+    return f"{path.name} is not a video that FFmpeg can open."
 
 
 def _no_frame_message(path: Path | str) -> str:
     return f"{Path(path).name} has no frame that can be decoded."
 
 
-def _number(capture: cv2.VideoCapture, prop: int) -> float:
-    """Return a property as a number; 0 if it is absent or out of range, as FFmpeg reports unknown lengths."""
-    value = capture.get(prop)
-    return float(value) if math.isfinite(value) and 0 < value < 1e12 else 0.0
-
-
-def _fourcc(code: int) -> str:
-    """Return the name of a codec from its four-character code; "" if it is not printable."""
-    text = "".join(chr(code >> shift & 255) for shift in (0, 8, 16, 24))
-    return text.strip() if text.isprintable() and text.isascii() else ""
-
-
-def _rgb(frame: np.ndarray) -> np.ndarray:
-    """Return a grey or BGR frame of OpenCV as RGB; a BGR frame is converted in place."""
-    if frame.ndim == 2 or frame.shape[2] == 1:
-        return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=frame)
+def _number(value: float | Fraction | None) -> float:
+    """Return a stated value as a number; 0 if it is absent or out of range, as FFmpeg reports unknown lengths."""
+    return float(value) if value and 0 < value < 1e12 else 0.0
