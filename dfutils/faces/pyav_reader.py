@@ -123,9 +123,12 @@ class View:
         Raises:
             av.FFmpegError: if it cannot be converted.
         """
-        image = self._reformatter.reformat(
+        shown = self._reformatter.reformat(
             frame, self._width, self._height, "rgb24", interpolation="BICUBIC", threads=1
-        ).to_ndarray()
+        )
+        # A copy where the rows are padded, or where the pixels are the decoder's own because nothing had to be changed.
+        image = shown.to_ndarray()
+        image = image.copy() if shown is frame else np.ascontiguousarray(image)
         if self._transposed:
             image = cv2.transpose(image)
         return image if self._flip is None else cv2.flip(image, self._flip)
