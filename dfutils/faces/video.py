@@ -104,15 +104,16 @@ def frames(
     if max_frames < 1:
         return
     with _opened(path) as (container, stream):
-        view = None
+        read, view = 0, None
         try:
-            for index, (time_s, frame) in enumerate(islice(timed_frames(container, stream), max_frames)):
-                view = view or _view(path, stream, frame)
+            for index, (time_s, picture) in enumerate(islice(timed_frames(container, stream), max_frames)):
+                view = view or _view(path, stream, picture)
                 if wanted is None or index in wanted:
-                    yield index, time_s, view.rgb(frame)
-        except (av.FFmpegError, ValueError):  # a frame that cannot be deinterlaced or converted
-            return
-        if view is None:
+                    yield index, time_s, view.rgb(picture)
+                read = index + 1
+        except av.FFmpegError:  # a picture that cannot be deinterlaced or converted: the video ends before it
+            pass
+        if not read:
             raise VideoError(_no_frame_message(path))
 
 

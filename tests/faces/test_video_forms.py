@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dfutils.faces import video
+from dfutils.faces.pyav_reader import View
 from tests.conftest import SHARED
 from tests.support.videos import encode
 
@@ -219,6 +220,38 @@ def test_colours(tmp_path, colour, fields):
     frames = read(make(tmp_path / "a.mp4", [image] * 4, colour=colour, **options))
     seen = frames[2][48, 16::32].astype(int)
     assert np.abs(seen - wanted).max() <= 4
+
+
+def test_a_picture_too_large_as_displayed_is_refused(tmp_path, monkeypatch):
+    path = make(tmp_path / "a.mp4", moving(3), aspect=Fraction(2, 1))
+    monkeypatch.setattr(video, "MAX_PIXELS", 20_000)
+    for use in (video.probe, lambda path: list(video.frames(path))):
+        with pytest.raises(video.VideoError, match="256x96"):
+            use(path)
+
+
+@pytest.mark.parametrize("frames_before", [0, 1, 3])
+def test_a_frame_that_is_not_converted_ends_the_video(tmp_path, monkeypatch, frames_before):
+    path = make(tmp_path / "a.mp4", moving(6))
+    convert, calls = View.rgb, itertools.count()
+
+    def failing(self: View, frame: av.VideoFrame) -> np.ndarray:
+        if next(calls) == frames_before:
+            raise av.error.InvalidDataError(1, "not converted")
+        return convert(self, frame)
+
+    monkeypatch.setattr(View, "rgb", failing)
+    if frames_before:
+        assert len(list(video.frames(path))) == frames_before
+    else:
+        with pytest.raises(video.VideoError, match="no frame"):
+            list(video.frames(path))
+
+
+def test_interlaced_pictures_too_small_to_deinterlace_are_told(tmp_path):
+    path = make(tmp_path / "a.mkv", moving(4, 0, 2, 2), "mjpeg", "yuvj444p", colour=(5, 2), fields=2)
+    with pytest.raises(video.VideoError, match="no frame"):
+        list(video.frames(path))
 
 
 def test_av1(tmp_path):
