@@ -13,7 +13,7 @@ EXTENSIONS = frozenset({
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ts",
     ".mts", ".m2ts", ".ogv", ".vob", ".mxf",
 })  # fmt: skip
-"""Extensions of video files, in lower case: containers that OpenCV's FFmpeg reads."""
+"""Extensions of video files, in lower case: containers that FFmpeg reads."""
 
 MAX_ID = 100
 """Largest number of characters of a video's id."""

@@ -1,7 +1,7 @@
 """Where the evidence lies: in which parts of a face, and in which frames.
 
 Grad-CAM (Selvaraju et al., ICCV 2017) marks the regions of each crop that raise the score; it is made with hooks of
-torch, as the package `grad-cam` needs the OpenCV with windows, which takes the place of the one the suite decodes with.
+torch, as the package `grad-cam` needs the OpenCV with windows, which replaces the headless one that the suite uses.
 A map can look convincing and say nothing of the network: Adebayo et al. (NeurIPS 2018) compare it with the map of
 random weights, and so does this module. Leaving out one frame after another tells which of them carried the verdict.
 Where it is known what was forged, as in the built-in sample, the share of a map that falls there can be counted.
