@@ -94,12 +94,16 @@ def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tupl
         return 0.5, f"The threshold is 0.5, as it could not be chosen: {error}"
 
 
+def calibration_config(scaling: Scaling, threshold: float) -> dict[str, float | None]:
+    """Return what a detector's config holds of its calibration: the values named by `network.CALIBRATION`."""
+    chosen = {**vars(scaling), "threshold": threshold}
+    return {name: None if chosen[name] is None else float(chosen[name]) for name in CALIBRATION}
+
+
 def keep_calibration(folder: Path, scaling: Scaling, threshold: float) -> None:
     """Write slope, offset, stated share of fakes and threshold into a detector's config.json; weights stay."""
     config = with_slope(read_json(folder / "config.json"))
-    kept = {"slope": scaling.slope, "offset": scaling.offset, "prior_fake": scaling.prior_fake, "threshold": threshold}
-    kept = {name: None if value is None else float(value) for name, value in kept.items()}
-    write_json({**config, **kept}, folder / "config.json")
+    write_json({**config, **calibration_config(scaling, threshold)}, folder / "config.json")
 
 
 def measure(

@@ -119,8 +119,7 @@ class Evaluation:
         self.prior_fake: float = experiment.params.prior_fake
         self.drawn = {"resamples": resamples, "seed": seed}
         self.threshold = calibration.threshold
-        kept = {name: getattr(calibration.scaling, name) for name in ("slope", "offset", "prior_fake")}
-        experiment.detector.config.update(kept, threshold=calibration.threshold)
+        experiment.detector.config.update(evaluate.calibration_config(calibration.scaling, calibration.threshold))
         self.frames = scores.frames.assign(probability_fake=calibration.scaling.probability(scores.frames["logit"]))
 
     @cached_property
