@@ -132,7 +132,9 @@ def call_alone(function: Callable[..., Any], job: tuple, timeout_s: float) -> st
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(pickle.dumps(sys.path) + pickle.dumps((function, job)))
                     process.stdin.flush()
-                begun = process.stdout.read(1)  # the time until the call begins does not count
+                # The time until the call begins does not count. `process.stdout.read` would buffer what follows the
+                # first byte, and `communicate` would not see it.
+                begun = os.read(process.stdout.fileno(), 1)
                 answer, _ = process.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
                 return HUNG
