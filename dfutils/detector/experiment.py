@@ -153,7 +153,8 @@ def _calibration(folder: Path, network: Detector, facts: Mapping[str, Any]) -> d
     same = all(training.get(name, facts[name]) == facts[name] for name in ("split_fingerprint", "splits"))
     if not same or before.digest() != network.digest():
         return {}
-    return {name: before.config[name] for name in CALIBRATION}
+    said = [name for name in ("validation_reals", "measured_on") if name in before.config]
+    return {name: before.config[name] for name in (*CALIBRATION, *said)}
 
 
 def train(params: Params, *, progress: bool = True) -> Path:

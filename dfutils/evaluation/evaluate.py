@@ -4,6 +4,7 @@ The threshold and the calibration come from the validation split, every number f
 an interval. What cannot be scored costs its own video only, and is counted. `document` writes it all down.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,17 @@ def calibration_config(scaling: Scaling, threshold: float) -> dict[str, float | 
     return {name: None if chosen[name] is None else float(chosen[name]) for name in CALIBRATION}
 
 
-def keep_calibration(folder: Path, scaling: Scaling, threshold: float) -> None:
-    """Write slope, offset, stated share of fakes and threshold into a detector's config.json; weights stay."""
+def keep_calibration(
+    folder: Path, scaling: Scaling, threshold: float, reals: Sequence[float] = (), measured_on: Sequence[str] = ()
+) -> None:
+    """Write slope, offset, stated share of fakes and threshold into a detector's config.json; weights stay.
+
+    With them go what verdicts say of a score: the scores of the real validation videos, to four decimals, and the names
+    of the datasets whose test videos the detector was measured on.
+    """
     config = with_slope(read_json(folder / "config.json"))
-    write_json({**config, **calibration_config(scaling, threshold)}, folder / "config.json")
+    said = {"validation_reals": sorted(round(float(score), 4) for score in reals), "measured_on": sorted(measured_on)}
+    write_json({**config, **calibration_config(scaling, threshold), **said}, folder / "config.json")
 
 
 def measure(

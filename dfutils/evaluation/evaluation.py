@@ -239,5 +239,8 @@ class Evaluation:
         write_table(self.predictions, folder / "predictions.parquet")
         write_table(self.frames, folder / "frame_predictions.parquet")
         write_json(self.document, folder / "metrics.json")
-        evaluate.keep_calibration(params.run_folder / "detector", self.calibration.scaling, self.threshold)
+        table, judged = self.predictions, self.predictions[self.predictions["split"].isin(["test", "eval"])]
+        reals = table.loc[(table["split"] == "val") & (table["label"] == 0), "probability_fake"].dropna()
+        chosen = (self.calibration.scaling, self.threshold, reals, judged["dataset"].unique())
+        evaluate.keep_calibration(params.run_folder / "detector", *chosen)
         return folder

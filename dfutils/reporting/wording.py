@@ -1,5 +1,7 @@
 """What readers are told that figures, properties and scores are called."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dfutils.core import stages
@@ -62,17 +64,48 @@ def figure_name(name: str) -> str:
     return _WORDS.get(name, name.replace("_", " "))
 
 
-def certainty(probability: float | None, threshold: float, frames: np.ndarray) -> str:
-    """Return how sure a detector is, by how much of the way from its threshold to the end the score has gone."""
+UNDECIDED = "Undecided: the score is next to the threshold"
+
+_FOUND = (
+    (
+        UNDECIDED,
+        "Some signs of forgery, too few to call the video fake",
+        *["No signs of a forgery of a known kind"] * 2,
+    ),
+    (UNDECIDED, "Weak signs of forgery", "Signs of forgery", "Strong signs of forgery"),
+)
+"""What was found in a video below the threshold, and at or above it, by the distance from the threshold."""
+
+
+def finding(
+    probability: float | None, threshold: float, frames: np.ndarray, reals: Sequence[float] | None = None
+) -> str:
+    """Return a score in words: what was found, in how many frames, and how many real videos look as suspicious.
+
+    Args:
+        probability: of fake, of the video; None if the detector abstains.
+        threshold: the video is called fake at or above it.
+        frames: probability of fake of each frame, `(T,)`.
+        reals: probabilities of fake of the real validation videos; None if the detector's file does not hold them.
+    """
     if probability is None:
         return "No verdict: the detector has too little to judge by."
     fake = probability >= threshold
     way = (probability - threshold) / max(1 - threshold, 1e-9) if fake else (threshold - probability) / threshold
-    words = ("cannot tell: the score is next to its threshold", "leans to", "is fairly sure of", "is very sure of")
-    level = int(np.searchsorted([0.1, 0.5, 0.85], way, side="right"))
+    found = _FOUND[fake][int(np.searchsorted([0.1, 0.5, 0.85], way, side="right"))]
     agree = int(((frames >= threshold) == fake).sum())
-    said = f"The detector {words[level]}" + (f" {('real', 'fake')[fake]}" if level else "")
-    return f"{said}; {agree} of {len(frames)} frames are on that side."
+    side = ("below the threshold", "at or above the threshold")[fake]
+    return f"{found}; {agree} of {len(frames)} frames are {side}. {_beside_reals(probability, reals)}"
+
+
+def _beside_reals(probability: float, reals: Sequence[float] | None) -> str:
+    """Return how many real validation videos have the score or a higher one, scores compared to four decimals."""
+    if not reals:
+        return "How many real videos look as suspicious is not known: this detector's file does not hold their scores."
+    as_high = sum(score >= round(probability, 4) for score in reals)
+    if not as_high:
+        return f"None of {len(reals)} real validation videos looks as suspicious."
+    return f"{as_high} of {len(reals)} real validation videos look as suspicious or more so."
 
 
 _TINY = 16

@@ -15,7 +15,18 @@ import typer
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, make_folder, read_json
 
-_COLUMNS = ["file", "status", "prediction", "probability_fake", "threshold", "sure", "reason", "model", "version"]
+_COLUMNS = [
+    "file",
+    "status",
+    "prediction",
+    "probability_fake",
+    "threshold",
+    "sure",
+    "reason",
+    "model",
+    "version",
+    "warnings",
+]
 
 
 def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, explain: Path | None) -> bool:
@@ -40,8 +51,9 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     if explain:
         make_folder(explain)
     detector = hub.load(model or hub.SHIPPED)
-    for warning in verdicts.warnings_of(detector):
-        sys.stderr.write(f"dfutils: {warning}\n")
+    limits = verdicts.warnings_of(detector)
+    if as_json:
+        sys.stderr.writelines(f"dfutils: {limit}\n" for limit in limits)
     rows = []
     with bar(total=len(paths), desc="predict", unit="video") as progress:
         for path in paths:
@@ -51,8 +63,10 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
             if explain:
                 verdict_html.write(verdict, explain / reports[path], verdict_html.heat(detector, verdict))
             with progress.external_write_mode(file=sys.stdout):
-                typer.echo(json.dumps(values, ensure_ascii=False) if as_json else _line(values))
+                typer.echo(json.dumps(values, ensure_ascii=False) if as_json else _text(values, limits))
             progress.update()
+    if not as_json:
+        typer.echo("\n".join(limits))
     if csv:
         _write_csv(rows, csv)
     scored = sum(row["status"] == "ok" for row in rows)
@@ -61,10 +75,15 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     return scored == len(rows)
 
 
-def _line(values: dict[str, Any]) -> str:
+def _text(values: dict[str, Any], limits: list[str]) -> str:
+    """Return a verdict in words, without those warnings that hold for every verdict of its detector."""
+    own = "".join(f" {warning}" for warning in values["warnings"] if warning not in limits)
     if values["probability_fake"] is None:
-        return f"-     {'':5} {values['file']}: {values['status']}: {values['reason']}"
-    return f"{values['prediction']}  {values['probability_fake']:.3f} {values['file']}: {values['sure']}"
+        return f"{values['file']}: no verdict ({values['status']}). {values['reason']}{own}"
+    return (
+        f"{values['file']}: looks {values['prediction']} to this detector. {values['sure']} Its score is "
+        f"{values['probability_fake']:.3f}, the threshold {values['threshold']:.3f}.{own}"
+    )
 
 
 def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
@@ -72,7 +91,8 @@ def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
     writer = tables.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow(row | {"model": row["model"]["name"], "version": row["model"]["version"]})
+        plain = {"model": row["model"]["name"], "version": row["model"]["version"]}
+        writer.writerow(row | plain | {"warnings": " ".join(row["warnings"])})
     with atomic(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
 

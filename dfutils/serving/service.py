@@ -65,10 +65,10 @@ class Answer(BaseModel):
     confidence: float | None = Field(description="probability of the class named")
     raw_class: Literal[0, 1] | None = Field(description="0 real, 1 fake")
     probability_fake: float | None
-    threshold: float = Field(description="called fake from this probability on")
+    threshold: float = Field(description="called fake at or above it")
     calibrated: bool = Field(description="whether the probability was calibrated on validation videos")
     prior_fake: float | None = Field(description="share of fakes among all videos that the probability is for")
-    sure: str = Field(description="how sure the detector is, in words")
+    sure: str = Field(description="what was found, and how many real validation videos look as suspicious")
     status: Literal["ok", "no_face", "few_faces"]
     reason: str
     frames: list[dict[str, Any]] = Field(description="each scored face: frame, time_s, box, probability_fake")

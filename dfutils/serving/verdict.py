@@ -21,20 +21,24 @@ from dfutils.detector.network import Detector
 from dfutils.faces import extraction
 from dfutils.faces.extraction import FaceClip, VideoFaces
 from dfutils.faces.video import VideoFacts
-from dfutils.reporting.wording import certainty
+from dfutils.reporting.wording import finding
 
 OF_THE_SAMPLE = (
     "This detector was trained on forgeries that the suite made itself (the built-in sample): it knows nothing of real "
-    "videos, and its answer says nothing about deepfakes in the wild."
+    "videos, was never measured on any, and its answer says nothing about deepfakes in the wild."
 )
 OF_PHOTOGRAPHS = (
     "This detector was trained on photographs brought to life: it looks for faces that were blended into a video. "
-    "Wholly synthetic faces, talking-face models and heavy compression are outside what it was trained for; its answer "
-    "is a reason to look further, not proof."
+    "Wholly synthetic faces, talking-face models and heavy compression are outside what it was trained for, and it was "
+    "never measured on deepfakes that others have made; its answer is a reason to look further, not proof."
 )
 OF_NOTHING_KNOWN = (
-    "What this detector was trained on is not written in its file: its threshold and the size of its crops are the "
-    "suite's defaults, not chosen for it."
+    "What this detector was trained and measured on is not written in its file: its threshold and the size of its "
+    "crops are the suite's defaults, not chosen for it."
+)
+OF_A_DATASET = (
+    "This detector was measured on test videos of {datasets} and on no others: how it does on other methods of "
+    "forgery, cameras and platforms is not known; its answer is a reason to look further, not proof."
 )
 OF_CROPPED_FACES = (
     "This detector was trained on videos that are cropped faces already, and takes a video's whole frame for the face: "
@@ -59,8 +63,8 @@ class Verdict:
         reason: a sentence if the status is not ok.
         probability_fake: 0 to 1, None if the detector abstains; calibrated if `calibrated`.
         label: real or fake, by the threshold; None if the detector abstains.
-        threshold: the video is called fake from this probability on.
-        sure: how sure the detector is, in words.
+        threshold: the video is called fake at or above it.
+        sure: what was found, and how many real validation videos look as suspicious, in words.
         frame_scores: probability of fake of each frame, `(T,)`; `(0,)` if the detector abstains.
         indices: index of each frame in the video, `(T,)`.
         times: seconds from the start of the video, `(T,)`.
@@ -155,7 +159,7 @@ def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
         probability_fake=probability,
         label=None if fake is None else ("real", "fake")[fake],
         threshold=threshold,
-        sure=certainty(probability, threshold, frame_scores),
+        sure=finding(probability, threshold, frame_scores, detector.config.get("validation_reals")),
         frame_scores=frame_scores,
         indices=clip.indices,
         times=clip.times,
@@ -207,6 +211,9 @@ def warnings_of(detector: Detector) -> list[str]:
         return [OF_NOTHING_KNOWN]
     layouts = training.get("layouts", [])
     warnings = [OF_THE_SAMPLE] * ("sample" in layouts) + [OF_PHOTOGRAPHS] * ("stills" in layouts)
+    if not warnings:
+        measured = ", ".join(detector.config.get("measured_on", [])) or "the dataset that it was trained on"
+        warnings = [OF_A_DATASET.format(datasets=measured)]
     return warnings + [OF_CROPPED_FACES] * (detector.face_settings.faces == "cropped")
 
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, digest
 from dfutils.detector.network import Detector
+from dfutils.reporting.wording import UNDECIDED
 from dfutils.serving.verdict import LIMITS, Verdict
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -94,7 +95,9 @@ def _style(dark: bool) -> str:
 def _headline(verdict: Verdict) -> str:
     if verdict.label is None:
         return _HEADLINES.get(verdict.status, "No verdict")
-    return f"{'Barely' if 'cannot tell' in verdict.sure else 'Looks'} {verdict.label} to this detector"
+    if verdict.sure.startswith(UNDECIDED):
+        return "Undecided: real and fake look alike to this detector"
+    return f"Looks {verdict.label} to this detector"
 
 
 def _frames(verdict: Verdict, heat: np.ndarray | None) -> list[dict[str, Any]]:

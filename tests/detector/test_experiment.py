@@ -96,17 +96,19 @@ def test_a_calibration_is_kept_as_long_as_weights_and_splits_are(home):
     p = params.Params(**TINY)
     folder, network = p.run_folder / "detector", experiment.new_detector(p)
     experiment.save_detector(p, network, HISTORY)
-    evaluate.keep_calibration(folder, Scaling(0.05), 0.498)
+    evaluate.keep_calibration(folder, Scaling(0.05), 0.498, [0.25], ["mine"])
     calibrated = metrics_json.fingerprint(Detector.load(folder))
     experiment.save_detector(p, experiment.new_detector(p), HISTORY)  # notebook 03, opened again
     again = Detector.load(folder)
     assert (again.config["slope"], again.config["threshold"]) == (0.05, 0.498)
+    assert (again.config["validation_reals"], again.config["measured_on"]) == ([0.25], ["mine"])
     assert metrics_json.fingerprint(again) == calibrated
     assert metrics_json.fingerprint(network) != calibrated
     table = pd.read_parquet(p.run_folder / "videos.parquet")
     write_table(table.assign(split=table["split"][::-1].to_numpy()), p.run_folder / "videos.parquet")
     experiment.save_detector(p, experiment.new_detector(p), HISTORY)
     assert Detector.load(folder).config["slope"] == 1.0
+    assert "validation_reals" not in Detector.load(folder).config
     write_table(table, p.run_folder / "videos.parquet")
     experiment.save_detector(p, network, HISTORY)
     evaluate.keep_calibration(folder, Scaling(0.05), 0.498)

@@ -231,9 +231,11 @@ def test_a_video_is_scored_only_if_every_persons_strip_is_there(tmp_path):
 
 def test_calibration_is_kept_in_the_detectors_config(tmp_path):
     (tmp_path / "config.json").write_text('{"format": 1, "temperature": 1.0, "labels": ["real", "fake"]}')
-    evaluate.keep_calibration(tmp_path, Scaling(np.float64(0.4), -0.25, 0.1, "a note"), 0.4)
+    reals = np.array([0.25, 0.123456])
+    evaluate.keep_calibration(tmp_path, Scaling(np.float64(0.4), -0.25, 0.1, "a note"), 0.4, reals, ["b", "a"])
     assert json.loads((tmp_path / "config.json").read_text()) == {
         "format": 1, "slope": 0.4, "offset": -0.25, "prior_fake": 0.1, "threshold": 0.4, "labels": ["real", "fake"],
+        "validation_reals": [0.1235, 0.25], "measured_on": ["a", "b"],
     }  # fmt: skip
 
 

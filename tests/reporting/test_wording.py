@@ -8,7 +8,7 @@ from IPython.lib.pretty import pretty
 from dfutils.core import params, stages
 from dfutils.core.params import Params
 from dfutils.reporting.tables import or_none
-from dfutils.reporting.wording import Text, caution, certainty
+from dfutils.reporting.wording import Text, caution, finding
 
 
 @pytest.fixture
@@ -50,19 +50,34 @@ def test_other_data_are_not_warned_of(home, values):
 @pytest.mark.parametrize(
     ("probability", "says"),
     [
-        (0.5, "cannot tell"),
-        (0.7, "leans to fake"),
-        (0.85, "fairly sure of fake"),
-        (0.99, "very sure of fake"),
-        (0.3, "leans to real"),
-        (0.01, "very sure of real"),
+        (0.5, "Undecided: the score is next to the threshold; 1 of 3 frames are at or above the threshold."),
+        (0.7, "Weak signs of forgery; 1 of 3 frames are at or above the threshold."),
+        (0.85, "Signs of forgery; 1 of 3 frames are at or above the threshold."),
+        (0.99, "Strong signs of forgery; 1 of 3 frames are at or above the threshold."),
+        (0.48, "Undecided: the score is next to the threshold; 2 of 3 frames are below the threshold."),
+        (0.3, "Some signs of forgery, too few to call the video fake; 2 of 3 frames are below the threshold."),
+        (0.2, "No signs of a forgery of a known kind; 2 of 3 frames are below the threshold."),
+        (0.01, "No signs of a forgery of a known kind; 2 of 3 frames are below the threshold."),
         (None, "No verdict"),
     ],
 )
-def test_how_sure_in_words(probability, says):
-    assert says in certainty(probability, 0.5, np.array([0.2, 0.9]))
+def test_what_was_found_in_words(probability, says):
+    assert finding(probability, 0.5, np.array([0.2, 0.3, 0.9])).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("reals", "says"),
+    [
+        ([0.1, 0.2, 0.6999, 0.7, 0.9], "2 of 5 real validation videos look as suspicious or more so."),
+        ([0.1, 0.2], "None of 2 real validation videos looks as suspicious."),
+        ([], "How many real videos look as suspicious is not known"),
+        (None, "How many real videos look as suspicious is not known"),
+    ],
+)
+def test_a_score_stands_beside_those_of_real_validation_videos(reals, says):
+    assert says in finding(0.69999, 0.5, np.array([0.9]), reals)
 
 
 def test_threshold_zero_and_one_divide_by_nothing():
-    assert "very sure of fake" in certainty(1.0, 1e-12, np.array([0.2]))
-    assert "real" in certainty(0.2, 1.0, np.array([0.2]))
+    assert "Strong signs of forgery" in finding(1.0, 1e-12, np.array([0.2]))
+    assert "No signs" in finding(0.2, 1.0, np.array([0.2]))

@@ -29,8 +29,12 @@ def test_the_command_writes_a_line_a_video_and_tells_whether_all_were_scored(
     table = pd.read_csv(tmp_path / "t.csv")
     assert table["probability_fake"].isna().tolist() == [False, True]
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["blank.html", "d18.html"]
+    assert all("never measured" in text for text in table["warnings"])
     assert judged([str(clips_dir / "d1[8].mp4")], folder)
-    assert capsys.readouterr().out.startswith(("FAKE", "REAL"))
+    line, limits = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{clips_dir / 'd18.mp4'}: looks {first['prediction']} to this detector. {first['sure']}")
+    assert "real videos look as suspicious" in line and "Its score is 0." in line
+    assert "was never measured on any" in limits
 
 
 def test_words_that_name_no_video_are_said_before_anything_is_loaded(tmp_path, folder):

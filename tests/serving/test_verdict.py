@@ -78,6 +78,25 @@ def test_a_detector_of_the_sample_says_so_and_one_of_unknown_origin_too(detector
     ]
 
 
+def test_a_verdict_never_stands_on_a_bare_number(detector, seen):
+    detector.config |= {"validation_reals": [0.0, 0.0, 1.0], "measured_on": ["a", "b"]}
+    training = detector.config["training"]
+    for layouts, limit in (
+        (["sample"], "never measured"),
+        (["stills"], "never measured"),
+        (["folder"], "of a, b and on no"),
+    ):
+        detector.config["training"] = {**training, "layouts": layouts}
+        verdict = serving_verdict.judge(seen, detector, "x.mp4")
+        values = verdict.to_dict()
+        assert "frames are" in values["sure"] and "1 of 3 real validation videos look as suspicious" in values["sure"]
+        assert any(limit in warning for warning in values["warnings"])
+        for html in (verdict_html.fragment(verdict), verdict_html.page(verdict)):
+            assert values["sure"] in html and limit in html
+    detector.config["training"] = training
+    del detector.config["validation_reals"], detector.config["measured_on"]
+
+
 def test_a_verdict_states_the_share_of_fakes_that_its_probability_is_for(detector, seen):
     unstated = serving_verdict.judge(seen, detector, "x.mp4")
     assert unstated.to_dict()["prior_fake"] is None and not unstated.calibrated
