@@ -39,12 +39,13 @@ def run(
     ] = "",
 ) -> None:
     """Run the notebooks of an experiment and write its report."""
-    from dfutils import pipeline
     from dfutils.core.parameter_files import load_params
 
     values = load_params(params, **_overrides(override or []))
-    stages = pipeline.choose(first, only)
     seed_values = _seeds(seeds)
+    from dfutils import pipeline  # takes seconds, and a mistake in the arguments is said at once
+
+    stages = pipeline.choose(first, only)
     pipeline.prepare_kernel()
     index = pipeline.run_seeds(values, stages, seed_values) if seed_values else pipeline.run(values, stages)
     typer.echo(f"Report: {index}")

@@ -208,29 +208,35 @@ def test_stages_are_chosen_by_name():
         pipeline.choose(first="train", only="train")
 
 
-def command(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "dfutils", *words], capture_output=True, text=True, check=False)
+MISTAKES = [
+    (("run", "absent.yaml"), "no parameter file"),
+    (("run", "{good}", "-p", "epoch=3"), "did you mean 'epochs'"),
+    (("run", "{good}", "-p", "epochs"), "name=value"),
+    (("run", "{good}", "--only", "nothing"), "no stage"),
+    (("run", "{good}", "--nonsense"), "No such option"),
+    (("run",), "Missing argument"),
+    (("run", "{good}", "--seeds", "1,x"), "whole numbers"),
+    (("compare", "nowhere"), "no evaluated run"),
+]
 
 
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (("run", "absent.yaml"), "no parameter file"),
-        (("run", "{good}", "-p", "epoch=3"), "did you mean 'epochs'"),
-        (("run", "{good}", "-p", "epochs"), "name=value"),
-        (("run", "{good}", "--only", "nothing"), "no stage"),
-        (("run", "{good}", "--nonsense"), "No such option"),
-        (("run",), "Missing argument"),
-        (("run", "{good}", "--seeds", "1,x"), "whole numbers"),
-        (("compare", "nowhere"), "no evaluated run"),
-    ],
-)
-def test_mistakes_on_the_command_line_end_in_one_sentence(tmp_path, words, says):
+@pytest.mark.parametrize(("words", "says"), MISTAKES)
+def test_mistakes_on_the_command_line_end_in_one_sentence(tmp_path, monkeypatch, capsys, words, says):
     (tmp_path / "good.yaml").write_text("epochs: 1\n")
-    done = command(*(word.format(good=tmp_path / "good.yaml") for word in words))
+    monkeypatch.setattr(sys, "argv", ["dfutils", *(word.format(good=tmp_path / "good.yaml") for word in words)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_the_command_itself_says_it_as_well(tmp_path):
+    command = [sys.executable, "-m", "dfutils", "run", "absent.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "no parameter file" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -36,8 +36,9 @@ from dfutils.core.progress import BATCH
 from dfutils.data import catalog, indexing
 from dfutils.detector import schedule, training
 from dfutils.detector.clips import ClipDataset
-from dfutils.detector.network import CALIBRATION, Detector
+from dfutils.detector.network import Detector
 from dfutils.faces import batch
+from dfutils.metrics.calibration import CALIBRATION
 from dfutils.splits import provenance
 
 _GROUPS = (NetworkSettings, TrainingSettings, AugmentationSettings, HardwareSettings)

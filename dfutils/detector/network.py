@@ -25,15 +25,12 @@ from dfutils.core.files import atomic, write_json
 from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
 from dfutils.detector.backbones import IMAGENET, fill, first_line, load_backbone, normalisation, read_weights
 from dfutils.detector.legacy_weights import translate
-from dfutils.metrics.calibration import Scaling
+from dfutils.metrics.calibration import Scaling, with_slope
 
 FORMAT = 1
 """Of a detector's folder; raised when an older `load` could no longer read it."""
 
 LABELS = ["real", "fake"]
-
-CALIBRATION = ("slope", "offset", "prior_fake", "threshold")
-"""What of config.json validation videos have chosen (notebook 04): it is kept as long as the weights are."""
 
 _ARCHITECTURE = ("backbone", "hidden_size", "lstm_layers", "bidirectional", "dropout", "temporal")
 """Parameters that config.json keeps as the architecture."""
@@ -283,13 +280,6 @@ def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:
         exact = weight.float() if weight.is_floating_point() else weight
         found.update(name.encode() + exact.cpu().contiguous().numpy().tobytes())
     return found.hexdigest()[:16]
-
-
-def with_slope(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a calibration with the slope that the temperature of an earlier version stands for, its inverse."""
-    if found.get("temperature") is None:
-        return dict(found)
-    return {"slope": 1 / found["temperature"], **{name: found[name] for name in found if name != "temperature"}}
 
 
 def clip_tensor(detector: Detector, frames: np.ndarray) -> torch.Tensor:

@@ -14,11 +14,10 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import digest, read_json, write_json
 from dfutils.core.params import DEFAULTS
 from dfutils.data.indexing import fingerprints
-from dfutils.detector.network import CALIBRATION, with_slope
 from dfutils.evaluation import coverage, metrics_json
 from dfutils.faces.strips import strip_names
 from dfutils.metrics import calibration, figures
-from dfutils.metrics.calibration import Scaling
+from dfutils.metrics.calibration import CALIBRATION, Scaling, with_slope
 from dfutils.metrics.slices import by_slice, concat_corrected
 from dfutils.splits import provenance
 from dfutils.splits.identities import group_names, own_names
@@ -96,7 +95,7 @@ def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tupl
 
 
 def calibration_config(scaling: Scaling, threshold: float) -> dict[str, float | None]:
-    """Return what a detector's config holds of its calibration: the values named by `network.CALIBRATION`."""
+    """Return what a detector's config holds of its calibration: the values named by `CALIBRATION`."""
     chosen = {**vars(scaling), "threshold": threshold}
     return {name: None if chosen[name] is None else float(chosen[name]) for name in CALIBRATION}
 

@@ -35,8 +35,7 @@ from dfutils import metrics
 from dfutils.core.files import digest, plain_rows
 from dfutils.core.params import Params
 from dfutils.core.stages import provenance
-from dfutils.detector.network import CALIBRATION, with_slope
-from dfutils.metrics.calibration import Scaling
+from dfutils.metrics.calibration import CALIBRATION, Scaling, with_slope
 
 SCHEMA = 3
 """In 1, `baselines` had no figures of the test split. In 2, log loss, Brier score and ECE were for no stated share of

@@ -1,7 +1,8 @@
 """Decision threshold, slope and offset from validation scores, and the reliability diagram."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from dfutils.core.errors import InputError
 from dfutils.core.params import DEFAULTS
 from dfutils.metrics import intervals, resampling
 from dfutils.metrics.figures import CLASSES
+
+CALIBRATION = ("slope", "offset", "prior_fake", "threshold")
+"""What validation videos choose of a detector's config.json (notebook 04): it is kept as long as the weights are."""
 
 
 def choose_threshold(
@@ -220,3 +224,10 @@ def reliability(
         edges = k / resampling.BINS, (k + 1) / resampling.BINS
         rows.append([*edges, int(inside.sum()), weight.sum() / len(labels), mean, share, low, high])
     return pd.DataFrame(rows, columns=columns, dtype=float).astype({"n": int})
+
+
+def with_slope(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a calibration with the slope that the temperature of an earlier version stands for, its inverse."""
+    if found.get("temperature") is None:
+        return dict(found)
+    return {"slope": 1 / found["temperature"], **{name: found[name] for name in found if name != "temperature"}}
