@@ -163,6 +163,8 @@ def _overrides(texts: list[str]) -> dict[str, object]:
 
 def main() -> None:
     """Run the command line: exit status 2 and one sentence after an input error, 1 after a failed stage."""
+    for stream in (sys.stdout, sys.stderr):  # what the encoding of a terminal or file lacks is escaped
+        stream.reconfigure(errors="backslashreplace")
     try:
         status = app(standalone_mode=False)  # typer returns the status that it would exit with
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Ids of videos, and the search for video files below a folder."""
+"""Ids of videos, what counts as a video, and the search for videos below a folder."""
 
 import hashlib
 import os
@@ -13,7 +13,28 @@ EXTENSIONS = frozenset({
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".3gp", ".3g2", ".ts",
     ".mts", ".m2ts", ".ogv", ".vob", ".mxf",
 })  # fmt: skip
-"""Extensions of video files, in lower case: containers that FFmpeg reads."""
+"""Extensions of video files, in lower case; a file with another or none is a video if it begins like one."""
+
+_VIDEO = re.compile(
+    rb"....(ftyp(?!avi[fs]|hei[cx]|m[is]f1|M4[AB] )|moov|mdat|free|skip|wide|pnot|moof|styp)|"  # MP4, MOV, 3GP
+    rb"\x1aE\xdf\xa3|RIFF....(AVI |CDXA)|0&\xb2u\x8ef\xcf\x11|FLV\x01|"  # Matroska, AVI, Video CD, WMV, Flash
+    rb"\x00\x00\x01[\xba\xb3]|\x06\x0e\+4|\x1f\x07\x00|GIF8[79]a|\.RMF|DHAV|YUV4MPEG2 |DKIF|"  # MPEG, MXF, DV
+    rb"\x00?\x00\x00\x01([\x67\x27]|\x09.\x00\x00|\x40\x01)|"  # H.264 and H.265 without a container
+    rb"OggS(?!.{24,26}(\x01vorbis|OpusHead|Speex|\x7fFLAC))|"
+    rb".{0,191}?(G.{187}G.{187}G|G.{191}G.{191}G)",  # MPEG transport stream, also with time stamps or cut at the front
+    re.DOTALL,
+)
+_OTHERS = {
+    rb"\xff\xd8\xff|\x89PNG|BM....\x00\x00|II\*\x00|MM\x00\*|RIFF....WEBP|....ftyp(avi[fs]|hei[cx]|m[is]f1)": (
+        "an image"
+    ),
+    rb"ID3|\xff[\xf2-\xfb]|fLaC|OggS|RIFF....WAVE|....ftypM4[AB] |FORM....AIF": "audio only",
+    rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ": "an archive",
+    rb"%PDF": "a PDF",
+    rb"#EXTM3U|ffconcat": "a playlist",
+}
+HEAD_BYTES = 1024
+"""Number of a file's first bytes by which `why_not_video` decides."""
 
 MAX_ID = 100
 """Largest number of characters of a video's id."""
@@ -39,14 +60,36 @@ def video_id(path: str) -> str:
 
 def with_suffix(safe: str, path: str) -> str:
     """Return an id with a hyphen and 8 digits of the SHA-256 of the video's path, cut to `MAX_ID` characters."""
-    suffix = f"-{hashlib.sha256(unicodedata.normalize('NFC', path).encode()).hexdigest()[:8]}"
+    name = unicodedata.normalize("NFC", path).encode("utf-8", "surrogateescape")
+    suffix = f"-{hashlib.sha256(name).hexdigest()[:8]}"
     return safe[: MAX_ID - len(suffix)].rstrip(".") + suffix
 
 
-def files_below(root: Path | str, extensions: Collection[str] = EXTENSIONS) -> list[str]:
-    """Return the paths of the videos (or files with other extensions) below a folder, sorted, with forward slashes.
+def why_not_video(head: bytes) -> str:
+    """Return what a file that begins with `head` is instead of a video, as the end of a sentence; "" if it may be one.
 
-    Hidden files and folders are skipped. Linked folders are followed, except into a folder that is being walked.
+    A playlist does not count as a video, as it names other files.
+    """
+    if not head:
+        return "is empty (0 bytes)."
+    text = not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
+    if (not text or head.startswith((b"GIF8", b"YUV4"))) and _VIDEO.match(head):
+        return ""
+    kinds = (kind for pattern, kind in _OTHERS.items() if re.match(pattern, head, flags=re.DOTALL))
+    kind = next(kinds, "text" if text else "")
+    return f"is {kind}, not a video." if kind else "is no video of a known kind."
+
+
+def printable(path: Path | str) -> str:
+    """Return a path or name as valid Unicode; bytes that are not UTF-8 are escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def files_below(root: Path | str, extensions: Collection[str] | None = None) -> list[str]:
+    """Return the paths of the videos (or files with given extensions) below a folder, sorted, with forward slashes.
+
+    A video is a file with one of `EXTENSIONS`, or with another or none that begins like a video. Hidden files and
+    folders are skipped. Linked folders are followed, except into a folder that is being walked.
 
     Raises:
         InputError: if a folder cannot be read.
@@ -55,7 +98,7 @@ def files_below(root: Path | str, extensions: Collection[str] = EXTENSIONS) -> l
 
 
 def walk(
-    root: Path, list_names: Iterable[str], extensions: Collection[str] = EXTENSIONS
+    root: Path, list_names: Iterable[str], extensions: Collection[str] | None = None
 ) -> tuple[list[str], list[str]]:
     """Return the paths of the videos and of the list files (by lower-case name) below `root`, as `files_below` does.
 
@@ -78,10 +121,24 @@ def walk(
                 continue
             if entry.is_dir():
                 visit(entry.path, f"{prefix}{entry.name}/", (*parents, real_path))
-            elif os.path.splitext(entry.name)[1].lower() in extensions:
-                videos.append(prefix + entry.name)
             elif entry.name.lower() in list_names:
                 lists.append(prefix + entry.name)
+            elif _has_extension(entry, extensions or EXTENSIONS) or (extensions is None and _begins_like_video(entry)):
+                videos.append(prefix + entry.name)
 
     visit(str(root), "", ())
     return sorted(videos), sorted(lists)
+
+
+def _has_extension(entry: os.DirEntry[str], extensions: Collection[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in extensions
+
+
+def _begins_like_video(entry: os.DirEntry[str]) -> bool:
+    try:
+        if not entry.is_file() or entry.stat().st_size == 0:  # reading a pipe would wait
+            return False
+        with open(entry.path, "rb", buffering=0) as file:
+            return not why_not_video(file.read(HEAD_BYTES))
+    except OSError:
+        return False

@@ -21,7 +21,7 @@ from joblib import Parallel, delayed
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import digest
-from dfutils.core.paths import video_id, walk, with_suffix
+from dfutils.core.paths import printable, video_id, walk, with_suffix
 from dfutils.core.progress import bar
 from dfutils.data.layouts import FAKE, LAYOUTS, Layout, Listed, Rule, plain
 
@@ -93,7 +93,9 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
         raise InputError(f"{root} is a file: `root` must be the folder of the dataset ({entry.title}).")
     paths, list_paths = walk(root, entry.lists)
     lists = entry.read(root, list_paths) if entry.read and list_paths else {}
-    left_out: dict[str, list[str]] = {"ignored": [], "unfitting": [], "unlabelled": [], "contradicting": []}
+    left_out: dict[str, list[str]] = {
+        kind: [] for kind in ("ignored", "not Unicode", "unfitting", "unlabelled", "contradicting")
+    }
     path_of: dict[str, str] = {}  # path by key, to detect duplicate videos
     videos: list[_Video] = []
     # If the lists name test videos but no training videos, all others are for training.
@@ -101,8 +103,11 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
     unlisted_split = "train" if "test" in splits and "train" not in splits else ""
     names, unlisted = set(), []
     for path in paths:
+        if printable(path) != path:  # cannot be written to a table
+            left_out["not Unicode"].append(path)
+            continue
         match = _match(entry, path)
-        if match is None or not _is_text(path):
+        if match is None:
             ignored = entry.ignored and re.fullmatch(entry.ignored, plain(path), re.IGNORECASE)
             left_out["ignored" if ignored else "unfitting"].append(path)
             continue
@@ -150,15 +155,6 @@ def _plain(entry: Layout, path: str) -> str:
     return plain(path) if entry.published else os.path.splitext(path)[0]
 
 
-def _is_text(path: str) -> bool:
-    """Return whether a path is valid Unicode; others cannot be written to a table."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str) -> pd.DataFrame:
     """Return the videos table; `unlisted_split` is the official split of videos that are in none of the lists.
 
@@ -194,7 +190,7 @@ def _no_videos_message(entry: Layout, root: Path, paths: list[str]) -> str:
         return f"There is no video below {root}: {entry.title} has files like {entry.example}. {entry.obtain}"
     return (
         f"None of the {len(paths)} videos below {root} is one of {entry.title}, which has files like {entry.example} "
-        f"and lists beside them; here is {_printable(paths[0])}: choose the right layout or root."
+        f"and lists beside them; here is {printable(paths[0])}: choose the right layout or root."
     )
 
 
@@ -203,6 +199,10 @@ def _warnings(
 ) -> list[dict[str, Any]]:
     """Return the warnings of a scan, each one sentence with examples."""
     texts = {
+        "not Unicode": (
+            left_out["not Unicode"],
+            "Videos left out because their names are not valid Unicode: rename them",
+        ),
         "unfitting": (left_out["unfitting"], "Videos left out because their names fit no pattern of the dataset"),
         "unlabelled": (left_out["unlabelled"], "Videos left out because no list gives their label"),
         "contradicting": (
@@ -221,14 +221,9 @@ def _warnings(
 
 
 def _warning(kind: str, files: list[str], text: str) -> dict[str, Any]:
-    examples = [_printable(path) for path in files[:10]]
+    examples = [printable(path) for path in files[:10]]
     text = f"{text}: {len(files)}, e.g. {', '.join(examples[:3])}."
     return {"kind": kind, "count": len(files), "text": text, "examples": examples}
-
-
-def _printable(path: str) -> str:
-    """Return a path as valid Unicode; other bytes are escaped."""
-    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def check(layout: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ whose distribution does not depend on the label, so that only the forgery separa
 of a seed and of a clip's name, and finished clips are kept, so that an interrupted build can be resumed.
 """
 
+import logging
 import os
 import re
 import zipfile
@@ -24,10 +25,12 @@ from threadpoolctl import threadpool_limits
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, make_folder, read_json, write_json
-from dfutils.core.paths import files_below, video_id
+from dfutils.core.paths import files_below, printable, video_id
 from dfutils.core.progress import bar
 from dfutils.faces import video
 from dfutils.forgery import animation, face_swap
+
+log = logging.getLogger(__name__)
 
 CRF = (18, 28)
 """Range of the x264 quality (CRF) that is drawn for a clip."""
@@ -88,15 +91,21 @@ def write_pair(out: Path, pair: Pair, clips: Sequence[tuple[np.ndarray, np.ndarr
     return written
 
 
-def list_sources(root: Path, extensions: Collection[str], kind: str) -> list[str]:
-    """Return the paths of all files below a folder with one of the extensions, as `paths.files_below`.
+def list_sources(root: Path, extensions: Collection[str] | None, kind: str) -> list[str]:
+    """Return the paths of the videos, or of the files with one of the extensions, below a folder, as `files_below`.
+
+    Files whose names are not valid Unicode cannot be written to a table; they are left out with a warning.
 
     Raises:
         InputError: if there is no such folder or file; the message names the `kind` of files.
     """
     if not root.is_dir():
         raise InputError(f"{root} is no folder: it must hold the {kind}s.")
-    if not (paths := files_below(root, extensions)):
+    found = files_below(root, extensions)
+    paths = [path for path in found if printable(path) == path]
+    for path in sorted(set(found) - set(paths)):
+        log.warning("%s is left out, because its name is not valid Unicode: rename it.", printable(path))
+    if not paths:
         raise InputError(f"There is no {kind} below {root}: put the {kind}s there.")
     return paths
 

@@ -14,7 +14,6 @@ import pandas as pd
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
 from dfutils.core.params import DEFAULTS, FaceSettings
-from dfutils.core.paths import EXTENSIONS
 from dfutils.faces import detection, extraction, video
 from dfutils.faces.tracking import overlap
 from dfutils.forgery import animation, dataset, face_swap
@@ -78,7 +77,7 @@ def forge_folder(
     """
     real_root, out = Path(real_root), Path(out)
     _check_arguments(real_root, out, methods)
-    paths = dataset.list_sources(real_root, EXTENSIONS, "video")
+    paths = dataset.list_sources(real_root, None, "video")
     videos = [_Video(real_root / path, name) for path, name in zip(paths, dataset.unique_names(paths), strict=True)]
     sources = [[path, video.path.stat().st_size] for path, video in zip(paths, videos, strict=True)]
     parameters = {"methods": sorted(methods), "max_frames": max_frames, "seed": seed, "sources": sources}

@@ -4,16 +4,18 @@ Verdicts are written to standard output, progress and warnings to standard error
 """
 
 import csv as tables
-import io
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, make_folder, read_json
+from dfutils.core.files import make_folder, read_json
+from dfutils.core.paths import printable
 
 _COLUMNS = [
     "file",
@@ -54,25 +56,24 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     limits = verdicts.warnings_of(detector)
     if as_json:
         sys.stderr.writelines(f"dfutils: {limit}\n" for limit in limits)
-    rows = []
-    with bar(total=len(paths), desc="predict", unit="video") as progress:
+    escape = (sys.stdout.encoding or "").lower() != "utf-8"  # an escaped letter stays valid JSON
+    scored = 0
+    with _table(csv) as write_row, bar(total=len(paths), desc="predict", unit="video") as progress:
         for path in paths:
             verdict = verdicts.predict_video(path, detector)
-            values = verdict.to_dict() | {"file": str(path)}
-            rows.append(values)
+            values = verdict.to_dict() | {"file": printable(path)}
+            scored += values["status"] == "ok"
+            write_row(values)
             if explain:
                 verdict_html.write(verdict, explain / reports[path], verdict_html.heat(detector, verdict))
             with progress.external_write_mode(file=sys.stdout):
-                typer.echo(json.dumps(values, ensure_ascii=False) if as_json else _text(values, limits))
+                typer.echo(json.dumps(values, ensure_ascii=escape) if as_json else _text(values, limits))
             progress.update()
     if not as_json:
         typer.echo("\n".join(limits))
-    if csv:
-        _write_csv(rows, csv)
-    scored = sum(row["status"] == "ok" for row in rows)
-    if scored < len(rows):
-        sys.stderr.write(f"dfutils: {len(rows) - scored} of {len(rows)} videos could not be judged.\n")
-    return scored == len(rows)
+    if scored < len(paths):
+        sys.stderr.write(f"dfutils: {len(paths) - scored} of {len(paths)} videos could not be judged.\n")
+    return scored == len(paths)
 
 
 def _text(values: dict[str, Any], limits: list[str]) -> str:
@@ -86,15 +87,32 @@ def _text(values: dict[str, Any], limits: list[str]) -> str:
     )
 
 
-def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
-    text = io.StringIO()
-    writer = tables.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        plain = {"model": row["model"]["name"], "version": row["model"]["version"]}
-        writer.writerow(row | plain | {"warnings": " ".join(row["warnings"])})
-    with atomic(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+@contextmanager
+def _table(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that writes the row of a verdict to a CSV file at once, or nowhere if there is no path.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    if path is None:
+        yield lambda row: None
+        return
+    make_folder(path.parent)
+    try:
+        file = path.open("w", encoding="utf-8", newline="", buffering=1)
+    except OSError as error:
+        raise InputError(
+            f"The table {path} cannot be written ({error.strerror}): close it in other programs, or give another file."
+        ) from None
+    with file:
+        writer = tables.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+
+        def write_row(row: dict[str, Any]) -> None:
+            plain = {"model": row["model"]["name"], "version": row["model"]["version"]}
+            writer.writerow(row | plain | {"warnings": " ".join(row["warnings"])})
+
+        yield write_row
 
 
 def _report_names(paths: list[Path]) -> dict[Path, str]:

@@ -18,6 +18,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from dfutils.core.paths import HEAD_BYTES, why_not_video
+
 ON_DISK = "The upload"
 """Name of every upload on disk; error messages about an upload begin with it."""
 
@@ -89,9 +91,9 @@ async def save(request: Request, folder: Path, max_bytes: int, max_seconds: floa
     if form.files > 1:
         raise Refusal(400, "There are several files in the request: send one video at a time.")
     with path.open("rb") as file:
-        reason = why_not_video(file.read(1024))
+        reason = why_not_video(file.read(HEAD_BYTES))
     if reason:
-        raise Refusal(400 if "empty" in reason else 415, reason)
+        raise Refusal(400 if "empty" in reason else 415, f"{ON_DISK} {reason}")
     return Upload(path, display_name(form.name))
 
 
@@ -180,42 +182,3 @@ def display_name(name: str) -> str:
     """Return a file's name for display: without folders and unprintable characters, at most 80 characters."""
     last = re.split(r"[/\\]", name)[-1]
     return "".join(character if character.isprintable() else "�" for character in last)[:80] or "video"
-
-
-def why_not_video(head: bytes) -> str:
-    """Return why a file that begins with `head` is not a video, "" if it may be one.
-
-    A playlist is not accepted as a video, as it names other files.
-    """
-    if not head:
-        return f"{ON_DISK} is empty (0 bytes)."
-    if _is_video(head):
-        return ""
-    for pattern, kind in _OTHER_KINDS.items():
-        if re.match(pattern, head, flags=re.DOTALL):
-            return f"{ON_DISK} is {kind}, not a video."
-    is_text = not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
-    return f"{ON_DISK} is {'text, not a video' if is_text else 'no video of a known kind'}."
-
-
-def _is_video(head: bytes) -> bool:
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"):  # MP4, MOV, 3GP
-        return head[8:12] not in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"M4A ", b"M4B ")
-    return (
-        head[:4] in (b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"\x00\x00\x01\xba", b"\x00\x00\x01\xb3", b"\x06\x0e+4")
-        or head[:8] == b"0&\xb2u\x8ef\xcf\x11"  # ASF, WMV
-        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
-        or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47)  # MPEG transport stream
-        or (len(head) > 388 and head[4] == head[196] == head[388] == 0x47)  # the same, with time stamps
-    )
-
-
-_OTHER_KINDS = {
-    rb"\xff\xd8\xff|\x89PNG|GIF8|BM....\x00\x00|II\*\x00|MM\x00\*|RIFF....WEBP|....ftyp(avi[fs]|hei[cx]|m[is]f1)": (
-        "an image"
-    ),
-    rb"ID3|\xff[\xf2-\xfb]|fLaC|RIFF....WAVE|....ftypM4[AB] |FORM....AIF": "audio only",
-    rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ": "an archive",
-    rb"%PDF": "a PDF",
-    rb"#EXTM3U|ffconcat": "a playlist",
-}

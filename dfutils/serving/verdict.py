@@ -7,6 +7,7 @@ verdict has a status and a reason, and no probability.
 
 import glob
 import os
+import re
 import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dfutils.core.errors import InputError
-from dfutils.core.paths import files_below
+from dfutils.core.paths import files_below, printable
 from dfutils.detector import network
 from dfutils.detector.network import Detector
 from dfutils.faces import extraction
@@ -143,7 +144,7 @@ def predict_video(path: str | Path, detector: Detector) -> Verdict:
     Its probability is that of the notebooks' `predictions.parquet` (to 1e-6). A video that cannot be read or has too
     few faces gives a verdict without a probability, not an error.
     """
-    return judge(extraction.find_faces(Path(path), detector.face_settings), detector, Path(path).name)
+    return judge(extraction.find_faces(Path(path), detector.face_settings), detector, printable(Path(path).name))
 
 
 def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
@@ -256,6 +257,8 @@ def find_videos(names: list[str]) -> list[Path]:
     """
     paths: dict[Path, None] = {}
     for name in names:
+        if re.match(r"[A-Za-z]+://", name):
+            raise InputError(f"{name} is an address: download the video, and give the file.")
         path = Path(name)
         if path.is_dir():
             videos = sorted(path / video for video in files_below(path))
@@ -264,6 +267,6 @@ def find_videos(names: list[str]) -> list[Path]:
         else:
             videos = [Path(match) for match in sorted(glob.glob(name, recursive=True)) if os.path.isfile(match)]
         if not videos:
-            raise InputError(f"{name} is no video, no folder with videos and no pattern that fits any.")
+            raise InputError(f"{printable(name)} is no video, no folder with videos and no pattern that fits any.")
         paths |= dict.fromkeys(videos)
     return list(paths)

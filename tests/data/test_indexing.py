@@ -311,6 +311,13 @@ def test_system_files_and_hidden_ones_are_not_videos(tree) -> None:
     assert kinds(table) == {}
 
 
+def test_a_video_without_a_known_ending_is_indexed_and_other_files_are_not(tree) -> None:
+    root = tree(["real/a", "real/a.mp4", "fake/swap/b.f4v"], {"real/notes": "text", "real/a.jpg": "text"})
+    table = scan("folder", root)
+    assert list(table["path"]) == ["fake/swap/b.f4v", "real/a", "real/a.mp4"]
+    assert table["video_id"].is_unique
+
+
 def test_linked_folder_is_followed_once(tree, tmp_path: Path) -> None:
     root = tree(["real/a.mp4"])
     elsewhere = tree(["b.mp4"], name="elsewhere")
@@ -330,7 +337,8 @@ def test_name_that_is_not_unicode_is_reported_not_stored(tree) -> None:
         pytest.skip("this file system takes Unicode names only")
     table = scan("folder", root)
     assert list(table["path"]) == ["real/a.mp4"]
-    assert kinds(table) == {"unfitting": 1}
+    assert kinds(table) == {"not Unicode": 1}
+    assert "not valid Unicode: rename them: 1, e.g. real/\\udcff.mp4" in table.attrs["warnings"][0]["text"]
     table.to_parquet(root / "table.parquet")  # with its warnings
 
 

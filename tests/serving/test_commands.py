@@ -1,6 +1,10 @@
 """What `dfutils predict` writes, and which arguments it refuses."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +12,7 @@ import pytest
 
 from dfutils.core.errors import InputError
 from dfutils.serving import commands
+from dfutils.serving import verdict as verdicts
 
 
 def judged(videos: list[str], folder: Path, **wishes: object) -> bool:
@@ -43,3 +48,63 @@ def test_words_that_name_no_video_are_said_before_anything_is_loaded(tmp_path, f
             judged(words, folder)
     with pytest.raises(InputError, match="is no detector"):
         judged([__file__], tmp_path)
+
+
+def test_an_address_is_told_to_be_downloaded(folder):
+    with pytest.raises(InputError, match=r"https://example\.org/a\.mp4 is an address: download"):
+        judged(["https://example.org/a.mp4"], folder)
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_first_video(blank, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(verdicts, "predict_video", lambda *_: pytest.fail("a video was judged"))
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "t.csv"):
+        with pytest.raises(InputError, match="cannot be"):
+            judged([str(blank)], folder, csv=path)
+
+
+def test_rows_of_the_table_are_written_as_videos_are_judged(blank, folder, tmp_path, monkeypatch):
+    shutil.copy(blank, tmp_path / "a.mp4")
+    shutil.copy(blank, tmp_path / "b.mp4")
+    judge = verdicts.predict_video
+
+    def interrupted(path: Path, detector: object) -> object:
+        if path.name == "b.mp4":
+            raise KeyboardInterrupt
+        return judge(path, detector)
+
+    monkeypatch.setattr(verdicts, "predict_video", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        judged([str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")], folder, csv=tmp_path / "new" / "t.csv")
+    assert list(pd.read_csv(tmp_path / "new" / "t.csv")["file"]) == [str(tmp_path / "a.mp4")]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_any_name_is_judged_in_any_encoding(blank, folder, tmp_path, as_json):
+    """In one process: a name that is not UTF-8, one that looks like an option, and letters that cp1252 lacks."""
+    names = [os.fsdecode(b"caf\xe9.mp4"), "-dash.mp4", "\u65e5\u672c \U0001f600.mp4", "no ending", "a.divx"]
+    for name in names:
+        try:
+            shutil.copy(blank, tmp_path / name)
+        except OSError as reason:
+            pytest.skip(f"this file system has no such names: {reason}")
+    words = ["--json"] if as_json else []
+    command = [sys.executable, "-m", "dfutils", "predict", "--model", str(folder), *words]
+    command += ["--csv", "t.csv", "--explain", "reports", "--", *names]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr.decode("cp1252")  # judged, and without a face
+    assert b"Traceback" not in done.stderr
+    out = done.stdout.decode("cp1252")
+    shown = ["caf\\udce9.mp4", *names[1:]]
+    if as_json:
+        assert [json.loads(line)["file"] for line in out.splitlines()] == shown
+    else:
+        assert "\\u65e5\\u672c \\U0001f600.mp4" in out
+    assert list(pd.read_csv(tmp_path / "t.csv")["file"]) == shown
+    assert len(list((tmp_path / "reports").glob("*.html"))) == len(names)
