@@ -19,6 +19,9 @@ from dfutils.core.params import GROUPS, Params
 _COLUMNS = {"name": 22, "value": 18, "range": 18, "from": 12, "meaning": 42}
 """Of a listing, with their widths: 120 characters with two between columns."""
 
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""How a file in UTF-16 begins, as PowerShell and Notepad write it."""
+
 _LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 """How a listing writes the limits of a number, by their names in pydantic."""
 
@@ -38,13 +41,19 @@ def load_params(path: str | os.PathLike[str], /, **overrides: Any) -> Params:
 def _read(path: Path) -> dict[str, Any]:
     """Return what a parameter file names, as it stands there."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+        values = yaml.safe_load(text)
+        _check_names(path, yaml.compose(text, yaml.SafeLoader))
     except FileNotFoundError:
         raise InputError(f"There is no parameter file {path}{_neighbours(path)}.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"The parameter file {path} cannot be read: {error}.") from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}, line {line}, cannot be read: save the file as UTF-8.") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+        raise InputError(_not_yaml(path, error)) from None
     if values is None:
         values = {}
     if not isinstance(values, dict):
@@ -53,6 +62,27 @@ def _read(path: Path) -> dict[str, Any]:
         if isinstance(value, list | dict):
             raise InputError(f"{path}: {name} must be a single value; several are one comma-separated text.")
     return {str(name): value for name, value in values.items()}
+
+
+def _check_names(path: Path, node: yaml.Node | None) -> None:
+    """Check that no name stands in a file twice; YAML would take the last one."""
+    lines: dict[str, int] = {}
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
+        line = key.start_mark.line + 1
+        if lines.setdefault(str(key.value), line) != line:
+            raise InputError(f"{path}, line {line}: {key.value} stands in line {lines[key.value]}, too; delete one.")
+
+
+def _not_yaml(path: Path, error: yaml.YAMLError) -> str:
+    """Return in a sentence with the line why a file is not YAML."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"{path}, line {mark.line + 1}," if mark else str(path)
+    hint = ""
+    if "\\t" in str(problem):
+        hint = ": put blanks in place of the tab"
+    elif "double-quoted" in str(error):
+        hint = ": put a text with backslashes in single quotes, or write slashes"
+    return f"{where} is not YAML ({problem or ' '.join(str(error).split())}){hint}."
 
 
 def _neighbours(path: Path) -> str:

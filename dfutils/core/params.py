@@ -6,6 +6,7 @@ defaults. The same names stand in the notebooks' parameter cells and on the comm
 that is not valid ends in one sentence that says what is.
 """
 
+import csv
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -53,6 +54,13 @@ def _from_root(path: str) -> Path:
     return (ROOT / Path(path).expanduser()).resolve()
 
 
+def _split_paths(text: str, count: int) -> list[str]:
+    """Return the paths of comma-separated text; one that holds a comma stands in double quotes if it is not alone."""
+    if not text or count == 1:
+        return [text.strip().strip('"')] if text else []
+    return [path.strip() for path in next(csv.reader([text], skipinitialspace=True)) if path.strip()]
+
+
 def split_list(text: str) -> list[str]:
     """Return the parts of comma-separated text, without surrounding blanks; an empty list for empty text."""
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -71,8 +79,9 @@ class ExperimentSettings(Settings):
     def _datasets_agree(self) -> Self:
         if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):
             raise ValueError("eval_datasets names a dataset that is trained on")
-        for name, text in (("layout", self.layout), ("root", self.root)):
-            if text and len(split_list(text)) != len(split_list(self.dataset)):
+        count = len(split_list(self.dataset))
+        for name, found in (("layout", split_list(self.layout)), ("root", _split_paths(self.root, count))):
+            if found and len(found) != count:
                 raise ValueError(f"{name} must name as many as dataset does, comma-separated, or be empty")
         return self
 
@@ -81,7 +90,7 @@ class ExperimentSettings(Settings):
         """Where each dataset of `dataset` lies, in the order named."""
         names = split_list(self.dataset)
         layouts = split_list(self.layout) or names
-        roots = split_list(self.root) or [""] * len(names)
+        roots = _split_paths(self.root, len(names)) or [""] * len(names)
         folders = [(ROOT / "data" / name).resolve() for name in names]
         return tuple(
             Place(name, layout, _from_root(root) if root else folder / "videos", folder)

@@ -8,9 +8,8 @@ experiment.
 """
 
 import difflib
-import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,8 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import digest
 from dfutils.core.paths import printable, video_id, walk, with_suffix
 from dfutils.core.progress import bar
-from dfutils.data.layouts import FAKE, LAYOUTS, Layout, Listed, Rule, plain
+from dfutils.data.layouts import FAKE, LAYOUTS, Layout, Listed, plain
+from dfutils.data.matching import Match, match, plain_path, why_no_video
 
 COLUMNS = [
     "video_id", "path", "label", "dataset", "method", "identity", "donor", "source_video", "official_split",
@@ -34,20 +34,11 @@ COLUMNS = [
 _NUMERIC_FACTS = ["width", "height", "fps", "n_frames", "duration_s", "bitrate"]  # `codec` is text
 
 
-class _Match(NamedTuple):
-    """A rule that matches a path."""
-
-    rule: Rule
-    groups: dict[str, str]
-    key: str  # plain path below the folders that the dataset was unpacked into
-    prefix: str  # those folders, with a slash at the end, or ""
-
-
 class _Video(NamedTuple):
     """A video with a label."""
 
     path: str
-    match: _Match
+    match: Match
     listed: Listed | None  # its entry in the dataset's lists
     label: int
 
@@ -68,7 +59,7 @@ def find_layout(name: str) -> Layout:
     if name in LAYOUTS:
         return LAYOUTS[name]
     close = difflib.get_close_matches(name, LAYOUTS, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}?" if close else f"the layouts are {', '.join(LAYOUTS)}."
+    hint = f"did you mean {close[0]!r}?" if close else f"set `layout` to one of {', '.join(LAYOUTS)}."
     raise InputError(f"There is no layout {name!r}: {hint}")
 
 
@@ -93,9 +84,7 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
         raise InputError(f"{root} is a file: `root` must be the folder of the dataset ({entry.title}).")
     paths, list_paths = walk(root, entry.lists)
     lists = entry.read(root, list_paths) if entry.read and list_paths else {}
-    left_out: dict[str, list[str]] = {
-        kind: [] for kind in ("ignored", "not Unicode", "unfitting", "unlabelled", "contradicting")
-    }
+    left_out: dict[str, list[str]] = defaultdict(list)  # by kind
     path_of: dict[str, str] = {}  # path by key, to detect duplicate videos
     videos: list[_Video] = []
     # If the lists name test videos but no training videos, all others are for training.
@@ -103,30 +92,27 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
     unlisted_split = "train" if "test" in splits and "train" not in splits else ""
     names, unlisted = set(), []
     for path in paths:
-        if printable(path) != path:  # cannot be written to a table
-            left_out["not Unicode"].append(path)
-            continue
-        match = _match(entry, path)
-        if match is None:
+        found = match(entry, path)
+        if found is None or printable(path) != path:
             ignored = entry.ignored and re.fullmatch(entry.ignored, plain(path), re.IGNORECASE)
-            left_out["ignored" if ignored else "unfitting"].append(path)
+            left_out["ignored" if ignored else "unfitting" if found is None else "not Unicode"].append(path)
             continue
-        if entry.published and path_of.setdefault(match.key.lower(), path) != path:
+        if entry.published and path_of.setdefault(found.key.lower(), path) != path:
             raise InputError(
-                f"{path_of[match.key.lower()]} and {path} below {root} are the same video of {entry.title}: keep one."
+                f"{path_of[found.key.lower()]} and {path} below {root} are the same video of {entry.title}: keep one."
             )
-        name = match.rule.listed.format_map({**match.groups, "key": match.key, "name": match.key.rpartition("/")[2]})
+        name = found.rule.listed.format_map({**found.groups, "key": found.key, "name": found.key.rpartition("/")[2]})
         listed = lists.get(name.lower())
         names.add(name.lower())
-        if lists and name and listed is None and match.rule.label is not None:
+        if lists and name and listed is None and found.rule.label is not None:
             unlisted.append(path)
-        labels = {match.rule.label, listed.label if listed else None} - {None}
+        labels = {found.rule.label, listed.label if listed else None} - {None}
         if len(labels) == 1:
-            videos.append(_Video(path, match, listed, labels.pop()))
+            videos.append(_Video(path, found, listed, labels.pop()))
         else:
             left_out["contradicting" if labels else "unlabelled"].append(path)
     if not videos:
-        raise InputError(_no_videos_message(entry, root, paths))
+        raise InputError(why_no_video(entry, root, paths))
     absent = sorted(listed.name or name for name, listed in lists.items() if name not in names)
     table = _table(layout, entry, videos, unlisted_split)
     table.attrs["warnings"] = [
@@ -134,25 +120,6 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
         *_count_warnings(check(layout, table)),
     ]
     return table
-
-
-def _match(entry: Layout, path: str) -> _Match | None:
-    """Return the match of the first rule that matches; a published dataset may lie in any folders below the root."""
-    plain_path = _plain(entry, path)
-    for rule in entry.rules:
-        pattern = rf"(?P<prefix>(?:.+/)??)(?P<key>{rule.pattern})" if entry.published else rf"(?P<key>{rule.pattern})"
-        match = re.fullmatch(pattern, plain_path, re.IGNORECASE)  # compiled once: `re` caches the latest 512
-        if match:
-            groups = {name: text or "" for name, text in match.groupdict().items()}
-            if entry.published:  # names of people must not differ by case alone
-                groups |= {name: groups[name].lower() for name in ("identity", "donor") if name in groups}
-            return _Match(rule, groups, groups.pop("key"), groups.pop("prefix", ""))
-    return None
-
-
-def _plain(entry: Layout, path: str) -> str:
-    """Return the path that the rules are matched with."""
-    return plain(path) if entry.published else os.path.splitext(path)[0]
 
 
 def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str) -> pd.DataFrame:
@@ -169,12 +136,12 @@ def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str
             raise InputError(f"{other} and {video.path} would share the id {name}: rename one of the files.")
     id_of = {video.match.key.lower(): name for name, video in zip(ids, videos, strict=True)}
     rows = []
-    for name, (path, match, listed, label) in zip(ids, videos, strict=True):
-        rule, groups = match.rule, match.groups
+    for name, (path, found, listed, label) in zip(ids, videos, strict=True):
+        rule, groups = found.rule, found.groups
         method = (rule.method or groups.get("method", "")) if label == FAKE else ""
         source = (listed.source if listed else "") or rule.source.format_map(groups)
         if source:
-            source = id_of.get(_plain(entry, source).lower()) or video_id(match.prefix + source)
+            source = id_of.get(plain_path(entry, source).lower()) or video_id(found.prefix + source)
         split = listed.split if listed else unlisted_split if rule.listed else ""
         people = (groups.get("identity", ""), groups.get("donor", ""))
         rows.append((name, path, label, layout, method, *people, source, split))
@@ -182,16 +149,6 @@ def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str
     for column in COLUMNS[9:]:
         table[column] = "" if column == "codec" else np.nan
     return table[COLUMNS]
-
-
-def _no_videos_message(entry: Layout, root: Path, paths: list[str]) -> str:
-    """Return the message for a scan without a labelled video."""
-    if not paths:
-        return f"There is no video below {root}: {entry.title} has files like {entry.example}. {entry.obtain}"
-    return (
-        f"None of the {len(paths)} videos below {root} is one of {entry.title}, which has files like {entry.example} "
-        f"and lists beside them; here is {printable(paths[0])}: choose the right layout or root."
-    )
 
 
 def _warnings(
@@ -213,6 +170,9 @@ def _warnings(
         "unlisted": (unlisted, "Videos that the dataset's lists do not name"),
     }
     warnings = [_warning(kind, files, text) for kind, (files, text) in texts.items() if files]
+    for warning in warnings:
+        if warning["kind"] == "unfitting":
+            warning["text"] += f" Expected: files like {entry.example}."
     if entry.lists and not lists:
         names = " or ".join(entry.lists)
         text = f"There is no list ({names}): the official split is unknown, and what lists say is unchecked."
@@ -235,9 +195,9 @@ def check(layout: str, table: pd.DataFrame) -> pd.DataFrame:
     entry = find_layout(layout)
     count: Counter[tuple[str, str]] = Counter()
     for path in table["path"]:
-        match = _match(entry, path)
-        if match:
-            count[match.rule.part, match.groups.get("compression", "").lower()] += 1
+        found = match(entry, path)
+        if found:
+            count[found.rule.part, found.groups.get("compression", "").lower()] += 1
     compressions = sorted({compression for _, compression in count}) or [""]
     rows: list[tuple[str, int | None, int]] = [
         (f"{part} {compression}".strip(), expected, count[part, compression])

@@ -335,7 +335,7 @@ LAYOUTS: dict[str, Layout] = {
             Rule("fake", FAKE, r"fake/(?P<method>[^/]+)/.+"),
             Rule("fake", FAKE, r"fake/[^/]+"),
         ),
-        example="real/any name.mov",
+        example="real/any name.mov and fake/<method>/any name.mp4",
         published=False,
         licence="Your own videos, or ones whose owners let you use them; faces are personal data in many countries.",
         obtain="Put real videos below real/ and fakes below fake/<method>/; without fakes, set forge_fakes: true.",

@@ -58,6 +58,14 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("frames_per_video: 20\nmax_frames: 10", "larger than max_frames"),
         ("train_frames: 20", "larger than frames_per_video"),
         ("dataset: a,b\nroot: x", "as many as dataset"),
+        (
+            "epochs: 3\n\tseed: 1",
+            "mine.yaml, line 2, is not YAML (found character '\\t' that cannot start any token): put",
+        ),
+        ('epochs: 3\n\nroot: "C:\\Users\\me"', "line 3, is not YAML"),
+        ('root: "C:\\Users\\me"', "in single quotes, or write slashes"),
+        ("epochs: 3\nseed: 1\nepochs: 4", "line 3: epochs stands in line 1, too; delete one"),
+        ("epochs: 3\nroot: [a", "line 2, is not YAML"),
     ],
 )
 def test_a_mistake_ends_in_a_sentence(tmp_path, text, says):
@@ -65,6 +73,22 @@ def test_a_mistake_ends_in_a_sentence(tmp_path, text, says):
         load_params(write(tmp_path, text))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_other_editors_is_read_or_told(tmp_path):
+    for encoding in ("utf-16", "utf-8-sig"):
+        (tmp_path / "a.yaml").write_text("epochs: 3  # caf\u00e9\n", encoding=encoding)
+        assert load_params(tmp_path / "a.yaml").epochs == 3
+    (tmp_path / "a.yaml").write_text("epochs: 3\n# caf\u00e9\n", encoding="latin-1")
+    with pytest.raises(InputError, match=r"a\.yaml, line 2, cannot be read: save the file as UTF-8\.$"):
+        load_params(tmp_path / "a.yaml")
+
+
+def test_a_root_may_hold_a_comma(tmp_path):
+    alone = load_params(write(tmp_path, f"dataset: a\nroot: {tmp_path}/one, two\nlayout: folder"))
+    assert [place.root for place in alone.places] == [tmp_path / "one, two"]
+    both = load_params(write(tmp_path, f"dataset: a, b\nroot: '\"{tmp_path}/one, two\", {tmp_path}/b'"))
+    assert [place.root for place in both.places] == [tmp_path / "one, two", tmp_path / "b"]
 
 
 def test_a_missing_file_names_its_neighbour(tmp_path):

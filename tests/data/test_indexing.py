@@ -347,8 +347,13 @@ def test_name_that_is_not_unicode_is_reported_not_stored(tree) -> None:
     [
         ("celeb_df_v3", ["Celeb-real/id0_0000.mp4"], {}, r"did you mean 'celeb_df_v"),
         ("celeb_df_v2", [], {"notes.txt": "."}, r"no video below .* Celeb-synthesis/id0_id1_0000.mp4"),
-        ("celeb_df_v2", ["real/a.mp4"], {}, r"None of the 1 videos .* right layout"),
-        ("dfdc", ["x/a.mp4"], {}, "None of the 1 videos"),
+        ("celeb_df_v2", ["real/a.mp4"], {}, r"None of the 1 videos .* set `layout: folder`"),
+        (
+            "dfdc",
+            ["x/a.mp4"],
+            {},
+            "None of the 1 videos .* has a label: .* metadata.json or labels.csv .* folder of x/a.mp4",
+        ),
         ("celeb_df_v2", ["Celeb-real/id0_0000.mp4", "Celeb-real/videos/id0_0000.mp4"], {}, "the same video"),
         ("celeb_df_v2", ["Celeb-real/id0_0000.mp4"], {"List_of_testing_videos.txt": "1 a.mp4\n1;b.mp4\n"}, "Line 2"),
         ("celeb_df_v2", ["Celeb-real/id0_0000.mp4"], {"List_of_testing_videos.txt": "1 a.mp4\n0 a.mp4\n"}, "twice"),
