@@ -4,6 +4,7 @@ Every result of a stage is written to a temporary file that is then renamed, so 
 incomplete file under the final name. Digests record what a result was computed from.
 """
 
+import codecs
 import errno
 import hashlib
 import json
@@ -132,6 +133,15 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is missing: run the stage that writes it first (README, The notebooks).") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}); delete it and run its stage again.") from None
+
+
+def decode(content: bytes) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 as PowerShell and spreadsheet programs write it.
+
+    Raises:
+        UnicodeDecodeError: if it is in another encoding.
+    """
+    return content.decode("utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def digest(value: Any) -> str:

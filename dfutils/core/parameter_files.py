@@ -14,13 +14,11 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from dfutils.core.errors import InputError
+from dfutils.core.files import decode
 from dfutils.core.params import GROUPS, Params
 
 _COLUMNS = {"name": 22, "value": 18, "range": 18, "from": 12, "meaning": 42}
 """Of a listing, with their widths: 120 characters with two between columns."""
-
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-"""How a file in UTF-16 begins, as PowerShell and Notepad write it."""
 
 _LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 """How a listing writes the limits of a number, by their names in pydantic."""
@@ -42,7 +40,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Return what a parameter file names, as it stands there."""
     try:
         content = path.read_bytes()
-        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+        text = decode(content)
         values = yaml.safe_load(text)
         _check_names(path, yaml.compose(text, yaml.SafeLoader))
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dfutils.core.errors import InputError
+from dfutils.core.files import decode
 
 REAL, FAKE = 0, 1
 
@@ -81,7 +82,7 @@ def plain(path: str) -> str:
 def _text(root: Path, path: str) -> str:
     """Return the text of a list without a byte-order mark."""
     try:
-        return (root / path).read_text(encoding="utf-8-sig")
+        return decode((root / path).read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The list {path} below {root} cannot be read ({error}); fetch it again.") from None
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, read_json
+from dfutils.core.files import atomic, decode, read_json
 from dfutils.faces import video
 from dfutils.faces.detection import Box
 
@@ -89,17 +89,19 @@ def _read(path: Path) -> _Sheet:
     if not path.exists():
         return _Sheet(list(COLUMNS), [], ",")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode(path.read_bytes())
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path} cannot be read: save it as CSV in UTF-8, or delete it.") from None
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
+    head, _, rest = text.partition("\n")
+    stated = re.fullmatch(r"sep=(.)\r?", head)  # a line with which spreadsheet programs are told the delimiter
+    text = rest if stated else text
+    delimiter = stated[1] if stated else max(",;\t", key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, restkey="", restval="")
     columns = [name.strip() for name in reader.fieldnames or []]
     if not {"video_id", "action"} <= set(columns):
         raise InputError(f"{path} has no columns video_id and action: put them back, or delete the file.")
     reader.fieldnames = columns
-    rows = [(reader.line_num, {name: row[name] or "" for name in columns}) for row in reader]
+    rows = [(reader.line_num + bool(stated), {name: row[name] or "" for name in columns}) for row in reader]
     return _Sheet(columns, rows, delimiter)
 
 

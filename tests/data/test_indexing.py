@@ -261,6 +261,12 @@ def test_byte_order_mark_and_first_line_of_the_list_are_read(tree) -> None:
     assert set(table.loc[table["official_split"] == "test", "path"]) == {line[2:] for line in CELEB_LIST.splitlines()}
 
 
+def test_a_list_in_utf_16_is_read(tree) -> None:
+    root = tree(CELEB)
+    (root / "List_of_testing_videos.txt").write_text(CELEB_LIST, encoding="utf-16")
+    assert_rows(scan("celeb_df_v1", root), "celeb_df_v1", CELEB)
+
+
 def test_without_a_list_the_official_split_is_unknown(tree) -> None:
     table = scan("celeb_df_v1", tree(CELEB))
     assert set(table["official_split"]) == {""}

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.data
 
@@ -140,6 +141,20 @@ def test_a_mistake_names_its_line_and_loses_nothing(dataset, line, words):
         run(dataset)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert path.read_text(encoding="utf-8").endswith(line)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("head", ["", "sep=;\n", "sep=;\r\n"])
+def test_a_list_that_a_spreadsheet_program_saved_is_read(tmp_path, encoding, head):
+    rows = "video_id;path;status;reason;action\na;\u00fc, a.mp4;no_face;x;exclude\n"
+    (tmp_path / review.NAME).write_text(head + rows, encoding=encoding, newline="")
+    assert review.actions(tmp_path, {"a"}) == {"a": review.Action("exclude")}
+    videos = pd.DataFrame([("a", "\u00fc, a.mp4", "no_face", "y")], columns=review.COLUMNS[:-1])
+    review.update(tmp_path, videos)
+    assert review.actions(tmp_path, {"a"}) == {"a": review.Action("exclude")}
+    (tmp_path / review.NAME).write_text(head + rows.replace("exclude", "exlude"), encoding=encoding, newline="")
+    with pytest.raises(InputError, match=f"line {2 + bool(head)}: 'exlude' is no action"):
+        review.actions(tmp_path, {"a"})
 
 
 def test_a_file_that_is_no_list_is_a_sentence(dataset):
