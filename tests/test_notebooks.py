@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from pathlib import Path
 
 import nbformat
@@ -10,6 +11,7 @@ import pytest
 
 from dfutils.core.parameter_files import load_params
 from dfutils.core.stages import STAGES
+from dfutils.reporting.html import write_glossary, write_page
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [ROOT / "notebooks" / f"{name}.ipynb" for name in STAGES.values()]
@@ -55,11 +57,39 @@ def test_only_compared_cells_keep_outputs(notebook):
 def test_a_notebook_reads_like_a_paper(notebook):
     first = cells(notebook, "markdown")[0].source
     assert first.startswith("# 0")
-    for word in ("**Reads**", "**Writes**", "**Takes**", "?*"):
+    for word in ("**Shows**", "**Reads**", "**Writes**", "**Takes**", "on two cores", "**Read before**", "?*"):
         assert word in first
     for cell in cells(notebook, "code"):
         assert len(cell.source.splitlines()) <= 15 or "parameters" in tags(cell), cell.source
-    assert 20 <= len(nbformat.read(notebook, as_version=4).cells) <= 45
+    assert 20 <= len(nbformat.read(notebook, as_version=4).cells) <= 55  # the lessons by hand among them
+    last = nbformat.read(notebook, as_version=4).cells[-1]
+    learnt, _, changes = last.source.partition("## Try this\n")
+    assert learnt.startswith("## What we learnt\n") and len(learnt) > 150
+    assert re.findall(r"^(\d)\. ", changes, flags=re.MULTILINE) == ["1", "2", "3"]
+
+
+def test_terms_are_explained_with_a_reference():
+    text = (ROOT / "notebooks" / "glossary.md").read_text(encoding="utf-8")
+    known = re.findall(r'<a id="([^"]+)"></a>\*\*', text)
+    assert len(known) == len(set(known)) > 30
+    linked = {
+        name
+        for notebook in NOTEBOOKS
+        for cell in cells(notebook, "markdown")
+        for name in re.findall(r"\(glossary\.md#([^)]+)\)", cell.source)
+    }
+    assert linked <= set(known) and len(linked) > 15
+    assert len(re.findall(r"(?:19|20)\d\d\b", text)) > 20
+
+
+def test_the_glossary_goes_with_the_pages(tmp_path):
+    """Its terms can be reached from a page without the checkout beside it."""
+    write_glossary(tmp_path / "glossary.html")
+    page = (tmp_path / "glossary.html").read_text(encoding="utf-8")
+    assert 'id="roc-auc"' in page and "<script" not in page
+    write_page(NOTEBOOKS[3], tmp_path / "04.html", [])
+    text = (tmp_path / "04.html").read_text(encoding="utf-8")
+    assert 'href="glossary.html#roc-auc"' in text and "glossary.md" not in text
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "clips": ["ClipDataset"],
         "experiment": ["fit_ablation", "fit_experiment", "load_clips", "new_detector", "save_detector"],
+        "frozen": ["frozen_features"],
         "network": ["Detector"],
         "training": ["fit"],
     },

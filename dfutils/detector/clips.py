@@ -51,6 +51,11 @@ def stream(*key: object) -> np.random.Generator:
     return np.random.default_rng(number(*key))
 
 
+def dropout_seed(seed: int, epoch: int, step: int, rank: int = 0) -> int:
+    """Return the seed of PyTorch's draws in a step of training, of the process `rank`; `step` counts from 0."""
+    return number(seed, "dropout", epoch, step, rank)
+
+
 class Key(NamedTuple):
     """What `Batches` asks a `ClipDataset` for."""
 

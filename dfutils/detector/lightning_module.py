@@ -24,7 +24,7 @@ from dfutils.core.files import atomic
 from dfutils.core.params import TrainingSettings
 from dfutils.core.progress import bar
 from dfutils.detector import clips, schedule
-from dfutils.detector.clips import Batch, Batches, ClipDataset, number
+from dfutils.detector.clips import Batch, Batches, ClipDataset, dropout_seed
 from dfutils.detector.network import Detector
 from dfutils.detector.schedule import epoch_score
 
@@ -126,7 +126,7 @@ class Fitting(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, step: int) -> None:
         self._check_last_loss()
-        torch.manual_seed(number(self.settings.seed, "dropout", self.current_epoch, step, self.global_rank))
+        torch.manual_seed(dropout_seed(self.settings.seed, self.current_epoch, step, self.global_rank))
         done = self.current_epoch + (step + 0.5) / self.trainer.num_training_batches
         factor = schedule.rate_factor(
             done, self.settings.schedule, self.settings.epochs, self.settings.warmup_epochs, self.halvings
@@ -153,6 +153,8 @@ class Fitting(lightning.LightningModule):
         if self.last_step is None:
             return
         (loss, index, step, rate), self.last_step = self.last_step, None
+        if (self.current_epoch, step) == (0, 0):
+            self.environment["first_loss"] = loss.item()
         if not torch.isfinite(loss):
             videos = ", ".join(self.train_clips.video_ids[clip] for clip in index.tolist())
             raise InputError(

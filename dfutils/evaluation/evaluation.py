@@ -18,7 +18,7 @@ from dfutils.data import catalog
 from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
-from dfutils.metrics import calibration, figures
+from dfutils.metrics import calibration, figures, resampling
 from dfutils.metrics.calibration import Scaling
 from dfutils.metrics.slices import by_slice
 from dfutils.splits.policies import scored_part
@@ -138,6 +138,11 @@ class Evaluation:
     def counted(self) -> Counted:
         """The test videos that count, as `no_face` says."""
         return with_policy(self.test, self.no_face, self.threshold)
+
+    def drawn_weights(self) -> np.ndarray:
+        """Return how often each counted video is in each bootstrap resample of `measured`, `(resamples, n)`."""
+        counted = self.counted
+        return resampling.drawn_weights(counted.labels, counted.scores, counted.groups, **self.drawn)
 
     @cached_property
     def uncalibrated(self) -> np.ndarray:

@@ -86,13 +86,7 @@ def check_inputs(
             raise InputError(f"{outside} of {len(values)} scores are outside 0 to 1: give probabilities of fake.")
     keys = [*scores, labels]
     if groups is not None:
-        groups = np.asarray(groups)
-        if groups.shape != labels.shape:
-            raise InputError(f"{len(labels)} labels but {groups.size} groups: give one group per label.")
-        names = np.where(pd.isna(groups), "", groups.astype(str))
-        has_group = names != ""
-        groups = np.full(len(labels), -1)
-        groups[has_group] = np.unique(names[has_group], return_inverse=True)[1]
+        groups = _group_numbers(labels, groups)
         keys.insert(0, groups)
     order = np.lexsort(keys)
     labels, scores = labels[order], [values[order] for values in scores]
@@ -102,6 +96,30 @@ def check_inputs(
     ungrouped = groups < 0
     groups[ungrouped] = groups.max(initial=-1) + 1 + np.arange(ungrouped.sum())
     return labels, scores, groups if len(np.unique(groups)) < len(groups) else None
+
+
+def _group_numbers(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return groups `(n,)` as numbers from 0 in the order of their names, -1 for "" or a missing one."""
+    groups = np.asarray(groups)
+    if groups.shape != labels.shape:
+        raise InputError(f"{len(labels)} labels but {groups.size} groups: give one group per label.")
+    names = np.where(pd.isna(groups), "", groups.astype(str))
+    has_group = names != ""
+    numbers = np.full(len(labels), -1)
+    numbers[has_group] = np.unique(names[has_group], return_inverse=True)[1]
+    return numbers
+
+
+def drawn_weights(labels: np.ndarray, scores: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return how often each video is in each resample that `figures.summary` draws, `(resamples, n)`.
+
+    The arguments are those of `summary`, and the columns are in their order.
+    """
+    in_order, _, grouped = check_inputs(labels, [scores], groups)
+    order = np.lexsort([_group_numbers(labels, groups), scores, labels])
+    weights = np.empty((resamples, len(labels)))
+    weights[:, order] = np.concatenate(list(bootstrap_weights(in_order, grouped, resamples, seed)))
+    return weights
 
 
 def bin_indices(scores: np.ndarray) -> np.ndarray:

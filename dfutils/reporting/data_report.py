@@ -1,6 +1,6 @@
 """What notebooks 01 and 02 show: a dataset, the faces found in it, its splits, and what leaks between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dfutils.reporting import data_plots, image_plots
 from dfutils.reporting.figure import Picture, Pictures
 from dfutils.reporting.tables import or_none
 from dfutils.reporting.wording import Text
+from dfutils.splits import alternatives
 from dfutils.splits.leakage import Audit
 from dfutils.splits.policies import POLICIES, SPLITS, scored_part
 
@@ -226,6 +227,17 @@ class SplitReport:
     def counts(self) -> pd.DataFrame:
         """Return the number of videos by split and class."""
         return pd.crosstab(self.table["split"], _classes(self.table)).reindex(self.order)
+
+    def candidates(
+        self, video_ids: Collection[str], seed: int, val_fraction: float, test_fraction: float
+    ) -> dict[tuple[str, int], pd.DataFrame]:
+        """Return the splits that each policy makes of some of the videos, as `alternatives.candidates` does."""
+        own = self.table[(self.table["split"] != "eval") & self.table["video_id"].isin(video_ids)]
+        return alternatives.candidates(own, seed, val_fraction, test_fraction)
+
+    def leaks(self, candidates: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+        """Return what the splits of each policy share, one row per policy."""
+        return alternatives.leaks(candidates, self.strips)
 
     def methods(self) -> pd.DataFrame:
         """Return the number of videos that have a strip, by split and method."""

@@ -15,12 +15,14 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
+from nbformat import v4
 
 from dfutils.core.files import atomic, read_json
 from dfutils.core.params import Params
 from dfutils.core.stages import STAGES
 from dfutils.metrics.intervals import value_and_interval
 
+GLOSSARY = Path(__file__).resolve().parents[2] / "notebooks" / "glossary.md"
 _TEMPLATES = Path(__file__).parent / "templates"
 _BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
 _NUMBER = r"\s*(?:[-+−]?[\d.,]+(?:e[-+]?\d+)?%?|-?inf|NaN|nan|None|&lt;NA&gt;|True|False)?\s*"  # what a cell may hold
@@ -48,6 +50,16 @@ def write_page(notebook: Path, page: Path, pages: list[dict[str, Any]]) -> None:
     """Render an executed notebook as a self-contained page with folded code, contents and links to the other pages."""
     document = nbformat.read(notebook, as_version=4)
     _tidy(document)
+    _write(document, title(notebook), page, pages)
+
+
+def write_glossary(page: Path) -> None:
+    """Render the notebooks' glossary as a page like the others, which they link to."""
+    text = GLOSSARY.read_text(encoding="utf-8")
+    _write(v4.new_notebook(cells=[v4.new_markdown_cell(text)]), "Glossary", page, [])
+
+
+def _write(document: nbformat.NotebookNode, name: str, page: Path, pages: list[dict[str, Any]]) -> None:
     exporter = HTMLExporter(
         template_name="report",
         extra_template_basedirs=[str(_TEMPLATES)],
@@ -60,7 +72,7 @@ def write_page(notebook: Path, page: Path, pages: list[dict[str, Any]]) -> None:
         mermaid_layout_elk_js_url="",
     )
     report = {
-        "title": title(notebook),
+        "title": name,
         "style": (_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8"),
         "pages": [{**entry, "current": entry["href"] == page.name} for entry in pages],
         "headings": _headings(document),
@@ -75,6 +87,7 @@ def _tidy(document: nbformat.NotebookNode) -> None:
     document.cells = [cell for cell in document.cells if cell.cell_type != "code" or cell.source.strip()]
     for cell in document.cells:
         if cell.cell_type != "code":
+            cell.source = cell.source.replace("(glossary.md#", "(glossary.html#")
             continue
         for output in cell.outputs:
             if output.output_type == "stream":

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 import pandas as pd
+import torch
 
 from dfutils.core.params import TrainingSettings
 from dfutils.detector import layer_table, schedule
-from dfutils.detector.clips import Batches, class_weights, loader
+from dfutils.detector.clips import Batch, Batches, class_weights, dropout_seed, loader
 from dfutils.detector.experiment import Clips
 from dfutils.detector.network import Detector
 from dfutils.reporting import data_plots, image_plots
@@ -56,15 +57,22 @@ class TrainingReport:
         total = sum(weight.numel() for weight in self.detector.parameters())
         return Text(f"{total:,} parameters, {total / len(self.clips.train):,.0f} for each training clip.")
 
-    def first_batch(self, settings: TrainingSettings, most: int = 6) -> Pictures:
-        """Draw the first clips of the first epoch's first batch as the network sees them, after augmentation."""
+    def first_step(self, settings: TrainingSettings) -> tuple[Batch, torch.Tensor, int]:
+        """Return the first batch of the first epoch as `training.fit` takes it, after augmentation; the weights of the
+        classes, float32 `(2,)`; and the seed of the step's dropout."""
         train = self.clips.train
         batches = Batches(
             len(train), settings.batch_size, shuffle=True, seed=settings.seed,
             labels=train.labels if settings.balanced_sampling else None,
             families=train.families if settings.family_batches else None,
         )  # fmt: skip
-        batch = next(iter(loader(train, batches)))
+        sampled = {"blended": train.blended, "balanced_sampling": settings.balanced_sampling}
+        weights = torch.tensor(class_weights(train.labels, settings.class_weights, **sampled))
+        return next(iter(loader(train, batches))), weights, dropout_seed(settings.seed, epoch=0, step=0)
+
+    def first_batch(self, batch: Batch, most: int = 6) -> Pictures:
+        """Draw the first clips of a batch as the network sees them."""
+        train = self.clips.train
         seen = self.detector.denormalise(self.detector.normalise(batch.frames))
         drawn = Pictures()
         for index, label, frames in list(zip(batch.index.tolist(), batch.labels.tolist(), seen, strict=True))[:most]:

@@ -124,6 +124,7 @@ def test_it_learns_to_see_a_seam_and_keeps_the_best_epoch(strips, tmp_path, capf
     assert best["best"]
     assert history["best"].sum() == 1
     assert history.attrs["threads"] >= 1
+    assert 0.3 < history.attrs["first_loss"] < 2
     written = pd.read_csv(tmp_path / "run" / "history.csv")
     pd.testing.assert_frame_equal(written, history, check_exact=False)
     # The weights are those of the best epoch, and score outside of training as they did inside.
