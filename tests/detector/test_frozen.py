@@ -22,7 +22,7 @@ def strips(tmp_path):
 def test_a_row_per_video_the_same_in_every_batch(strips, monkeypatch):
     features = frozen_features(strips, 32)
     assert features.shape == (5, 1280) and list(features.index) == sorted(strips)
-    assert np.isfinite(features).all(axis=None) and features.nunique().min() > 1
+    assert np.isfinite(features).all(axis=None) and not features.duplicated().any()
     monkeypatch.setattr("dfutils.detector.frozen._CLIPS", 2)
     np.testing.assert_allclose(frozen_features(strips, 32), features, atol=1e-4)
 
