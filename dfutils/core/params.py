@@ -42,6 +42,7 @@ class Indexed(NamedTuple):
     folder: Path
     videos: "pd.DataFrame"
     layout: str = ""
+    left_out: frozenset[str] = frozenset()  # ids of the videos that the experiment does not use
 
 
 def _free(default: Any, description: str, **limits: Any) -> Any:
@@ -131,6 +132,15 @@ class DownloadSettings(Settings):
     kaggle_dataset: str = Field("", description="Kaggle dataset to fetch, owner/name")
     kaggle_competition: str = Field("", description="Kaggle competition whose data to fetch")
     archive: str = Field("", description="zip or tar of the dataset, as its owners sent it")
+
+
+class SelectionSettings(Settings):
+    """Which videos of the datasets that are trained on are used (02). A dataset that knows none of the names is used
+    whole, so that names of one of several pooled datasets leave the others as they are."""
+
+    methods: str = Field("", description="methods of forgery to use, comma-separated; empty: all")
+    compressions: str = Field("", description="compressions to use, such as c23, comma-separated; empty: all")
+    sources: str = Field("", description="parts to take real videos and their fakes from, such as youtube; empty: all")
 
 
 class FaceSettings(Settings):
@@ -323,6 +333,7 @@ class Params(
     PreprocessSettings,
     SplitSettings,
     FaceSettings,
+    SelectionSettings,
     DownloadSettings,
     SeedSettings,
     ExperimentSettings,

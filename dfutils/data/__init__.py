@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "indexing": ["check", "fingerprint", "fingerprints", "pool"],
         "layouts": ["LAYOUTS"],
         "obtaining": ["obtain"],
+        "selection": ["choose"],
     },
 )

@@ -49,6 +49,7 @@ def index(place: Place) -> pd.DataFrame:
     scanned = indexing.scan(place.layout, place.root).assign(dataset=place.name)
     fingerprint = indexing.fingerprint(scanned, place.root)
     about = {"layout": place.layout, "root": _relative(place.root), "fingerprint": fingerprint}
+    about["columns"] = len(indexing.COLUMNS)  # an index of an earlier version is made again
     about_path, table_path = place.folder / "dataset.json", place.folder / "videos.parquet"
     if about_path.exists() and table_path.exists() and read_json(about_path) == about:
         table = read_table(table_path)

@@ -27,7 +27,7 @@ from dfutils.data.matching import Match, match, plain_path, why_no_video
 
 COLUMNS = [
     "video_id", "path", "label", "dataset", "method", "identity", "donor", "source_video", "official_split",
-    "width", "height", "fps", "n_frames", "duration_s", "codec", "bitrate",
+    "part", "compression", "width", "height", "fps", "n_frames", "duration_s", "codec", "bitrate",
 ]  # fmt: skip
 """Columns of the videos table, in order."""
 
@@ -67,8 +67,8 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
     """Return the videos table of the dataset below `root`, sorted by path, without opening any video.
 
     Columns are `COLUMNS`: `label` is int8 (0 real, 1 fake), container facts are NaN or "", `dataset` is the layout's
-    name. `source_video` is the id of the real video even if that is missing (in a subset of the dataset), so that fakes
-    made from it stay together.
+    name, `part` the dataset's name for a kind of its videos (`youtube`, `Celeb-real`). `source_video` is the id of the
+    real video even if that is missing (in a subset of the dataset), so that fakes made from it stay together.
 
     `table.attrs["warnings"]` is a list of `{"kind", "count", "text", "examples"}`: videos that were left out, names in
     the lists without a video, videos that are in no list, and counts that differ from the published ones.
@@ -144,9 +144,10 @@ def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str
             source = id_of.get(plain_path(entry, source).lower()) or video_id(found.prefix + source)
         split = listed.split if listed else unlisted_split if rule.listed else ""
         people = (groups.get("identity", ""), groups.get("donor", ""))
-        rows.append((name, path, label, layout, method, *people, source, split))
-    table = pd.DataFrame(rows, columns=COLUMNS[:9]).astype({"label": np.int8})
-    for column in COLUMNS[9:]:
+        place = (rule.part, groups.get("compression", "").lower())
+        rows.append((name, path, label, layout, method, *people, source, split, *place))
+    table = pd.DataFrame(rows, columns=COLUMNS[:11]).astype({"label": np.int8})
+    for column in COLUMNS[11:]:
         table[column] = "" if column == "codec" else np.nan
     return table[COLUMNS]
 
@@ -176,6 +177,8 @@ def _warnings(
     if entry.lists and not lists:
         names = " or ".join(entry.lists)
         text = f"There is no list ({names}): the official split is unknown, and what lists say is unchecked."
+        if entry.lists_at:
+            text += f" The lists are in {entry.lists_at}; put them beside the videos."
         warnings.append({"kind": "no list", "count": 0, "text": text, "examples": []})
     return warnings
 
@@ -193,11 +196,7 @@ def check(layout: str, table: pd.DataFrame) -> pd.DataFrame:
     `differs` (bool; also True if a part without a published number is missing). Empty for layouts of own videos.
     """
     entry = find_layout(layout)
-    count: Counter[tuple[str, str]] = Counter()
-    for path in table["path"]:
-        found = match(entry, path)
-        if found:
-            count[found.rule.part, found.groups.get("compression", "").lower()] += 1
+    count = Counter(zip(table["part"], table["compression"], strict=True))
     compressions = sorted({compression for _, compression in count}) or [""]
     rows: list[tuple[str, int | None, int]] = [
         (f"{part} {compression}".strip(), expected, count[part, compression])

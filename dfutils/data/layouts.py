@@ -56,6 +56,7 @@ class Layout:
     rules: tuple[Rule, ...]
     example: str
     lists: tuple[str, ...] = ()  # lower-case names of the list files
+    lists_at: str = ""  # where the lists are, if not in the dataset's archive
     read: Callable[[Path, list[str]], dict[str, Listed]] | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # published files of each part; None: not published
     tests: int | None = None  # number of videos in the published test list
@@ -310,6 +311,7 @@ LAYOUTS: dict[str, Layout] = {
         ),
         example="manipulated_sequences/Deepfakes/c23/videos/000_003.mp4",
         lists=("train.json", "val.json", "test.json"),
+        lists_at="dataset/splits of github.com/ondyari/FaceForensics",
         read=_ffpp_splits,
         counts={"youtube": 1000, "actors": 363, **dict.fromkeys(_FF_METHODS, 1000), "DeepFakeDetection": 3068},
         ignored=r"(?:.+/)?(?:masks|models|downloaded_sequences|downloaded_videos)/.+",

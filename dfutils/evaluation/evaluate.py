@@ -15,6 +15,7 @@ from dfutils.core.files import digest, read_json, write_json
 from dfutils.core.params import DEFAULTS
 from dfutils.data.indexing import fingerprints
 from dfutils.evaluation import coverage, metrics_json
+from dfutils.evaluation.method_figures import compressions
 from dfutils.faces.strips import strip_names
 from dfutils.metrics import calibration, figures
 from dfutils.metrics.calibration import CALIBRATION, Scaling, with_slope
@@ -164,7 +165,7 @@ def by_parts(table: pd.DataFrame, videos: pd.DataFrame, threshold: float) -> pd.
     column `property` says which part a row is of.
     """
     facts = videos.set_index("video_id").reindex(table["video_id"])
-    named = facts["path"].str.extract(r"(?:^|/)(raw|c0|c23|c40)/", expand=False).to_numpy()
+    named = compressions(facts).replace("", None).to_numpy()
     kbits = (facts["bitrate"] / 1000).round().to_numpy(dtype=float)
     quality = "quality" if pd.notna(named).any() else "bitrate in kbit/s"
     merged = table.assign(**{quality: named if quality == "quality" else kbits})

@@ -18,6 +18,7 @@ from dfutils.data import catalog
 from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
+from dfutils.evaluation.method_figures import by_method
 from dfutils.metrics import calibration, figures, resampling
 from dfutils.metrics.calibration import Scaling
 from dfutils.metrics.slices import by_slice
@@ -152,7 +153,7 @@ class Evaluation:
 
     @cached_property
     def measured(self) -> dict[str, Any]:
-        """The figures of the test split, as `evaluate.measure` gives them."""
+        """The figures of the test split, as `evaluate.measure` gives them, and `methods`, as `by_method` does."""
         return self._measure(self.test)
 
     @cached_property
@@ -168,7 +169,9 @@ class Evaluation:
     def _measure(self, table: pd.DataFrame) -> dict[str, Any]:
         frames = self.frames.dropna()
         policy = {"no_face": self.no_face, "prior_fake": self.prior_fake}
-        return evaluate.measure(table, frames, self.threshold, **policy, **self.drawn)
+        measured = evaluate.measure(table, frames, self.threshold, **policy, **self.drawn)
+        counted = with_policy(table, self.no_face, self.threshold)
+        return {**measured, "methods": by_method(counted, self.experiment.videos, **self.drawn)}
 
     @cached_property
     def bands(self) -> pd.DataFrame:

@@ -16,6 +16,7 @@ The schema:
 | `test.counts` | `real` and `fake` videos that count, and `coverage`: how many of all have a score |
 | `test.confusion` | 2 x 2 counts of videos, rows true real and fake, columns called real and fake |
 | `test.video`, `test.frame` | name → `value`, `low`, `high` (95%), `method` of the interval; `null` where undefined |
+| `test.methods` | one row per method and compression: `real`, `fake`, and figures that need no threshold |
 | `by_method` | one row per forgery method, and one for the real videos, as `slices.by_slice` gives them |
 | `by_part` | the same by dataset, method and quality, corrected over all of them together |
 | `baselines` | name → `threshold`, figures, and the detector's paired `gain` over it (`reference_scores.baselines`) |

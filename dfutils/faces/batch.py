@@ -103,7 +103,8 @@ def preprocess(dataset: Indexed, settings: PreprocessSettings, *, progress: bool
     with _locked(folder, dataset.name):
         for leftovers in (folder, folder / "rows"):
             remove_leftovers(leftovers)
-        actions = review.actions(folder, set(videos["video_id"]))
+        actions = review.actions(folder, set(videos["video_id"]) | dataset.left_out)
+        actions = {name: action for name, action in actions.items() if name not in dataset.left_out}
         unreadable = videos.loc[videos["status"] == "unreadable", ["video_id", "reason"]]
         unreadable = {name: reason for name, reason in unreadable.itertuples(index=False) if name not in actions}
         jobs = _open_jobs(dataset, folder, face_settings, unreadable, actions)

@@ -1,5 +1,7 @@
 """What notebooks 04 and 07 show: every figure of an evaluation, and how it holds under disturbance."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
@@ -82,13 +84,20 @@ class EvaluationReport:
         """Return the errors by dataset, method and quality."""
         return tables.slices(self.evaluation.by_part)
 
-    def elsewhere(self) -> pd.DataFrame | Text:
-        """Return a few figures on the test split and on every other dataset that was scored."""
+    def by_method(self) -> pd.DataFrame:
+        """Return the figures that need no threshold, by test set and method of forgery."""
+        return tables.by_method(self._measured())
+
+    def _measured(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of the test split and of every other dataset that was scored, by what was tested."""
         evaluation = self.evaluation
         others = {f"{name} ({part['videos']['which']})": part for name, part in evaluation.elsewhere.items()}
-        measured = {evaluation.experiment.params.experiment: evaluation.measured, **others}
-        table = tables.compared({name: part["video"] for name, part in measured.items()})
-        return tables.or_none(table if evaluation.elsewhere else table.head(0), "None are named.")
+        return {evaluation.experiment.params.experiment: evaluation.measured, **others}
+
+    def elsewhere(self) -> pd.DataFrame | Text:
+        """Return a few figures on the test split and on every other dataset that was scored."""
+        table = tables.compared({name: part["video"] for name, part in self._measured().items()})
+        return tables.or_none(table if self.evaluation.elsewhere else table.head(0), "None are named.")
 
     def verdict(self) -> Markdown:
         """Return the result in words, with what limits it."""

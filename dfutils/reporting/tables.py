@@ -7,6 +7,7 @@ from pandas.io.formats.style import Styler
 
 from dfutils.core.files import plain_rows
 from dfutils.evaluation.literature import figures
+from dfutils.evaluation.method_figures import FIGURES as METHOD_FIGURES
 from dfutils.evaluation.reference_scores import FIGURES as REFERENCE_FIGURES
 from dfutils.evaluation.robustness import FIGURES as ROBUSTNESS_FIGURES
 from dfutils.metrics.intervals import value_and_interval, with_interval
@@ -37,6 +38,28 @@ def compared(summaries: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
     names = [figure_name(name) for name in ("roc_auc", "eer", "balanced_accuracy", "recall_fake", "recall_real")]
     tables = {name: summary(measured).loc[names].agg("  ".join, axis=1) for name, measured in summaries.items()}
     return pd.DataFrame(tables).T
+
+
+def by_method(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """Return the figures that need no threshold, one column per test set and, below it, one per method of its fakes.
+
+    Args:
+        measured: `video`, `counts` and `methods` of each test set, as metrics.json has them, by name.
+    """
+    columns = {}
+    for name, part in measured.items():
+        columns[name, "all"] = {**part["counts"], **part["video"]}
+        if len(part["methods"]) > 1:
+            columns |= {(name, f"{row['method']} {row['compression']}".strip()): row for row in part["methods"]}
+    texts = {
+        column: {
+            "real videos": f"{row['real']:,}",
+            "fakes": f"{row['fake']:,}",
+            **{figure_name(figure): with_interval(row[figure]) for figure in METHOD_FIGURES},
+        }
+        for column, row in columns.items()
+    }
+    return pd.DataFrame(texts)
 
 
 def reference_scores(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:

@@ -76,3 +76,28 @@ def test_what_is_written_scores_new_videos_as_it_scored_these(tmp_path, monkeypa
     table = pd.read_parquet(report / "predictions.parquet")
     odds = kept["slope"] * evaluation.scores.clips["logit"] + kept["offset"]
     assert table["probability_fake"].to_numpy() == pytest.approx((1 / (1 + np.exp(-odds))).to_numpy())
+
+
+def test_each_method_is_ranked_among_the_real_videos_of_its_own_compression():
+    scores = scored(1.0, n=960)
+    number = np.arange(len(scores.videos))
+    scores.videos["compression"] = np.where(number // 4 % 2, "c23", "c40")
+    scores.videos["method"] = np.where(scores.videos["label"] == 0, "", np.where(number % 4 == 1, "swap", "reenact"))
+    evaluation = evaluated(scores)
+    rows = evaluation.measured["methods"]
+    assert [(row["method"], row["compression"]) for row in rows] == [
+        (method, quality) for method in ("reenact", "swap") for quality in ("c23", "c40")
+    ]
+    table = evaluation.test.merge(scores.videos[["video_id", "compression"]], on="video_id")
+    for row in rows:
+        alike = table[(table["compression"] == row["compression"]) & table["method"].isin(["", row["method"]])]
+        reals, fakes = (alike.loc[alike["label"] == label, "probability_fake"].to_numpy() for label in (0, 1))
+        assert (row["real"], row["fake"]) == (len(reals), len(fakes))
+        right = (fakes[:, None] > reals).mean()
+        assert row["roc_auc"]["value"] == pytest.approx(right)
+        assert row["roc_auc"]["low"] < right < row["roc_auc"]["high"]
+        assert row["tpr_at_fpr_5"]["value"] >= row["tpr_at_fpr_1"]["value"]
+    shown = EvaluationReport(evaluation).by_method()
+    assert list(shown.columns) == [("mine", "all"), *(("mine", f"{r['method']} {r['compression']}") for r in rows)]
+    assert shown.loc["real videos", ("mine", "swap c23")] == "60"
+    assert json.loads(json.dumps(evaluation.document, allow_nan=False))["test"]["methods"] == rows
