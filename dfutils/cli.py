@@ -120,11 +120,14 @@ def serve(
         list[str] | None,
         typer.Option(help="Origin of a web page, such as https://example.org, that may call the service."),
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path prefix that a reverse proxy adds, such as /detector.", metavar="PREFIX")
+    ] = "",
 ) -> None:
     """Serve a detector: the web page at /, POST /predict, GET /health, /docs."""
     from dfutils.serving import commands
 
-    commands.serve(model, host, port, allow_origin or [])
+    commands.serve(model, host, port, allow_origin or [], root_path.rstrip("/"))
 
 
 @app.command()

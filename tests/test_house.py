@@ -93,8 +93,8 @@ def test_nothing_below_the_detector_loads_torch():
 
 
 def test_a_decoder_process_loads_neither_kaggle_nor_papermill_nor_torch():
-    unwanted = {"kaggle", "kagglesdk", "papermill", "torch", "gradio"}
-    assert loaded_by("import dfutils.serving.decoder_process", unwanted) == set()
+    unwanted = {"kaggle", "kagglesdk", "papermill", "torch", "fastapi"}
+    assert loaded_by("from dfutils.serving import decoder_pool; import dfutils.faces.extraction", unwanted) == set()
 
 
 def test_rooms_load_nothing_until_a_name_is_asked_for():

@@ -4,7 +4,10 @@ Verdicts are written to standard output, progress and warnings to standard error
 """
 
 import csv as tables
+import glob
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +18,7 @@ import typer
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder, read_json
-from dfutils.core.paths import printable
+from dfutils.core.paths import files_below, printable
 
 _COLUMNS = [
     "file",
@@ -35,7 +38,7 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     """Judge videos and write the verdicts; return whether all of them were scored.
 
     Args:
-        videos: files, folders and patterns, as `verdict.find_videos` takes them.
+        videos: files, folders and patterns, as `find_videos` takes them.
         model: a detector's folder, published weights, or hf://owner/name; "" for the suite's own.
         as_json: write one line of JSON per video in place of text.
         csv: write a table with one row per video to this file, too.
@@ -45,14 +48,16 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
         InputError: if an argument names no video, or there is no such detector.
     """
     from dfutils.core.progress import bar
-    from dfutils.serving import hub, verdict_html
-    from dfutils.serving import verdict as verdicts
+    from dfutils.serving import hub
 
-    paths = verdicts.find_videos(videos)
+    paths = find_videos(videos)
     reports = _report_names(paths) if explain else {}
     if explain:
         make_folder(explain)
-    detector = hub.load(model or hub.SHIPPED)
+    detector = hub.load(model or hub.SHIPPED)  # says what is wrong with a name before it imports PyTorch
+    from dfutils.serving import verdict as verdicts
+    from dfutils.serving import verdict_html
+
     limits = verdicts.warnings_of(detector)
     if as_json:
         sys.stderr.writelines(f"dfutils: {limit}\n" for limit in limits)
@@ -74,6 +79,32 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     if scored < len(paths):
         sys.stderr.write(f"dfutils: {len(paths) - scored} of {len(paths)} videos could not be judged.\n")
     return scored == len(paths)
+
+
+def find_videos(names: list[str]) -> list[Path]:
+    """Return the videos that names stand for, each once, in order.
+
+    Args:
+        names: files, folders (searched recursively) and patterns such as `clips/*.mp4`.
+
+    Raises:
+        InputError: if one of them stands for no video.
+    """
+    paths: dict[Path, None] = {}
+    for name in names:
+        if re.match(r"[A-Za-z]+://", name):
+            raise InputError(f"{name} is an address: download the video, and give the file.")
+        path = Path(name)
+        if path.is_dir():
+            videos = sorted(path / video for video in files_below(path))
+        elif path.exists():
+            videos = [path]
+        else:
+            videos = [Path(match) for match in sorted(glob.glob(name, recursive=True)) if os.path.isfile(match)]
+        if not videos:
+            raise InputError(f"{printable(name)} is no video, no folder with videos and no pattern that fits any.")
+        paths |= dict.fromkeys(videos)
+    return list(paths)
 
 
 def _text(values: dict[str, Any], limits: list[str]) -> str:
@@ -127,8 +158,8 @@ def _report_names(paths: list[Path]) -> dict[Path, str]:
     return names
 
 
-def serve(model: str, host: str, port: int, origins: list[str]) -> None:
-    """Serve a detector until the process is stopped; `origins` are web pages whose scripts may call the service.
+def serve(model: str, host: str, port: int, origins: list[str], root: str) -> None:
+    """Serve a detector until the process is stopped; the arguments are those of `web_page.serve`.
 
     Raises:
         InputError: if there is no such detector, it cannot be loaded, or the port is taken.
@@ -136,9 +167,9 @@ def serve(model: str, host: str, port: int, origins: list[str]) -> None:
     from dfutils.serving import hub, web_page
 
     model = model or str(hub.SHIPPED)
-    if not model.startswith("hf://") and not Path(model).exists():
-        raise InputError(f"There is no detector at {model}: notebook 03 makes one, in runs/<experiment>/detector.")
-    web_page.serve(model, host, port, origins=origins, examples=examples(), report=typer.echo)
+    if not model.startswith(hub.PREFIX):
+        hub.find(model)
+    web_page.serve(model, host, port, origins=origins, examples=examples(), root=root, report=typer.echo)
 
 
 def examples(count: int = 4) -> list[Path]:

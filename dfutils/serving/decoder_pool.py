@@ -1,27 +1,31 @@
-"""A pool of decoder processes for a service: each handles one video at a time and is replaced when it fails."""
+"""Opens untrusted videos in processes of their own, which may crash or hang without harming the service.
+
+A file can be crafted to crash a video decoder or to keep it busy forever. Therefore a service never opens a video
+itself: a few processes of a `pebble.ProcessPool` do, with limits on memory and time, and may not write files. Nothing
+that they load imports torch or pandas, so that they start quickly and stay small.
+"""
 
 import asyncio
-import json
+import contextlib
+import multiprocessing
 import os
-import struct
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dfutils.core.params import FaceSettings
-from dfutils.faces.extraction import VideoFaces
-from dfutils.serving.decoder_process import unpack
+from pebble import ProcessPool
+
+if TYPE_CHECKING:
+    from dfutils.core.params import FaceSettings
+    from dfutils.faces.extraction import VideoFaces
 
 MEMORY = 3 * 2**30
 """Bytes of address space that a decoder may use; an 8K frame needs a quarter of it."""
 
 JOBS = 200
 """Videos after which a decoder is replaced, so that its memory cannot grow without limit."""
-
-_MAX_ANSWER_BYTES = 2**28
-_START_SECONDS = 120
 
 
 class DecoderError(RuntimeError):
@@ -40,29 +44,27 @@ class DecoderPool:
             memory: bytes of address space that each decoder may use.
         """
         self.count, self.seconds, self.memory = count, seconds, memory
-        self._free: asyncio.Queue[_Decoder | None] = asyncio.Queue()  # None: one that is still to be started
-        self._all: set[_Decoder] = set()
-        self._replacing: set[asyncio.Task] = set()
-        self._closed = False
-        for _ in range(count):
-            self._free.put_nowait(None)
+        self.places = asyncio.Semaphore(count)
+        self._pool = self._new()
+
+    def _new(self) -> ProcessPool:
+        # Spawned, as a copy of a process with threads and PyTorch would neither be safe nor small.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPool(self.count, max_tasks=JOBS, initializer=prepare, initargs=[self.memory], context=context)
 
     async def start(self) -> None:
         """Start all decoders, so that the first video does not wait for one."""
-        started = await asyncio.gather(*(self._new() for _ in range(self.count)), return_exceptions=True)
-        for decoder in started:
-            if isinstance(decoder, _Decoder):  # one that failed to start is tried again when a video needs it
-                self._free.get_nowait()
-                self._free.put_nowait(decoder)
+        with contextlib.suppress(Exception):  # it is tried again when a video needs one
+            await asyncio.wrap_future(self._pool.schedule(os.getpid))
 
     async def find_faces(
         self,
         path: Path,
-        settings: FaceSettings,
+        settings: "FaceSettings",
         max_duration: float = float("inf"),
         on_start: Callable[[], None] = lambda: None,
-    ) -> VideoFaces:
-        """Return `extraction.find_faces` of a video, computed by a decoder.
+    ) -> "VideoFaces":
+        """Return `extraction.find_faces` of a video, computed by a decoder; if cancelled, the decoder is killed.
 
         Args:
             path: a video.
@@ -73,125 +75,53 @@ class DecoderPool:
         Raises:
             DecoderError: if the decoder crashed or took too long.
         """
-        seconds = self.seconds
-        decoder, reusable = await self._free.get(), None
-        try:
+        async with self.places:
             on_start()
-            if decoder is None or decoder.died:
-                decoder = await self._new()
-            request = {
-                "path": str(path),
-                "settings": settings.model_dump(),
-                "max_duration": max_duration,
-                "seconds": seconds,
-            }
+            if not self._pool.active:  # pebble gives a pool up if a process is killed that does nothing
+                self._pool = self._new()
+            seconds = self.seconds
+            call = self._pool.schedule(_find_faces, [path, settings, max_duration], timeout=seconds)
             try:
-                faces = unpack(await asyncio.wait_for(decoder.ask(request), seconds))
+                return await asyncio.wrap_future(call)  # cancelled with it
             except TimeoutError:
-                raise DecoderError(
-                    f"The video was not decoded within {seconds:g} s: send a smaller or shorter one."
-                ) from None
-            except (ValueError, EOFError, OSError):
+                text = f"The video was not decoded within {seconds:g} s: send a smaller or shorter one."
+                raise DecoderError(text) from None
+            except BrokenProcessPool:
+                raise DecoderError("A decoder could not be started: come back later.") from None
+            except Exception:
                 raise DecoderError("The video broke the decoder, and cannot be judged: it is damaged.") from None
-            if decoder.jobs < JOBS:
-                reusable = decoder
-            return faces
-        finally:
-            if reusable is None and decoder is not None:
-                self._all.discard(decoder)
-                decoder.kill()
-            if reusable is None:
-                self._replacing.add(task := asyncio.create_task(self._replace(decoder)))
-                task.add_done_callback(self._replacing.discard)
-            else:
-                self._free.put_nowait(reusable)
-
-    async def _replace(self, killed: "_Decoder | None") -> None:
-        """Start a new decoder in advance; if that fails, the next video tries again."""
-        replacement = None
-        try:
-            if killed is not None:
-                await killed.wait()
-            with suppress(DecoderError, OSError):
-                replacement = await self._new()
-        finally:
-            self._free.put_nowait(replacement)
-
-    async def _new(self) -> "_Decoder":
-        if self._closed:
-            raise DecoderError("The service is closing.")
-        decoder = await _Decoder.start(self.memory)
-        self._all = {other for other in self._all if not other.died} | {decoder}
-        return decoder
 
     async def close(self) -> None:
         """Kill all decoders."""
-        self._closed = True
-        for task in list(self._replacing):
-            task.cancel()
-        await asyncio.gather(*self._replacing, return_exceptions=True)
-        for decoder in list(self._all):
-            decoder.kill()
-            await decoder.wait()
-        self._all.clear()
+        self._pool.stop()
+        await asyncio.to_thread(self._pool.join)
 
 
-class _Decoder:
-    """A decoder process and the pipes to it."""
+def prepare(memory: int) -> None:
+    """Make this process a decoder: load what it needs, and limit memory (bytes), written files and core dumps."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # decoders compete for the same cores
+    import cv2
+    import numpy as np
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process, self.jobs, self.ready = process, 0, False
+    from dfutils.faces.detection import detect, embedding, landmarks
 
-    @classmethod
-    async def start(cls, memory: int) -> "_Decoder":
-        # A decoder gets just the variables that it needs: those of the service may hold secrets. One thread of BLAS for
-        # each decoder, as several would compete for the same cores.
-        passed_on = ("PATH", "PYTHONPATH", "PYTHONHOME", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "LD_LIBRARY_PATH")
-        environment = {name: os.environ[name] for name in passed_on if name in os.environ}
-        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "dfutils.serving.decoder_process",
-            str(memory),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
-        )
-        decoder = cls(process)
-        try:
-            await asyncio.wait_for(decoder._answer(), _START_SECONDS)
-            decoder.ready = True
-        except (TimeoutError, EOFError, OSError, ValueError):
-            raise DecoderError("A decoder could not be started: come back later.") from None
-        finally:
-            if not decoder.ready:
-                decoder.kill()
-                await decoder.wait()
-        return decoder
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    cv2.setNumThreads(1)
+    with contextlib.suppress(ImportError):  # Windows has no such limits; that on time holds there, too
+        import resource
 
-    @property
-    def died(self) -> bool:
-        return self._process.returncode is not None
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        if sys.platform != "darwin":  # macOS cannot limit the address space
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    blank = np.zeros((128, 128, 3), np.uint8)
+    detect(blank)
+    embedding(blank, landmarks(blank, (16.0, 16.0, 96.0, 96.0)))  # loads dlib's models
 
-    async def ask(self, request: dict[str, Any]) -> bytes:
-        self.jobs += 1
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        await self._process.stdin.drain()
-        return await self._answer()
 
-    async def _answer(self) -> bytes:
-        (length,) = struct.unpack("<Q", await self._process.stdout.readexactly(8))
-        if length > _MAX_ANSWER_BYTES:
-            raise ValueError(f"an answer of {length} bytes")
-        return await self._process.stdout.readexactly(length)
+def _find_faces(path: Path, settings: "FaceSettings", max_duration: float) -> "VideoFaces":
+    from dfutils.faces.extraction import find_faces
 
-    def kill(self) -> None:
-        if not self.died:
-            self._process.kill()
-
-    async def wait(self) -> None:
-        """Wait until the killed process has ended and its pipes are closed."""
-        with suppress(OSError, ValueError):
-            await self._process.communicate()
+    return find_faces(path, settings, max_duration)

@@ -13,7 +13,9 @@ from typing import Any
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, read_json, write_json
-from dfutils.serving.model_card import PREFIX, card
+
+PREFIX = "hf://"
+"""Prefix of the name of a detector on the hub: hf://owner/name."""
 
 SHIPPED = Path(__file__).parent / "weights"
 """Folder of the detector that comes with the suite and is the default."""
@@ -31,9 +33,9 @@ def load(name: str | Path) -> Any:
     Raises:
         InputError: if there is no detector, or it cannot be fetched.
     """
-    from dfutils.detector.network import Detector
+    path = find(name)
+    from dfutils.detector.network import Detector  # PyTorch takes seconds: not for a name that is wrong
 
-    path = fetch(str(name)) if str(name).startswith(PREFIX) else Path(name)
     if path.is_file():
         detector = Detector.from_published(path)
         detector.config["face_size"] = 224
@@ -41,6 +43,20 @@ def load(name: str | Path) -> Any:
         detector = Detector.load(path)
     detector.config["source"] = str(name) if str(name).startswith(PREFIX) else path.resolve().name
     return detector
+
+
+def find(name: str | Path) -> Path:
+    """Return the folder of a detector, or the file of its weights, fetched if need be.
+
+    Raises:
+        InputError: if there is none, or it cannot be fetched.
+    """
+    path = fetch(str(name)) if str(name).startswith(PREFIX) else Path(name)
+    if not path.exists():
+        raise InputError(f"There is no detector at {path}: notebook 03 makes one, in runs/<experiment>/detector.")
+    if path.is_dir() and not (path / _DETECTOR[0]).is_file():
+        raise InputError(f"{path} is no detector: it has no {_DETECTOR[0]}; notebook 03 makes one, with its weights.")
+    return path
 
 
 def fetch(name: str) -> Path:
@@ -142,6 +158,8 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
             f"{robustness_path} and {metrics} are of two detectors: run notebook 07 again, or delete the former."
         )
     _check_figures(model, figures, metrics)
+    from dfutils.serving.model_card import card
+
     with atomic(out) as temporary:
         temporary.mkdir()
         for name in _DETECTOR:

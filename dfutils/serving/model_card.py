@@ -1,14 +1,12 @@
-"""Writes the model card of a published detector from its figures."""
+"""Writes the model card of a published detector from its figures: a template, and the sentences that depend on them."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from dfutils.evaluation.metrics_json import unequal_coverage, worse_calibration
 from dfutils.metrics.intervals import value_and_interval, with_interval
 from dfutils.reporting.wording import figure_name
-
-PREFIX = "hf://"
-"""Prefix of the name of a detector on the hub: hf://owner/name."""
 
 
 def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness: dict[str, Any] | None = None) -> str:
@@ -20,42 +18,33 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         repo: owner/name on the hub.
         robustness: its `robustness.json`, None if robustness was not measured.
     """
-    training, test = config.get("training", {}), metrics["test"]
-    parameters, architecture = training.get("parameters", {}), config["architecture"]
-    audit = metrics.get("audit", {})
-    sections = [
-        _header(metrics, repo),
-        f"# {repo.rpartition('/')[2]}: is the face in a video real or fake?",
-        f"{metrics['verdict']}",
-        _bullets("## What limits it", [*metrics["caveats"], *_unsaid(metrics), *_ALWAYS]),
-        "## Use",
-        f"```sh\ndfutils predict video.mp4 --model {PREFIX}{repo}\ndfutils serve --model {PREFIX}{repo}\n```",
-        "Made for looking further into a video whose origin is in doubt, by people who see the whole case. Not made "
-        "for accusing a person, for publishing or deleting without a human look, or for watching people.",
-        "## What it is",
-        f"Video → first frames → faces (dlib) → {config['frames_per_video']} face crops of {config['face_size']} "
-        f"pixels → {architecture['backbone']} → {architecture['temporal']} ({architecture['hidden_size']}) → real (0) "
-        f"or fake (1). It calls a video fake from {metrics['threshold']['value']:.3f} on, chosen on "
-        f"{metrics['threshold']['validation_videos']} validation videos (rule: {metrics['threshold']['rule']}). "
-        f"{_calibration(config)}",
-        "## Figures",
-        f"On {test['counts']['real']} real and {test['counts']['fake']} fake test **videos**, with 95% intervals "
-        f"({metrics['no_face']} where no face was found{_prior(metrics)}):",
-        _table(test["video"]),
-        _confusion(test["confusion"]),
-        _other_datasets(metrics.get("eval", {})),
-        _robustness(robustness),
-        "## Data and splits",
-        f"Layouts: {', '.join(training.get('layouts', [])) or 'unknown'}. Trained as experiment "
-        f"`{metrics['experiment']}`, data and splits `{metrics['fingerprints'].get('data and splits', 'unknown')}`.",
-        _bullets("What the audit of the splits found:", audit.get("alarms") or ["No alarm."]),
-        _baselines(metrics.get("baselines", {})),
-        "## Training",
-        "```json\n" + json.dumps(parameters, indent=1, sort_keys=True) + "\n```",
-        "## Made by",
-        ", ".join(f"{name} {value}" for name, value in metrics.get("made_by", {}).items() if name != "platform") + ".",
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    from huggingface_hub import ModelCard, ModelCardData
+
+    name = repo.rpartition("/")[2]
+    header = ModelCardData(
+        library_name="dfutils",
+        pipeline_tag="video-classification",
+        tags=["deepfake-detection", "video"],
+        model_name=name,
+        eval_results=_results(metrics),
+    )
+    written = ModelCard.from_template(
+        header,
+        template_path=str(Path(__file__).parent / "templates" / "model_card.md.j2"),
+        name=name,
+        repo=repo,
+        config=config,
+        training=config.get("training", {}),
+        m=metrics,
+        limits=[*metrics["caveats"], *_unsaid(metrics), *_ALWAYS],
+        calibration=_calibration(config),
+        baseline=metrics.get("baselines", {}).get("container facts", {}).get("roc_auc", {}).get("value"),
+        robustness=robustness and [_disturbed(row) for row in robustness["figures"]],
+        scored=robustness and robustness["figures"][0]["scored"],
+        rows=_rows,
+        json=lambda values: json.dumps(values, indent=1, sort_keys=True),
+    )
+    return str(written).rstrip() + "\n"
 
 
 _ALWAYS = [
@@ -75,11 +64,6 @@ def _calibration(config: dict[str, Any]) -> str:
     return f"{formula}, calibrated for {config['prior_fake']:.0%} fakes; where fakes are rarer, it is too high."
 
 
-def _prior(metrics: dict[str, Any]) -> str:
-    prior = metrics.get("prior_fake")
-    return "" if prior is None else f"; log loss, Brier score and ECE as if {prior:.0%} were fake"
-
-
 def _unsaid(metrics: dict[str, Any]) -> list[str]:
     """Return caveats that figures of an earlier version call for and do not name."""
     found = metrics.get("calibration") or metrics.get("temperature")
@@ -87,82 +71,34 @@ def _unsaid(metrics: dict[str, Any]) -> list[str]:
     return [sentence for sentence in said if sentence and sentence not in metrics["caveats"]]
 
 
-def _header(metrics: dict[str, Any], repo: str) -> str:
-    """Return the card's YAML header, with the figures that the hub displays."""
+def _results(metrics: dict[str, Any]) -> list[Any] | None:
+    """Return the figures that the hub displays, None if there are none."""
+    from huggingface_hub import EvalResult
+
     values = {name: metrics["test"]["video"].get(name, {}).get("value") for name in ("roc_auc", "balanced_accuracy")}
-    rows = [
-        f"    - type: {name}\n      value: {value:.4f}\n      name: {figure_name(name)} (test videos)"
+    return [
+        EvalResult(
+            task_type="video-classification",
+            dataset_type="custom",
+            dataset_name=metrics["experiment"],
+            metric_type=name,
+            metric_value=round(value, 4),
+            metric_name=f"{figure_name(name)} (test videos)",
+        )
         for name, value in values.items()
         if value is not None
-    ]
-    index = ""
-    if rows:
-        index = (
-            f"model-index:\n- name: {repo.rpartition('/')[2]}\n  results:\n  - task:\n"
-            f"      type: video-classification\n    dataset:\n      type: custom\n"
-            f"      name: {json.dumps(metrics['experiment'])}\n    metrics:\n" + "\n".join(rows) + "\n"
-        )
-    return (
-        "---\nlibrary_name: dfutils\npipeline_tag: video-classification\ntags:\n- deepfake-detection\n- video\n"
-        f"{index}---"
-    )
+    ] or None
 
 
-def _bullets(head: str, items: list[str]) -> str:
-    return f"{head}\n\n" + "\n".join(f"- {item}" for item in items)
+def _rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return name, value and interval of each figure, as text."""
+    stated = {name: figure for name, figure in figures.items() if isinstance(figure, dict) and "value" in figure}
+    return [(figure_name(name), *value_and_interval(figure)) for name, figure in stated.items()]
 
 
-def _table(figures: dict[str, Any]) -> str:
-    rows = ["| figure | value | 95% interval |", "| --- | --- | --- |"]
-    for name, figure in figures.items():
-        if not isinstance(figure, dict) or "value" not in figure:
-            continue
-        value, interval = value_and_interval(figure)
-        rows.append(f"| {figure_name(name)} | {value} | {interval} |")
-    return "\n".join(rows)
-
-
-def _confusion(counts: list[list[int]]) -> str:
-    (rr, rf), (fr, ff) = counts
-    return f"| | called real | called fake |\n| --- | --- | --- |\n| real | {rr} | {rf} |\n| fake | {fr} | {ff} |"
-
-
-def _other_datasets(metrics: dict[str, Any]) -> str:
-    tables = [
-        f"### On {name}{_which(figures)}, which it was not trained on\n\n{_table(figures['video'])}"
-        for name, figures in metrics.items()
-    ]
-    return "\n\n".join(tables)
-
-
-def _which(figures: dict[str, Any]) -> str:
-    """Return which videos of a dataset were scored, in brackets; "" where an earlier version did not record it."""
-    which = figures.get("videos", {}).get("which")
-    return f" ({which})" if which else ""
-
-
-def _robustness(robustness: dict[str, Any] | None) -> str:
-    if not robustness:
-        return "Robustness against compression, blur and noise was not measured."
-    rows = ["| disturbance | level | lost | ROC AUC | change |", "| --- | --- | --- | --- | --- |"]
-    for row in robustness["figures"]:
-        auc = {"value": row["roc_auc"], "low": row["low"], "high": row["high"]}
-        change = {"value": row["change"], "low": row["change_low"], "high": row["change_high"]}
-        cells = f"| {row['perturbation']} | {row['level']} | {row['lost']:.0%} |"
-        rows.append(f"{cells} {with_interval(auc)} | {with_interval(change) if row['level'] else ''} |")
-    count = robustness["figures"][0]["scored"]
-    return (
-        f"### Under disturbance\n\n{count} test videos, disturbed before any face is looked for (the disturbances of "
-        "DeeperForensics-1.0, and JPEG; levels 1 to 5). *Lost* have no score any more; "
-        "*change* is that of the AUC on the videos that still have one.\n\n" + "\n".join(rows)
-    )
-
-
-def _baselines(baselines: dict[str, Any]) -> str:
-    value = baselines.get("container facts", {}).get("roc_auc", {}).get("value")
-    if value is None:
-        return ""
-    return (
-        f"A classifier that sees no face at all, only size, rate, length and bitrate of the files, reaches a ROC AUC "
-        f"of {value:.3f} on the same test videos: what lies above that is owed to faces."
-    )
+def _disturbed(row: dict[str, Any]) -> tuple[str, int, str, str, str]:
+    """Return the cells of a row of `robustness.json`: disturbance, level, share lost, AUC and its change."""
+    auc = {"value": row["roc_auc"], "low": row["low"], "high": row["high"]}
+    change = {"value": row["change"], "low": row["change_low"], "high": row["change_high"]}
+    changed = with_interval(change) if row["level"] else ""
+    return row["perturbation"], row["level"], f"{row['lost']:.0%}", with_interval(auc), changed

@@ -7,34 +7,32 @@ shared, so several instances can run behind one address.
 """
 
 import asyncio
-import logging
+import ipaddress
+import json
 import os
-import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from dfutils import __version__
 from dfutils.core.errors import InputError
-from dfutils.faces.extraction import VideoFaces
 from dfutils.serving import upload
 from dfutils.serving.decoder_pool import DecoderError, DecoderPool
 from dfutils.serving.upload import Refusal, Upload
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from dfutils.faces.extraction import VideoFaces
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,8 @@ class Limits:
     """videos decoded at the same time"""
     queue: int = 8
     """requests that may wait for a decoder"""
-    claim_seconds: float = 120
-    """after which a file uploaded by the page is deleted if no verdict on it was requested"""
+    unfollowed_seconds: float = 15
+    """after which a video sent by the page is given up if nobody follows its progress"""
 
 
 class Answer(BaseModel):
@@ -99,7 +97,6 @@ class Service:
         self.loaded = asyncio.Event()
         self._torch_thread = ThreadPoolExecutor(1, thread_name_prefix="torch")
         self._active = 0
-        self._uploads: dict[str, tuple[Upload, float]] = {}  # by secret, with the time of arrival
 
     async def start(self) -> None:
         """Load the detector and start the decoders; `error` says why if the detector cannot be loaded."""
@@ -114,11 +111,9 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Hold the private folder and the decoders; delete and stop them when the block ends."""
         self.folder = Path(tempfile.mkdtemp(prefix="dfutils-serve-"))  # readable by this user only
-        cleaning = asyncio.create_task(self._delete_unclaimed())
         try:
             yield
         finally:
-            cleaning.cancel()
             shutil.rmtree(self.folder, ignore_errors=True)
             await self.decoders.close()
             self._torch_thread.shutdown(wait=False, cancel_futures=True)
@@ -140,56 +135,10 @@ class Service:
 
     def receive(self, request: Request) -> AbstractAsyncContextManager[Upload]:
         """Return `upload.receive` with this service's limits."""
-        return upload.receive(request, self.folder, *self._upload_limits)
+        limits = self.limits
+        return upload.receive(request, self.folder, limits.upload_bytes, limits.upload_seconds, limits.idle_seconds)
 
-    @property
-    def _upload_limits(self) -> tuple[int, float, float]:
-        return self.limits.upload_bytes, self.limits.upload_seconds, self.limits.idle_seconds
-
-    async def store(self, request: Request) -> str:
-        """Save a file uploaded by the page, and return the secret by which `claim` returns it.
-
-        Raises:
-            Refusal: 429, if too many files are unclaimed; otherwise as `upload.receive`.
-        """
-        if len(self._uploads) >= 2 * (self.limits.decoders + self.limits.queue):
-            raise _retry_later(429, "The service is busy")
-        secret = secrets.token_urlsafe(16)
-        private = self.folder / secret
-        private.mkdir(mode=0o700)
-        try:
-            received = await upload.save(request, private, *self._upload_limits)
-        except BaseException:
-            shutil.rmtree(private, ignore_errors=True)
-            raise
-        self._uploads[secret] = (received, time.monotonic())
-        return secret
-
-    @contextmanager
-    def claim(self, secret: str) -> Iterator[Upload]:
-        """Yield the file that `store` saved, once, and delete it when the block ends.
-
-        Raises:
-            Refusal: 404, if there is none, or no longer.
-        """
-        received, _ = self._uploads.pop(secret, (None, 0.0))
-        if received is None:
-            raise Refusal(404, "The video is no longer here: send it again.")
-        try:
-            yield received
-        finally:
-            shutil.rmtree(received.path.parent, ignore_errors=True)
-
-    async def _delete_unclaimed(self) -> None:
-        """Delete stored files that were not claimed in time."""
-        while True:
-            await asyncio.sleep(10)
-            oldest = time.monotonic() - self.limits.claim_seconds
-            for secret in [secret for secret, (_, arrived) in self._uploads.items() if arrived < oldest]:
-                with self.claim(secret):
-                    pass
-
-    async def find_faces(self, path: Path, on_start: Callable[[], None] = lambda: None) -> VideoFaces:
+    async def find_faces(self, path: Path, on_start: Callable[[], None] = lambda: None) -> "VideoFaces":
         """Return the faces of a video, found with the detector's settings; `on_start` is called when decoding starts.
 
         Raises:
@@ -205,7 +154,7 @@ class Service:
             raise Refusal(422, faces.clip.reason)
         return faces
 
-    async def judge(self, faces: VideoFaces, file: str) -> Any:
+    async def judge(self, faces: "VideoFaces", file: str) -> Any:
         """Return the `verdict.Verdict` on the faces of a video; `file` is the name that the verdict states."""
         from dfutils.serving.verdict import judge
 
@@ -261,7 +210,7 @@ def answer(verdict: Any) -> dict[str, Any]:
     return values | {"raw_class": {None: None, "real": 0, "fake": 1}[verdict.label]}
 
 
-def create(service: Service, origins: list[str] | None = None) -> FastAPI:
+def create(service: Service, origins: list[str]) -> FastAPI:
     """Return the application with `POST /predict`, `GET /health` and `/docs`.
 
     Args:
@@ -282,13 +231,15 @@ def create(service: Service, origins: list[str] | None = None) -> FastAPI:
         lifespan=lifespan,
         redoc_url=None,
     )
-    # Added even without an origin, so that Gradio adds no CORS headers of its own.
-    app.add_middleware(CORSMiddleware, allow_origins=origins or [], allow_methods=["GET", "POST"])
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"])
 
     @app.exception_handler(Refusal)
-    async def refuse(request: Request, refusal: Refusal) -> JSONResponse:
-        return _RefusalResponse({"detail": refusal.text}, refusal.status, refusal.headers)
+    async def refuse(request: Request, refusal: Refusal) -> Response:
+        content = json.dumps({"detail": refusal.text}, ensure_ascii=False)
+        return RefusalResponse(content, refusal.status, refusal.headers, "application/json")
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> Health:
         """Return whether the detector is loaded, and its name and version."""
@@ -300,15 +251,46 @@ def create(service: Service, origins: list[str] | None = None) -> FastAPI:
     @app.post("/predict", response_model=Answer, openapi_extra=_BODY, responses=_REFUSALS)
     async def predict(request: Request) -> Any:
         """Judge one video, sent as multipart/form-data in the field `file`."""
+        check_sender(request, origins)
         with service.slot():
             async with service.receive(request) as received:
-                verdict = await _unless_disconnected(request, _verdict(service, received))
+                verdict = await unless_disconnected(request, _verdict(service, received))
         return answer(verdict) if verdict else Response(status_code=499)
+
+    @app.head("/predict", include_in_schema=False)
+    @app.get("/predict", include_in_schema=False)
+    async def explain() -> None:
+        raise Refusal(405, "Send a video by POST, as multipart/form-data in the field file.", {"Allow": "POST"})
 
     return app
 
 
-class _RefusalResponse(JSONResponse):
+def check_sender(request: Request, origins: list[str]) -> None:
+    """Refuse what another web page sends in a visitor's name, unless it is one of `origins`.
+
+    Browsers say where a request comes from: `Sec-Fetch-Site` where the address is HTTPS or of this machine, `Origin`
+    everywhere. A name that was pointed at this machine by a foreign page (DNS rebinding) has neither HTTPS nor an
+    address of this machine, so for a service that is reached as this machine the name must be that of this machine.
+
+    Raises:
+        Refusal: 403.
+    """
+    origin, site = (request.headers.get(name) for name in ("origin", "sec-fetch-site"))
+    if origin in origins or not (origin or site):  # no browser
+        return
+    host, reached = request.headers.get("host", ""), (request.scope.get("server") or ("",))[0]
+    own = site in ("same-origin", "none") if site else origin in (f"http://{host}", f"https://{host}")
+    if not own or (not site and _is_this_machine(reached) and not _is_this_machine(request.url.hostname or "")):
+        raise Refusal(403, "Only the service's own page may send this: name others with --allow-origin.")
+
+
+def _is_this_machine(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+class RefusalResponse(Response):
     """A refusal, possibly sent before the body was read; the connection is closed after it.
 
     If a connection is closed while the client still sends, the operating system may discard the response. Therefore the
@@ -331,7 +313,7 @@ async def _verdict(service: Service, received: Upload) -> Any:
     return await service.judge(await service.find_faces(received.path), received.name)
 
 
-async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
     """Return the result of `work`; if the client disconnects first, cancel it and return None."""
     working, disconnected = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:

@@ -1,21 +1,22 @@
 """Receives a file sent over HTTP, with limits on size, time and form.
 
-The body of a request is written to a private folder as it arrives, under a fixed name, and refused at the first error:
-too large, too slow, no file, two files, or content that does not begin like a video. The file's name and declared type
-are never trusted.
+Starlette's parser reads the form as the body arrives. What it lacks is here: limits on the size of a body and on the
+time between its pieces, and a path for the decoders, in a private folder and under a fixed name. A file that does not
+begin like a video is refused; its name and declared type are never trusted. `UploadFile` as a parameter of an endpoint
+cannot be used, as FastAPI would read the whole body before any limit of the service applies.
 """
 
 import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from dfutils.core.paths import HEAD_BYTES, why_not_video
@@ -25,8 +26,6 @@ ON_DISK = "The upload"
 
 READ = "dfutils.read"
 """Key in a request's scope that is true once its whole body was read."""
-
-_MAX_PARTS, _MAX_HEADER_BYTES = 20, 16_000
 
 
 class Refusal(Exception):  # noqa: N818 (an answer, not a fault)
@@ -60,61 +59,57 @@ async def receive(
     Raises:
         Refusal: if there is not exactly one file that begins like a video, or a limit is exceeded.
     """
-    private = Path(tempfile.mkdtemp(dir=folder))
-    try:
-        yield await save(request, private, max_bytes, max_seconds, max_idle_seconds)
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
-
-
-async def save(request: Request, folder: Path, max_bytes: int, max_seconds: float, max_idle_seconds: float) -> Upload:
-    """Write the one file of a multipart request into a folder and return it; arguments and errors as in `receive`."""
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > max_bytes:
         raise _too_large(max_bytes)
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise Refusal(400, "Send the video as multipart/form-data, in a field named file.")
-    path = folder / ON_DISK
-    with path.open("xb") as file:
-        form = _FormReader(file)
-        parser = MultipartParser(boundary, form.callbacks(), max_size=max_bytes)
-        try:
-            await _feed(request, parser, max_bytes, max_seconds, max_idle_seconds)
-        except FormParserError:
-            raise Refusal(400, "The request is not well-formed multipart/form-data: send it again.") from None
-    if form.files == 0:
-        raise Refusal(400, "There is no file in the request: send the video in a field named file.")
-    if not form.ended:
-        raise Refusal(400, "The request ends before its file does: send it again.")
-    if form.files > 1:
-        raise Refusal(400, "There are several files in the request: send one video at a time.")
-    with path.open("rb") as file:
-        reason = why_not_video(file.read(HEAD_BYTES))
-    if reason:
-        raise Refusal(400 if "empty" in reason else 415, f"{ON_DISK} {reason}")
-    return Upload(path, display_name(form.name))
-
-
-async def _feed(
-    request: Request, parser: MultipartParser, max_bytes: int, max_seconds: float, max_idle_seconds: float
-) -> None:
-    """Feed the body to the parser as it arrives."""
-    received, body = 0, request.stream().__aiter__()
+    private = Path(tempfile.mkdtemp(dir=folder))
+    form = FormData()
     try:
-        async with asyncio.timeout(max_seconds):
-            while True:
-                async with asyncio.timeout(max_idle_seconds):
-                    data = await anext(body, None)
-                if data is None:
-                    request.scope[READ] = True
-                    break
-                received += len(data)
-                if received > max_bytes:
-                    raise _too_large(max_bytes)
-                if data:
-                    parser.write(data)
+        body = _body(request, max_bytes, max_seconds, max_idle_seconds)
+        form = await MultiPartParser(request.headers, body, max_files=1, max_fields=20).parse()
+        file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
+        if file is None or not (file.size or file.filename):
+            raise Refusal(400, "There is no file in the request, or it is cut: send the video in a field named file.")
+        reason = why_not_video(await file.read(HEAD_BYTES))
+        if reason:
+            raise Refusal(400 if "empty" in reason else 415, f"{ON_DISK} {reason}")
+        await asyncio.to_thread(_copy, file, private / ON_DISK)
+        await form.close()
+        yield Upload(private / ON_DISK, display_name(file.filename or ""))
+    except MultiPartException as error:
+        faults = (sentence for words, sentence in _FAULTS.items() if words in error.message)
+        raise Refusal(400, next(faults, "The request is no well-formed multipart/form-data: send it again.")) from None
+    finally:
+        await form.close()
+        shutil.rmtree(private, ignore_errors=True)
+
+
+_FAULTS = {
+    "Too many files": "There are several files in the request: send one video at a time.",
+    "Too many fields": "The request has too many parts: send one video at a time.",
+}  # by what Starlette's parser says
+
+
+async def _body(
+    request: Request, max_bytes: int, max_seconds: float, max_idle_seconds: float
+) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces of a body as they arrive."""
+    received, pieces = 0, aiter(request.stream())
+    clock = asyncio.get_running_loop().time
+    end = clock() + max_seconds
+    try:
+        while True:
+            async with asyncio.timeout(min(max_idle_seconds, end - clock())):
+                data = await anext(pieces, None)
+            if data is None:
+                break
+            received += len(data)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
+            yield data
+        request.scope[READ] = True
     except TimeoutError:
         raise Refusal(408, "The upload was too slow, and was given up: send it again.") from None
     except ClientDisconnect:
@@ -126,56 +121,10 @@ def _too_large(max_bytes: int) -> Refusal:
     return Refusal(413, f"The upload is too large: at most {limit} are taken; send a shorter video.")
 
 
-class _FormReader:
-    """The parser's callbacks: they write the first file to disk and only count everything else."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.files, self.name, self.ended = file, 0, "", False
-        self._parts, self._size, self._field, self._value, self._is_file = 0, 0, b"", b"", False
-
-    def callbacks(self) -> dict:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_field,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header,
-            "on_part_data": self._data,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._parts, self._size, self._is_file = self._parts + 1, 0, False
-        if self._parts > _MAX_PARTS:
-            raise Refusal(400, "The request has too many parts: send one video at a time.")
-
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-        self._count(end - start)
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-        self._count(end - start)
-
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._size > _MAX_HEADER_BYTES:
-            raise Refusal(400, "The request has a header that is too long.")
-
-    def _header(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            _, options = parse_options_header(self._value)
-            if b"filename" in options:
-                self._is_file, self.files = True, self.files + 1
-                if self.files == 1:
-                    self.name = options[b"filename"].decode("utf-8", "replace")
-        self._field = self._value = b""
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file and self.files == 1:
-            self.file.write(data[start:end])
-
-    def _end(self) -> None:
-        self.ended = True
+def _copy(file: UploadFile, path: Path) -> None:
+    file.file.seek(0)
+    with path.open("xb") as out:
+        shutil.copyfileobj(file.file, out, 2**20)
 
 
 def display_name(name: str) -> str:

@@ -5,9 +5,6 @@ score on the web page equals the score in the report. For a video without enough
 verdict has a status and a reason, and no probability.
 """
 
-import glob
-import os
-import re
 import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dfutils.core.errors import InputError
-from dfutils.core.paths import files_below, printable
+from dfutils.core.paths import printable
 from dfutils.detector import network
 from dfutils.detector.network import Detector
 from dfutils.faces import extraction
@@ -244,29 +240,3 @@ def version_of(detector: Detector) -> str:
     if known is None or known[0] != changes:
         known = _versions[detector] = (changes, detector.digest())
     return known[1]
-
-
-def find_videos(names: list[str]) -> list[Path]:
-    """Return the videos that names stand for, each once, in order.
-
-    Args:
-        names: files, folders (searched recursively) and patterns such as `clips/*.mp4`.
-
-    Raises:
-        InputError: if one of them stands for no video.
-    """
-    paths: dict[Path, None] = {}
-    for name in names:
-        if re.match(r"[A-Za-z]+://", name):
-            raise InputError(f"{name} is an address: download the video, and give the file.")
-        path = Path(name)
-        if path.is_dir():
-            videos = sorted(path / video for video in files_below(path))
-        elif path.exists():
-            videos = [path]
-        else:
-            videos = [Path(match) for match in sorted(glob.glob(name, recursive=True)) if os.path.isfile(match)]
-        if not videos:
-            raise InputError(f"{printable(name)} is no video, no folder with videos and no pattern that fits any.")
-        paths |= dict.fromkeys(videos)
-    return list(paths)

@@ -31,21 +31,21 @@ _HEADLINES = {
 }
 
 
-def fragment(verdict: Verdict, heat: np.ndarray | None = None, dark: bool = False) -> str:
+def fragment(verdict: Verdict, heat: np.ndarray | None = None, nonce: str = "") -> str:
     """Return a verdict as an HTML fragment; file names and texts in it are escaped.
 
     Args:
         verdict: a verdict.
         heat: Grad-CAM of each frame, `(T, S, S)`, 0 to 1; a switch in the fragment overlays it on the faces.
-        dark: follow the browser's preference for dark pages. A page with a switch of its own sets the class `dark`
-            instead.
+        nonce: by which the content security policy of the page allows the fragment's style; "" where there is none.
     """
     scored = len(verdict.frame_scores) > 0
     frames = _frames(verdict, heat)
     return _TEMPLATES.get_template("verdict.html.j2").render(
         v=verdict,
         id="v" + digest([verdict.to_dict(), heat is None])[:10],
-        style=Markup(_style(dark)),
+        style=Markup((_FOLDER / "verdict.css").read_text(encoding="utf-8")),
+        nonce=nonce,
         headline=_headline(verdict),
         frames=frames,
         scored=scored,
@@ -69,7 +69,7 @@ def page(verdict: Verdict, heat: np.ndarray | None = None) -> str:
         '<link rel="icon" href="data:,">\n'
         "<style>:root { color-scheme: light dark; } body { max-width: 58rem; margin: 0 auto; padding: 1.5rem 1rem; "
         "background: #fff; } @media (prefers-color-scheme: dark) { body { background: #14181f; } }</style>\n"
-        f"</head>\n<body>\n<main>\n{fragment(verdict, heat, dark=True)}\n"
+        f"</head>\n<body>\n<main>\n{fragment(verdict, heat)}\n"
         f'<p class="verdict soft">Made {when}.</p>\n</main>\n</body>\n</html>\n'
     )
 
@@ -78,18 +78,6 @@ def write(verdict: Verdict, path: Path, heat: np.ndarray | None = None) -> None:
     """Write the `page` of a verdict, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(page(verdict, heat), encoding="utf-8")
-
-
-def _style(dark: bool) -> str:
-    style = (_FOLDER / "verdict.css").read_text(encoding="utf-8")
-    if dark:
-        rule = style[style.rindex(".dark .verdict") :].strip()
-        style += (
-            ".verdict { background: var(--page); padding: .2rem .6rem; }\n@media (prefers-color-scheme: dark) { "
-            + rule.removeprefix(".dark ")
-            + " }"
-        )
-    return style
 
 
 def _headline(verdict: Verdict) -> str:

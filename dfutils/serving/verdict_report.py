@@ -71,7 +71,7 @@ class VerdictReport:
 
     def explained(self, verdict: Verdict) -> HTML:
         """Return the verdict as on the web page, with Grad-CAM as an overlay on the faces."""
-        return HTML(verdict_html.fragment(verdict, self._heat(verdict), dark=True))
+        return HTML(verdict_html.fragment(verdict, self._heat(verdict)))
 
     def _heat(self, verdict: Verdict) -> np.ndarray | None:
         return verdict_html.heat(self.detector, verdict)
@@ -82,7 +82,7 @@ class VerdictReport:
             return Text(f"dfutils serve --model {model.relative_to(ROOT.resolve()).as_posix()}")
         from dfutils.serving import web_page
 
-        return IFrame(web_page.serve_in_background(model), "100%", 900)
+        return IFrame(web_page.serve_in_background(model), "100%", 900, extras=['allow="camera"'])
 
     def write(self, verdict: Verdict, folder: Path) -> None:
         """Write verdict.html, a report in one file, and verdict.json into a folder."""

@@ -1,196 +1,266 @@
 """The web page: drop or record a video, follow its progress, and get an explained verdict.
 
-Gradio serves it in the same process as the REST interface. A video goes through the same upload checks and limits as
-one sent to `/predict`, never through Gradio's own file handling, whose endpoints are closed (`dfutils.serving.door`).
-The page loads nothing from other hosts, and its content security policy makes the browser refuse to.
+The page is a template and a script, in the application of the REST interface. A video goes through the same checks and
+limits as one sent to `/predict`. The script receives each stage as a server-sent event; without scripts, the form is
+answered with the page and the verdict on it. The page loads nothing from other hosts, and its content security policy
+makes the browser refuse to.
 """
 
 import asyncio
 import atexit
-import os
+import logging
 import re
+import secrets
 import socket
 import subprocess
 import sys
-import warnings
-from collections.abc import AsyncIterator, Callable
-from html import escape
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
-from starlette.middleware.cors import CORSMiddleware
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dfutils.core.errors import InputError
+from dfutils.core.paths import EXTENSIONS
 from dfutils.serving import service as services
-from dfutils.serving.door import TEMPLATES, EndpointFilter
-from dfutils.serving.service import Limits, Service
-from dfutils.serving.upload import Refusal
+from dfutils.serving.service import Limits, RefusalResponse, Service
+from dfutils.serving.upload import Refusal, Upload
+
+log = logging.getLogger(__name__)
+
+_FOLDER = Path(__file__).parent / "templates"
+_PAGE = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True).get_template("page.html.j2")
+_STAGES = ("Waiting for a free place", "Decoding, and looking for faces", "Scoring", "Marking what raised the score")
+_GONE = "The video is no longer here: send it again."
+_FAILED = "The service failed: try again."
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:*"
+)  # a notebook of this machine shows the page in a frame
 
 
-def build(service: Service, examples: list[Path]) -> FastAPI:
-    """Return the Gradio application of the page; importing Gradio takes some seconds.
+class _Progress:
+    """The events of one video on its way to a verdict, for whoever follows them, from any event on."""
 
-    Args:
-        service: judges the videos; its detector is loaded.
-        examples: videos of this machine that a visitor may try.
-    """
-    for name, value in (("GRADIO_ANALYTICS_ENABLED", "False"), ("GRADIO_TEMP_DIR", str(service.folder / "gradio"))):
-        os.environ[name] = value
-    import gradio as gr
+    def __init__(self) -> None:
+        self.events: list[ServerSentEvent] = []
+        self.followers, self.task = 0, asyncio.Future[None]()
+        self._new = asyncio.Event()
 
-    blocks = _blocks(service, examples)
-    blocks.queue(max_size=4 * (service.limits.decoders + service.limits.queue))
-    blocks.has_launched = True  # Gradio checks the paths of files only after its launch
-    fonts = {"font": ["system-ui", "Segoe UI", "Roboto", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    app = FastAPI(openapi_url=None)
-    app.add_middleware(CORSMiddleware, allow_origins=[])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        gr.mount_gradio_app(
-            app,
-            blocks,
-            path="/",
-            footer_links=[],
-            run_history=False,
-            show_error=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            theme=gr.themes.Base(primary_hue="blue", neutral_hue="slate", **fonts),
-            css=_template("page.css"),
-        )
-    return app
+    def add(self, event: str, text: str) -> None:
+        self.events.append(ServerSentEvent(raw_data=text, event=event, id=str(len(self.events))))
+        self._new.set()
+        self._new = asyncio.Event()
+
+    async def follow(self, after: int) -> AsyncIterator[ServerSentEvent]:
+        """Yield the events with a larger number than `after`; the last one is not a stage."""
+        for number in range(max(after + 1, 0), 100):
+            while number >= len(self.events):
+                await self._new.wait()
+            yield self.events[number]
+            if self.events[number].event != "stage":
+                return
 
 
-def _blocks(service: Service, examples: list[Path]) -> Any:
-    """Return the page's two components as `gradio.Blocks`: the form, and the result that its submission fills."""
-    import gradio as gr
+class _Videos:
+    """The videos that the page has sent and somebody follows, by secret."""
 
-    async def submit(event: gr.EventData) -> AsyncIterator[str]:
-        secret, example = (str(event._data.get(name, "")) for name in ("secret", "example"))
-        async for html in _judge_in_stages(service, secret, example, examples):
-            yield html
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._progress: dict[str, _Progress] = {}
 
-    with gr.Blocks(title="Real or fake?", analytics_enabled=False, fill_width=False) as blocks:
-        form = gr.HTML(
-            _form_html(service, examples), js_on_load=_template("form.js"), elem_id="given", apply_default_css=False
-        )
-        result = gr.HTML("", js_on_load=_template("result.js"), elem_id="result", apply_default_css=False)
-        form.submit(
-            submit, None, result, show_progress="hidden", api_visibility="private", concurrency_limit=None, queue=True
-        )
-    return blocks
+    def begin(self, video: Upload, kept: AsyncExitStack) -> str:
+        """Start to judge a video; return the secret by which its progress is followed.
 
+        `kept` (the video and its slot) is closed as soon as the verdict is there.
+        """
+        secret, progress = secrets.token_urlsafe(16), _Progress()
 
-def _form_html(service: Service, examples: list[Path]) -> str:
-    """Return the form with the detector's name, its warnings, the examples and the limit on uploads."""
-    from dfutils.serving.verdict import name_of, version_of, warnings_of
+        async def judge() -> None:
+            async with kept:
+                try:
+                    progress.add(
+                        "done", await explain(self._service, video, None, lambda k: progress.add("stage", f"{k}"))
+                    )
+                except Refusal as refusal:
+                    progress.add("refused", refusal.text)
+                except Exception:
+                    log.exception("a video could not be judged")
+                    progress.add("refused", _FAILED)
 
-    notes = [f'<p class="warning" role="note">{escape(text)}</p>' for text in warnings_of(service.detector)]
-    buttons = [
-        f'<button type="button" data-example="{k}">{escape(f"{path.parent.name}: {path.stem}")}</button>'
-        for k, path in enumerate(examples)
-    ]
-    values = {
-        "@warnings": "".join(notes),
-        "@about": f"Detector <b>{escape(name_of(service.detector))}</b>, weights {version_of(service.detector)}",
-        "@examples": "".join(buttons),
-        "@hidden": "" if examples else "hidden",
-        "@bytes": str(service.limits.upload_bytes),
-    }
-    html = _template("form.html")
-    for placeholder, value in values.items():
-        html = html.replace(placeholder, value)
-    return html
+        self._progress[secret] = progress
+        progress.task = asyncio.create_task(judge())
+        self._give_up_later(secret)
+        return secret
 
+    async def find(self, secret: str) -> _Progress:
+        """Return the progress of a video.
 
-def _template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+        Raises:
+            Refusal: 404, if there is none, or no longer.
+        """
+        if secret not in self._progress:
+            raise Refusal(404, _GONE)
+        return self._progress[secret]
 
-
-async def _judge_in_stages(service: Service, secret: str, example: str, examples: list[Path]) -> AsyncIterator[str]:
-    """Yield the HTML of the result: each stage as it begins, and at the end the verdict or a refusal.
-
-    The video is the upload stored under `secret`, or the example with the number `example` if that is not empty.
-    """
-    stages: asyncio.Queue[int | None] = asyncio.Queue()
-
-    async def work() -> str:
-        with service.slot():
-            if example:
-                number = int(example) if example.isdecimal() else -1
-                if not 0 <= number < len(examples):
-                    raise Refusal(404, "There is no such example.")
-                return await _judge(service, examples[number], examples[number].name, stages)
-            with service.claim(secret) as received:
-                return await _judge(service, received.path, received.name, stages)
-
-    working = asyncio.ensure_future(work())
-    working.add_done_callback(lambda _: stages.put_nowait(None))
-    try:
-        yield _progress_html(0)
-        while (stage := await stages.get()) is not None:
-            yield _progress_html(stage)
+    @contextmanager
+    def followed(self, secret: str, progress: _Progress) -> Iterator[None]:
+        """Count the block as one that follows a video; one that nobody follows is given up after a while."""
+        progress.followers += 1
         try:
-            yield working.result()
-        except Refusal as refusal:
-            yield _refusal_html(refusal.text)
-        except Exception:
-            services.log.exception("a video could not be judged")
-            yield _refusal_html("The service failed: try again.")
-    finally:
-        working.cancel()
+            yield
+        finally:
+            progress.followers -= 1
+            self._give_up_later(secret)
+
+    def _give_up_later(self, secret: str) -> None:
+        def give_up() -> None:
+            if secret in self._progress and not self._progress[secret].followers:
+                progress = self._progress.pop(secret)
+                progress.task.cancel()
+                progress.add("refused", _GONE)
+
+        asyncio.get_running_loop().call_later(self._service.limits.unfollowed_seconds, give_up)
 
 
-async def _judge(service: Service, path: Path, name: str, stages: asyncio.Queue) -> str:
-    """Return the HTML of a video's verdict; put the number of each stage into `stages` as it begins."""
-    faces = await service.find_faces(path, lambda: stages.put_nowait(1))
-    stages.put_nowait(2)
-    verdict = await service.judge(faces, name)
-    stages.put_nowait(3)
-    return await service.compute(_verdict_html, service.detector, verdict)
+async def explain(service: Service, video: Upload, nonce: str | None, on_stage: Callable[[int], None]) -> str:
+    """Return the verdict on a video as HTML: for a page with this nonce, or, if it is None, as a page of its own.
+
+    `on_stage` is called with the number of each stage as it begins.
+    """
+    on_stage(0)
+    faces = await service.find_faces(video.path, lambda: on_stage(1))
+    on_stage(2)
+    verdict = await service.judge(faces, video.name)
+    on_stage(3)
+    return await service.compute(_html, service.detector, verdict, nonce)
 
 
-def _verdict_html(detector: Any, verdict: Any) -> str:
-    """Return the verdict and, in a hidden template element, the one-file report to download."""
+def _html(detector: Any, verdict: Any, nonce: str | None) -> str:
     from dfutils.serving import verdict_html
 
     heat = verdict_html.heat(detector, verdict)
-    report = escape(verdict_html.page(verdict, heat), quote=True)
-    return (
-        f'<section class="done">{verdict_html.fragment(verdict, heat)}'
-        f'<p><button type="button" class="download">Download the report (one HTML file)</button></p>'
-        f'<template data-name="verdict.html" data-page="{report}"></template></section>'
+    return verdict_html.fragment(verdict, heat, nonce) if nonce else verdict_html.page(verdict, heat)
+
+
+def _render(service: Service, examples: list[Path], request: Request, nonce: str, **result: str) -> str:
+    """Return the page: with the detector's name and warnings as soon as it is loaded, and perhaps with a result."""
+    root, model = request.scope.get("root_path", ""), service.model_version()
+    if model:
+        from dfutils.serving.verdict import warnings_of
+
+        model |= {"warnings": warnings_of(service.detector)}
+    return _PAGE.render(
+        base=f"{root}/" if root else "./",
+        nonce=nonce,
+        model=model,
+        examples=[f"{path.parent.name}: {path.stem}" for path in examples],
+        upload_bytes=service.limits.upload_bytes,
+        minutes=f"{service.limits.duration_seconds / 60:g}",
+        accept=",".join(["video/*", "image/gif", *sorted(EXTENSIONS)]),
+        stages=_STAGES,
+        **result,
     )
 
 
-def _refusal_html(text: str) -> str:
-    return f'<section class="refused" role="alert"><h2>No verdict</h2><p>{escape(text)}</p></section>'
+def _headers(nonce: str) -> dict[str, str]:
+    return {
+        "Content-Security-Policy": _POLICY.format(nonce=nonce),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
 
 
-_STAGES = ("Waiting for a free place", "Decoding, and looking for faces", "Scoring", "Marking what raised the score")
+def _router(service: Service, origins: list[str], examples: list[Path]) -> APIRouter:
+    """Return the endpoints of the page; the arguments are those of `create`."""
+    router, videos = APIRouter(include_in_schema=False), _Videos(service)
+    page = partial(_render, service, examples)
+
+    @router.head("/")
+    @router.get("/")
+    async def show(request: Request) -> HTMLResponse:
+        nonce = secrets.token_urlsafe(16)
+        return HTMLResponse(page(request, nonce), headers=_headers(nonce))
+
+    @router.post("/")
+    async def judge(request: Request, example: int | None = None) -> Response:
+        services.check_sender(request, origins)
+        nonce = secrets.token_urlsafe(16)
+        async with AsyncExitStack() as kept:
+            if "text/html" not in request.headers.get("accept", ""):  # the page's script asks
+                video = await take(request, example, kept)
+                return JSONResponse({"events": f"events/{videos.begin(video, kept.pop_all())}"}, 202)
+            try:
+                video = await take(request, example, kept)
+                work = explain(service, video, nonce, lambda stage: None)
+                html = page(request, nonce, verdict=await services.unless_disconnected(request, work))
+            except Refusal as refusal:
+                html = page(request, nonce, refusal=refusal.text)
+                return RefusalResponse(html, refusal.status, _headers(nonce) | (refusal.headers or {}), "text/html")
+        return HTMLResponse(html, headers=_headers(nonce))
+
+    async def take(request: Request, example: int | None, kept: AsyncExitStack) -> Upload:
+        """Return the example, or the video in the request; `kept` is left holding it and its slot."""
+        kept.enter_context(service.slot())
+        if example is None:
+            return await kept.enter_async_context(service.receive(request))
+        if not 0 <= example < len(examples):
+            raise Refusal(404, "There is no such example.")
+        return Upload(examples[example], examples[example].name)
+
+    @router.get("/events/{secret}", response_class=EventSourceResponse)
+    async def follow(
+        secret: str, progress: Annotated[_Progress, Depends(videos.find)], last_event_id: Annotated[int, Header()] = -1
+    ) -> AsyncIterator[ServerSentEvent]:
+        with videos.followed(secret, progress):
+            async for event in progress.follow(last_event_id):
+                yield event
+
+    return router
 
 
-def _progress_html(stage: int) -> str:
-    rows = "".join(
-        f'<li class="{"past" if k < stage else "now" if k == stage else "next"}">{name}</li>'
-        for k, name in enumerate(_STAGES)
-    )
-    return f'<div class="progress" role="status"><p>{_STAGES[stage]} …</p><ol>{rows}</ol></div>'
+class _BelowPrefix:
+    """Lets the application know the path prefix below which a reverse proxy shows it.
+
+    The proxy may remove the prefix or not; it says so by X-Forwarded-Prefix, or the user by `root`.
+    """
+
+    def __init__(self, app: ASGIApp, root: str) -> None:
+        self._app, self._root = app, root
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = dict(scope["headers"]).get(b"x-forwarded-prefix", b"").decode("latin-1").rstrip("/")
+            root = given if re.fullmatch(r"(/[\w.~-]+)+", given, re.ASCII) else self._root
+            if root and scope["path"] == root:
+                await RedirectResponse(f"{root}/")(scope, receive, send)
+                return
+            path = scope["path"] if scope["path"].startswith(f"{root}/") else root + scope["path"]
+            scope = {**scope, "root_path": root, "path": path}
+        await self._app(scope, receive, send)
 
 
-def create(service: Service, origins: list[str] | None = None, examples: list[Path] | None = None) -> FastAPI:
-    """Return the whole application: that of `service.create`, the page at `/`, and the page's upload endpoint."""
-    app, page = services.create(service, origins), EndpointFilter()
+def create(service: Service, origins: list[str], examples: list[Path], root: str = "") -> FastAPI:
+    """Return the whole application: that of `service.create`, and the page at `/`.
 
-    @app.post("/page/video", include_in_schema=False)
-    async def upload(request: Request) -> dict[str, str]:
-        return {"secret": await service.store(request)}
-
-    app.mount("/", page)
-    app.state.page, app.state.examples = page, examples or []
+    Args:
+        service: judges the videos.
+        origins: web pages whose scripts may call the service.
+        examples: videos of this machine that the page offers.
+        root: path prefix that a reverse proxy adds, such as `/detector`; "" for none.
+    """
+    app = services.create(service, origins)
+    app.include_router(_router(service, origins, examples))
+    app.mount("/page", StaticFiles(directory=_FOLDER / "page"))
+    app.add_middleware(_BelowPrefix, root=root)
     return app
 
 
@@ -202,11 +272,12 @@ def serve(
     limits: Limits | None = None,
     origins: list[str] | None = None,
     examples: list[Path] | None = None,
+    root: str = "",
     report: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Serve a detector until the process is stopped.
 
-    `/health` answers at once, `/predict` when the detector is loaded, the page some seconds later.
+    `/health` and the page answer at once, `/predict` when the detector is loaded.
 
     Args:
         model: a detector's folder, published weights, or hf://owner/name.
@@ -215,13 +286,18 @@ def serve(
         limits: limits on requests; None for the defaults.
         origins: web pages whose scripts may call the service.
         examples: videos of this machine that the page offers.
+        root: path prefix that a reverse proxy adds.
         report: called with a sentence at each step of the start.
 
     Raises:
         InputError: if the port is taken, or the detector cannot be loaded.
     """
+    if root and not re.fullmatch(r"(/[\w.~-]+)+", root, re.ASCII):
+        raise InputError(f"--root-path {root} is no path prefix: write it as /detector.")
     listening = _listen(host, port)
-    asyncio.run(_serve(Service(model, limits), listening, origins, examples, report))
+    service = Service(model, limits)
+    server = uvicorn_server(create(service, origins or [], examples or [], root))
+    asyncio.run(run(server, service, listening, report))
 
 
 def serve_in_background(model: str | Path) -> str:
@@ -246,56 +322,44 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # requests wait until the application runs
     except OSError as error:
         listening.close()
         raise InputError(f"{host}:{port} cannot be served on ({error.strerror}): choose another --port.") from None
     return listening
 
 
-async def _serve(
-    service: Service,
-    listening: socket.socket,
-    origins: list[str] | None,
-    examples: list[Path] | None,
-    report: Callable[[str], None],
-) -> None:
+def uvicorn_server(app: FastAPI) -> Any:
+    """Return a `uvicorn.Server` of an application."""
     import uvicorn
 
-    app = create(service, origins, examples)
     config = uvicorn.Config(
         app, log_level="warning", timeout_graceful_shutdown=5, timeout_keep_alive=5, limit_concurrency=500
     )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    return uvicorn.Server(config)
+
+
+async def run(server: Any, service: Service, listening: socket.socket, report: Callable[[str], None]) -> None:
+    """Serve until the server's `should_exit` is set, while the detector is loaded; errors as in `serve`."""
     host, port = listening.getsockname()[:2]
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.05)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     report(f"Serving {service.model} at {address} (Ctrl-C stops it); loading …")
 
     async def start() -> None:
         try:
             await service.start()
-            if not service.error:
-                report("Videos are judged from now on; the page follows.")
-                page = await asyncio.get_running_loop().run_in_executor(None, build, service, app.state.examples)
-                await app.state.page.open(page)
-                report("The page is ready.")
+            if service.error:
+                raise InputError(service.error)
+            report("Videos are judged from now on.")
         except Exception:
             server.should_exit = True
             raise
-        if service.error:
-            server.should_exit = True
 
     starting = asyncio.create_task(start())
     try:
-        await asyncio.shield(serving)
+        await server.serve(sockets=[listening])
     finally:
-        server.should_exit = True
         starting.cancel()
-        await asyncio.gather(starting, serving, return_exceptions=True)
-        await app.state.page.close()
-    if service.error:
-        raise InputError(service.error)
-    if starting.done() and not starting.cancelled() and starting.exception():
-        raise starting.exception()
+        await asyncio.wait([starting])
+    if not starting.cancelled():
+        starting.result()

@@ -1,7 +1,7 @@
 """The service over HTTP: what it answers, and what it does with whatever else is sent."""
 
 import io
-import json
+import re
 import socket
 import subprocess
 import sys
@@ -9,15 +9,16 @@ import threading
 import time
 import wave
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import httpx
 import numpy as np
 import pytest
 
 from dfutils.faces import video
 from dfutils.serving import verdict
-from dfutils.serving.door import _is_harmless
 from dfutils.serving.hub import load
 from dfutils.serving.service import Limits
 from tests.support.served import Served, serving
@@ -31,6 +32,7 @@ LIMITS = Limits(
     decode_seconds=40,
     decoders=1,
     queue=1,
+    unfollowed_seconds=2,
 )
 
 
@@ -84,6 +86,9 @@ def test_no_face_is_no_verdict_and_no_mistake_of_the_sender(calm, tmp_path):
 
 def test_health_and_offline_docs(calm):
     assert calm.client.get("/health").json()["model"]["name"] == "small"
+    for path in ("/health", "/", "/predict"):
+        head, get = calm.client.head(path), calm.client.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b"")
     docs = calm.client.get("/docs").text
     assert "//cdn" not in docs
     assert "https://" not in docs
@@ -152,7 +157,8 @@ def test_no_file_two_files_and_other_requests(calm, clip):
     refused(calm.client.post("/predict", content=b"--y\r\n\r\nz", headers=broken), 400, "multipart")
     many = [("field", (None, "x"))] * 60
     refused(calm.client.post("/predict", files=many), 400, "too many parts")
-    assert calm.client.get("/predict").status_code in (404, 405)
+    refused(calm.client.get("/predict"), 405, "Send a video by POST")
+    assert calm.client.get("/predict").headers["allow"] == "POST"
 
 
 def test_sound_without_pictures_in_a_video_container(calm, tmp_path):
@@ -251,8 +257,7 @@ def test_a_second_request_is_answered_while_the_first_is_killed(calm, clip):
     answers = []
     first = threading.Thread(target=lambda: answers.append(calm.post(clip)))
     first.start()
-    decoders, before = calm.inner.decoders, sum(decoder.jobs for decoder in calm.inner.decoders._all)
-    while not answers and sum(decoder.jobs for decoder in list(decoders._all)) <= before:  # until it is at work
+    while not answers and not calm.inner.decoders.places.locked():  # until it is at work
         time.sleep(0.002)
     calm.inner.decoders.seconds = LIMITS.decode_seconds
     second = Served(calm.address, calm.inner).post(clip)
@@ -279,35 +284,174 @@ def test_no_other_page_may_call_unless_it_is_named(calm):
         assert not [name for name in answer.headers if name.startswith("access-control-allow-origin")]
 
 
-def test_the_page_has_no_other_doors(calm):
-    assert calm.client.get("/").status_code == 200
-    assert "default-src 'self'" in calm.client.get("/").headers["content-security-policy"]
+def test_the_endpoints_of_earlier_versions_do_not_exist(calm):
     for path in ("/gradio_api/file=/etc/passwd", "/gradio_api/proxy=https://example.org", "/gradio_api/stream/x/y/z"):
         assert calm.client.get(path).status_code == 404
     for path in ("/gradio_api/upload", "/gradio_api/run/predict", "/gradio_api/component_server", "/login"):
         assert calm.client.post(path, json={}).status_code == 404
-    stolen = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-    event = {"fn_index": 0, "session_hash": "x", "data": [stolen]}
-    assert calm.client.post("/gradio_api/queue/join", json=event).status_code == 400
-    assert not _is_harmless(b"[]")
-    assert not _is_harmless(b"{")
-    assert not _is_harmless(json.dumps(event).replace("path", "p\\u0061th").encode())
-    assert _is_harmless(json.dumps({"fn_index": 0, "data": [], "event_data": {"secret": "x"}}).encode())
+    for path in (
+        "/page/video",
+        "/gradio_api/queue/join",
+        "/config",
+        "/page/../verdict.css",
+        "/page/%2e%2e/verdict.css",
+    ):
+        assert calm.client.get(path).status_code == 404
 
 
-def test_a_file_of_the_page_is_given_once_and_cleared_away(calm, clip):
-    answer = calm.client.post("/page/video", files={"file": ("a.mp4", clip)})
-    secret = answer.json()["secret"]
-    assert len(calm.files()) == 1
-    with calm.inner.claim(secret) as received:
-        assert received.path.read_bytes() == clip
+def test_the_page_allows_no_script_and_no_style_but_its_own(calm):
+    answer = calm.client.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy.partition("frame-anc")[0]
+    assert calm.client.get("/").headers["content-security-policy"] != policy  # a nonce is used once
+    assert "https://" not in answer.text and "//" not in answer.text and "style=" not in answer.text
+    assert "Detector <b>small</b>" in answer.text and "knows nothing of real videos" in answer.text
+
+
+JSON, HTML = {"accept": "application/json"}, {"accept": "text/html,*/*"}
+
+
+def post(served: Served, content: bytes, headers: dict[str, str], path: str = "/"):
+    return served.client.post(path, files={"file": ("a.mp4", content)}, headers=headers)
+
+
+def follow(served: Served, address: str, **headers: str) -> Iterator[tuple[str, str, int]]:
+    """Yield event, data and number of a stream's events."""
+    event: dict[str, str] = {}
+    with served.client.stream("GET", address, headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if line and name:
+                event[name] = event[name] + "\n" + value if name in event else value
+            elif event.keys() >= {"event", "data", "id"}:
+                yield event["event"], event["data"], int(event["id"])
+                event = {}
+
+
+def test_a_file_of_the_page_is_followed_to_its_verdict_and_deleted(calm, clip):
+    answer = post(calm, clip, JSON)
+    assert answer.status_code == 202
+    events = list(follow(calm, answer.json()["events"]))
+    assert [(event, data) for event, data, _ in events[:-1]] == [("stage", str(k)) for k in range(4)]
+    assert events[-1][0] == "done" and "to this detector" in events[-1][1] and "<script" not in events[-1][1]
     assert calm.files() == []
-    with pytest.raises(Exception, match="no longer here"), calm.inner.claim(secret):
-        pass
-    refused(calm.client.post("/page/video", files={"file": ("a.mp4", b"text")}), 415, "text")
+    refused(post(calm, b"text", JSON), 415, "text")
+    refused(calm.client.get("/events/of-nobody"), 404, "no longer here")
+    damaged = post(calm, b"\x00\x00\x00\x18ftypmp42" + bytes(3000), JSON)
+    assert list(follow(calm, damaged.json()["events"]))[-1][0] == "refused"
+    assert calm.client.post("/?example=7", headers=JSON).status_code == 404
 
 
-def test_the_command_says_what_is_wrong(tmp_path):
+def test_a_stream_that_was_cut_is_taken_up_again_where_it_was(calm, clip):
+    address = post(calm, clip, JSON).json()["events"]
+    cut = follow(calm, address)
+    seen = [next(cut), next(cut)]
+    cut.close()
+    rest = list(follow(calm, address, **{"last-event-id": "1"}))
+    assert [number for *_, number in seen + rest] == [0, 1, 2, 3, 4]
+    assert rest[-1][0] == "done"
+    assert list(follow(calm, address, **{"last-event-id": "3"})) == rest[-1:]
+
+
+def test_two_tabs_of_one_visitor_each_get_their_own_verdict(calm, clip, tmp_path):
+    video.write(tmp_path / "blank.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 12)
+    addresses = [
+        post(calm, content, JSON).json()["events"] for content in (clip, (tmp_path / "blank.mp4").read_bytes())
+    ]
+    first, second = ([*follow(calm, address)][-1][1] for address in addresses)
+    assert "to this detector" in first and "no face was found" in second
+
+
+def test_a_video_that_nobody_follows_is_given_up(calm, clip):
+    address = post(calm, clip, JSON).json()["events"]
+    for _ in range(100):
+        if calm.client.get(address).status_code == 404:
+            break
+        time.sleep(LIMITS.unfollowed_seconds + 0.5)
+    assert calm.client.get(address).status_code == 404
+
+
+def test_without_scripts_the_form_is_answered_with_the_verdict(calm, clip):
+    answer = post(calm, clip, HTML)
+    assert answer.status_code == 200 and "to this detector" in answer.text
+    nonce = re.search(r"'nonce-([\w-]+)'", answer.headers["content-security-policy"])[1]
+    assert f'<style nonce="{nonce}">' in answer.text and "style=" not in answer.text
+    for content, status, says in (
+        (b"", 400, "is empty"),
+        (b"text", 415, "is text"),
+        (bytes(9 * 2**20), 413, "too large"),
+    ):
+        answer = post(calm, content, HTML)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html; charset=utf-8")
+        assert says in answer.text and "<form" in answer.text
+    nothing = {"file": ("", b"", "application/octet-stream")}  # what a browser sends if no file was chosen
+    assert "There is no file" in calm.client.post("/", files=nothing, headers=HTML).text
+
+
+FOREIGN = [
+    {"origin": "https://example.org"},
+    {"origin": "null"},
+    {"origin": "https://example.org", "sec-fetch-site": "cross-site"},
+    {"origin": "http://localhost:8888", "sec-fetch-site": "same-site"},
+    {"origin": "http://evil.example:7860", "host": "evil.example:7860"},  # a name that was pointed at this machine
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+@pytest.mark.parametrize("path", ["/", "/predict", "/?example=0"])
+def test_a_foreign_page_cannot_send_a_file(calm, clip, headers, path):
+    refused(post(calm, clip, headers, path), 403, "--allow-origin")
+
+
+def test_the_services_own_page_can_behind_a_proxy_too(calm):
+    port = calm.address.rpartition(":")[2]
+    own = [
+        {"origin": calm.address},
+        {"origin": f"http://localhost:{port}", "host": f"localhost:{port}", "sec-fetch-site": "same-origin"},
+        {"origin": "https://public.example", "sec-fetch-site": "same-origin"},
+    ]
+    for headers in own:
+        refused(post(calm, b"text", headers), 415, "is text")
+
+
+def test_a_gif_is_taken_as_the_command_takes_it(calm, tmp_path):
+    with av.open(str(tmp_path / "a.gif"), "w") as container:
+        stream = container.add_stream("gif", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb8"
+        for k in range(8):
+            grey = np.full((48, 64, 3), 20 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24").reformat(format="rgb8")))
+        container.mux(stream.encode())
+    answer = calm.post((tmp_path / "a.gif").read_bytes(), "a.gif")
+    assert (answer.status_code, answer.json()["status"]) == (200, "no_face")
+
+
+@pytest.mark.parametrize("removed", [True, False], ids=["prefix removed", "prefix kept"])
+@pytest.mark.parametrize("told", ["by the option", "by the proxy"])
+def test_below_a_prefix_everything_stays_below_it(folder, clip, removed, told):
+    with serving(folder, LIMITS, root="/x/y" if told == "by the option" else "") as found:
+        headers = {} if told == "by the option" else {"x-forwarded-prefix": "/x/y"}
+
+        def get(path: str) -> httpx.Response:
+            assert path.startswith("/x/y/")
+            return found.client.get(path.removeprefix("/x/y") if removed else path, headers=headers)
+
+        page, docs = get("/x/y/").text, get("/x/y/docs").text
+        linked = re.findall(r'(?:src|href|action)="([^"]+)"', page + docs) + re.findall(r"url: '([^']+)'", docs)
+        linked = [address for address in linked if not address.startswith("data:")]
+        assert len(linked) >= 6
+        for address in linked:
+            assert get(address).status_code == 200, address
+        assert get("/x/y/openapi.json").json()["servers"] == [{"url": "/x/y"}]
+        sent = post(found, clip, JSON | headers, "/" if removed else "/x/y/").json()["events"]
+        assert [*follow(found, sent if removed else f"/x/y/{sent}", **headers)][-1][0] == "done"
+        if not removed:
+            assert found.client.get("/x/y", headers=headers).headers["location"] == "/x/y/"
+
+
+def test_the_command_says_what_is_wrong(tmp_path, folder):
     command = [sys.executable, "-m", "dfutils", "serve", "--model"]
     done = subprocess.run([*command, str(tmp_path / "no")], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -315,10 +459,13 @@ def test_the_command_says_what_is_wrong(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        words = [*command, str(tmp_path), "--port", str(taken.getsockname()[1])]
+        words = [*command, str(folder), "--port", str(taken.getsockname()[1])]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "choose another --port" in done.stderr
+    words = [*command, str(folder), "--root-path", "x y"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, "is no path prefix" in done.stderr) == (2, True)
     done = subprocess.run([*command, str(tmp_path), "--port", "0"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "is no detector" in done.stderr

@@ -10,8 +10,8 @@ from dfutils.core.params import Indexed, PreprocessSettings
 from dfutils.detector import network
 from dfutils.evaluation import scoring
 from dfutils.faces import batch
+from dfutils.serving import commands, verdict_html
 from dfutils.serving import verdict as serving_verdict
-from dfutils.serving import verdict_html
 from tests.support.detectors import untrained
 
 NAMES = ["d0", "d18", "short_hamilton_clip"]
@@ -124,4 +124,4 @@ def test_a_folder_is_searched_through_and_what_is_hidden_or_no_file_is_passed_ov
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.mp4").mkdir()
-    assert serving_verdict.find_videos([str(tmp_path)]) == [tmp_path / "b" / "c.MP4", tmp_path / "b.mp4"]
+    assert commands.find_videos([str(tmp_path)]) == [tmp_path / "b" / "c.MP4", tmp_path / "b.mp4"]

@@ -1,8 +1,10 @@
 """The web page in a real browser: a video in, a verdict out, nothing from elsewhere. Needs Debian's chromium."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -37,7 +39,7 @@ def browser():
 
 def go(page, served) -> None:
     page.goto(served.address)
-    page.wait_for_selector("#video-file", state="attached", timeout=60_000)
+    page.wait_for_selector(".scripted #video-file", state="attached")
 
 
 @pytest.fixture
@@ -107,11 +109,11 @@ def test_what_cannot_be_judged_is_said_and_harms_nothing(page, tmp_path):
     assert "damaged" in page.inner_text("#result")
     (tmp_path / "text.mp4").write_text("text")
     page.set_input_files("#video-file", tmp_path / "text.mp4")
-    page.wait_for_function("document.querySelector('.sending').textContent.includes('is text')")
+    page.wait_for_selector(".sending:has-text('is text')")
     page.said.clear()  # the browser notes the answer 415 as an error
     (tmp_path / "large.mp4").write_bytes(bytes(5 * 2**20))
     page.set_input_files("#video-file", tmp_path / "large.mp4")
-    page.wait_for_function("document.querySelector('.sending').textContent.includes('at most 4 MiB')")
+    page.wait_for_selector(".sending:has-text('at most 4 MiB')")
 
 
 def test_a_name_is_shown_and_never_run(page, clips_dir, tmp_path):
@@ -122,6 +124,102 @@ def test_a_name_is_shown_and_never_run(page, clips_dir, tmp_path):
     page.wait_for_selector("#result .done", timeout=120_000)
     assert name in page.inner_text("#result")
     assert page.title() == "Real or fake?"
+
+
+def test_without_scripts_the_form_is_sent_as_it_is(served, browser, clips_dir, tmp_path):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(served.address)
+    page.set_input_files("#video-file", clips_dir / "d18.mp4")
+    page.click("text=Judge it")
+    page.wait_for_selector("#result .verdict", timeout=120_000)
+    assert "480 × 480 pixels" in page.inner_text("#result")
+    points = page.locator("#result .chart label")
+    assert len({point.bounding_box()["x"] for point in points.all()}) == points.count() == 4  # the style is applied
+    points.nth(3).click()
+    assert page.locator("#result .stage > div:visible").inner_text().strip() == points.nth(3).get_attribute("title")
+    (tmp_path / "text.mp4").write_text("text")
+    page.set_input_files("#video-file", tmp_path / "text.mp4")
+    page.click("text=Judge it")
+    page.wait_for_selector("#result .refused")
+    assert "is text" in page.inner_text("#result")
+    page.click(".examples button")
+    page.wait_for_selector("#result .verdict", timeout=120_000)
+    assert "d19.mp4" in page.inner_text("#result")
+    assert not page.locator(".record").is_visible()
+    context.close()
+
+
+def test_a_connection_that_breaks_is_taken_up_again(page, served, clips_dir):
+    asked = []
+
+    def broken_once(route) -> None:
+        asked.append(route.request.url)
+        route.abort("connectionreset") if len(asked) == 1 else route.continue_()
+
+    page.route("**/events/*", broken_once)
+    page.set_input_files("#video-file", clips_dir / "d18.mp4")
+    page.wait_for_selector("#result .done, #result .refused", timeout=120_000)
+    assert "to this detector" in page.inner_text("#result")
+    assert len(asked) == 2
+    page.said.clear()  # the browser notes the broken connection
+
+
+def test_a_foreign_page_cannot_send_a_file(page, served):
+    """By a form or by a script; what the service answers, a foreign script cannot read."""
+    foreign = page.context.new_page()
+    foreign.route("http://foreign.example/", lambda route: route.fulfill(body="<h1>x</h1>", content_type="text/html"))
+    foreign.goto("http://foreign.example/")
+    statuses = []
+    foreign.on("response", lambda answer: statuses.append(answer.status))
+    for path in ("/", "/predict"):
+        send = "([address]) => {const f = new FormData(); f.append('file', new Blob(['x']), 'a.mp4');" + (
+            "return fetch(address, {method: 'POST', mode: 'no-cors', body: f}).then(() => 1, () => 1)}"
+        )
+        foreign.evaluate(send, [served.address + path])
+    form = (
+        f'<form method=post enctype=multipart/form-data action="{served.address}/"><input name=file type=file></form>'
+    )
+    foreign.evaluate("html => { document.body.innerHTML = html; document.forms[0].submit(); }", form)
+    foreign.wait_for_load_state()
+    foreign.wait_for_timeout(500)
+    assert set(statuses) == {403}  # the form's; the browser itself may refuse the scripts
+    foreign.close()
+
+
+@contextmanager
+def notebook(framed: str) -> Iterator[str]:
+    """Serve a page that shows another one in a frame, on a port of its own; yield its address."""
+    body = f'<iframe src="{framed}" width=900 height=700></iframe>'
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_it_works_in_a_frame_of_a_notebook_below_a_prefix(browser, tmp_path_factory, clips_dir):
+    folder = small_detector(tmp_path_factory.mktemp("framed") / "detector")
+    with serving(folder, Limits(decoders=1), [], root="/a/b") as found, notebook(f"{found.address}/a/b") as address:
+        page = browser.new_context().new_page()
+        page.goto(address)
+        frame = page.frame_locator("iframe")
+        frame.locator("#video-file").set_input_files(clips_dir / "d18.mp4")
+        frame.locator("#result .done").wait_for(timeout=120_000)
+        assert "to this detector" in frame.locator("#result").inner_text()
+        page.context.close()
 
 
 def light(page, place: str, what: str) -> int:
@@ -156,7 +254,11 @@ def test_screens(served, browser, request):
     folder = Path(request.config.getoption("basetemp") or "")
     if not folder.name:
         pytest.skip("pictures are only made where --basetemp says where to")
-    for name, width, scheme in (("light", 1000, "light"), ("dark", 1000, "dark"), ("phone", 390, "light")):
+    for name, width, scheme in (("light", 1000, "light"), ("dark", 1000, "dark"), ("phone", 390, "dark")):
         with example_judged(served, browser, width, scheme) as page:
             page.wait_for_timeout(1000)
             page.screenshot(path=folder / f"page_{name}.png", full_page=True)
+    page = browser.new_context(java_script_enabled=False, viewport={"width": 1000, "height": 900}).new_page()
+    page.goto(served.address)
+    page.screenshot(path=folder / "page_no_script.png", full_page=True)
+    page.context.close()

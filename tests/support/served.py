@@ -38,33 +38,32 @@ class Served:
 
 
 @contextmanager
-def serving(model: Path, limits: service.Limits, examples: list[Path] | None = None) -> Iterator[Served]:
-    """Serve a detector on a free port until the block ends; yield it when the page is ready."""
+def serving(
+    model: Path, limits: service.Limits, examples: list[Path] | None = None, root: str = ""
+) -> Iterator[Served]:
+    """Serve a detector on a free port until the block ends; yield it when videos are judged."""
     inner: list[service.Service] = []
-    reported: list[str] = []
-    page, stop = threading.Event(), threading.Event()
+    servers, reported = [], []
+    judged = threading.Event()
     listening = web_page._listen("127.0.0.1", 0)
 
     def report(text: str) -> None:
         reported.append(text)
-        if "page is ready" in text:
-            page.set()
+        if "are judged" in text:
+            judged.set()
 
     async def main() -> None:
         inner.append(service.Service(str(model), limits))
-        running = asyncio.create_task(web_page._serve(inner[0], listening, None, examples, report))
-        while not stop.is_set() and not running.done():
-            await asyncio.sleep(0.05)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        servers.append(web_page.uvicorn_server(web_page.create(inner[0], [], examples or [], root)))
+        await web_page.run(servers[0], inner[0], listening, report)
 
     thread = threading.Thread(target=lambda: asyncio.run(main()))
     port = listening.getsockname()[1]
     thread.start()
     try:
-        assert page.wait(300), reported
+        assert judged.wait(300), reported
         yield Served(f"http://127.0.0.1:{port}", inner[0])
     finally:
-        stop.set()
+        servers[0].should_exit = True
         thread.join(30)
     assert not inner[0].folder.exists()
