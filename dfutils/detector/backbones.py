@@ -151,6 +151,15 @@ def _backbone_file(path: Path) -> Mapping[str, torch.Tensor]:
     return {key.removeprefix("backbone."): tensor for key, tensor in weights.items() if key.startswith("backbone.")}
 
 
+_NO_WEIGHTS = {
+    b"version https://git-lfs": "a pointer of Git LFS, not the weights: run `git lfs pull` or download the file itself",
+    b"<!doctype html": "a web page, not weights: the address may need a login; download the file itself",
+    b"<html": "a web page, not weights: the address may need a login; download the file itself",
+    b"\x89hdf": "a file of Keras (HDF5), not of PyTorch: ask its author for a state dict or safetensors",
+}
+"""What a file that begins so, in lower case, is instead of weights, and what to do."""
+
+
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     """Return a state dict from a file of safetensors or of `torch.save`, on the CPU, without running pickled code.
 
@@ -160,6 +169,11 @@ def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There are no weights at {path}.")
+    with path.open("rb") as file:
+        head = file.read(64).lower()
+    for beginning, what in _NO_WEIGHTS.items():
+        if head.startswith(beginning):
+            raise InputError(f"{path} is {what}.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -198,7 +212,8 @@ def fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> N
     """Load weights into a module.
 
     Raises:
-        InputError: if names or shapes differ; the message begins with `what` and names up to three of each kind.
+        InputError: if names or shapes differ, or weights are not finite; the message begins with `what` and names up to
+            three of each kind.
     """
     expected = module.state_dict()
     # Files of old PyTorch versions have no step counters of batch normalisation, and no output depends on them.
@@ -210,14 +225,17 @@ def fill(module: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> N
             key for key in expected if key in weights and weights[key].shape != expected[key].shape
         ],
     }
-    phrases = [
-        f"{verb} {', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
-        for verb, keys in differences.items()
-        if keys
-    ]
+    phrases = [f"{verb} {_some(keys)}" for verb, keys in differences.items() if keys]
     if phrases:
         raise InputError(f"{what} is of another architecture: it {'; '.join(phrases)}.")
+    infinite = [key for key in expected if key in weights and not torch.isfinite(weights[key]).all()]
+    if infinite:
+        raise InputError(f"{what} cannot be used: NaN or infinity is in {_some(infinite)}; take an earlier checkpoint.")
     module.load_state_dict(weights, strict=False)
+
+
+def _some(keys: list[str]) -> str:
+    return f"{', '.join(keys[:3])}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}"
 
 
 def first_line(error: Exception) -> str:

@@ -310,8 +310,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} is no detector: it has no config.json; notebook 03 makes one, with its weights.")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if "format" not in config and (other := config.get("model_type") or config.get("architectures")):
+            raise InputError(
+                f"{folder / 'config.json'} is of another library's model ({other}), not of a detector of this suite: "
+                "notebook 03 makes one."
+            )
         version, labels, found = int(config["format"]), config["labels"], set(config["architecture"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
             f"{folder / 'config.json'} is cut short or broken; train or fetch the detector again."
         ) from None

@@ -22,10 +22,11 @@ SHIPPED = Path(__file__).parent / "weights"
 
 _DETECTOR = ("config.json", "model.safetensors")  # the files of a detector's folder
 _WEIGHTS = (".safetensors", ".pt", ".pth")  # endings of files of published weights
+_STATES = re.compile(r"(.*/)?(optimizer|scheduler|scaler|rng_state|training_args|ema)[^/]*")  # of training, beside them
 
 
 def load(name: str | Path) -> Any:
-    """Return the detector in a folder, a file of published weights, or `hf://owner/name`.
+    """Return the detector in a folder, a file of published weights, or `hf://owner/name`, also with `/file`.
 
     Weights of the widely copied ResNeXt-50 + LSTM code are read by `Detector.from_published`. That code trains on face
     crops of 224 pixels, so `face_size` is 224 for them.
@@ -63,17 +64,19 @@ def fetch(name: str) -> Path:
     """Download a detector from the hub unless it is cached; return its folder, or its file of published weights.
 
     Args:
-        name: `hf://owner/name`, optionally followed by `@revision`.
+        name: `hf://owner/name`, optionally followed by `/file` for one of several files of weights, and by `@revision`.
 
     Raises:
-        InputError: if there is no such detector, or the hub cannot be reached and it is not cached.
+        InputError: if there is no such detector, there are several, or the hub cannot be reached and it is not cached.
     """
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    repo, _, revision = name.removeprefix(PREFIX).partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+    address, _, revision = name.removeprefix(PREFIX).partition("@")
+    parts = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", address)
+    if not parts:
         raise InputError(f"{name} is not the name of a detector on the hub: write hf://owner/name.")
+    repo, file = parts.groups()
     source: dict[str, Any] = {"repo_id": repo, "revision": revision or None}
     try:
         try:
@@ -81,8 +84,8 @@ def fetch(name: str) -> Path:
         except HfHubHTTPError:
             raise
         except Exception:  # no network: use the cache
-            return _cached(name, source)
-        chosen = _detector_files(files)
+            return _cached(name, source, file)
+        chosen = _detector_files(files, name, file)
         if not chosen:
             raise InputError(f"{name} holds no detector: neither config.json with model.safetensors nor a .pt file.")
         if chosen == _DETECTOR:
@@ -99,7 +102,7 @@ def fetch(name: str) -> Path:
         raise InputError(f"{name} is not the name of a detector on the hub: write hf://owner/name.") from None
 
 
-def _cached(name: str, source: dict[str, Any]) -> Path:
+def _cached(name: str, source: dict[str, Any], file: str | None) -> Path:
     """Return the folder, or the file of weights, of a detector that was downloaded before, as `fetch` does.
 
     Raises:
@@ -110,19 +113,32 @@ def _cached(name: str, source: dict[str, Any]) -> Path:
 
     patterns = [*_DETECTOR, *(f"*{ending}" for ending in _WEIGHTS)]
     folder = Path(snapshot_download(**source, local_files_only=True, allow_patterns=patterns))
-    chosen = _detector_files(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    chosen = _detector_files(files, name, file)
     if not chosen:
         text = f"{name} was not fetched whole, and the hub cannot be reached: try again with a network."
         raise InputError(text) from None
     return folder if chosen == _DETECTOR else folder / chosen[0]
 
 
-def _detector_files(files: Iterable[str]) -> tuple[str, ...]:
-    """Return those of a repository's files that make a detector: a folder's two, one of weights, or none."""
+def _detector_files(files: Iterable[str], name: str, file: str | None) -> tuple[str, ...]:
+    """Return those of a repository's files that make a detector: a folder's two, one of weights (`file`), or none.
+
+    Raises:
+        InputError: if there are several files of weights and none was chosen; the message names them.
+    """
     files = sorted(files)
-    if set(_DETECTOR) <= set(files):
+    if file is None and set(_DETECTOR) <= set(files):
         return _DETECTOR
-    return tuple(file for file in files if file.endswith(_WEIGHTS))[:1]
+    weights = [path for path in files if path.endswith(_WEIGHTS) and not _STATES.fullmatch(path)]
+    if file is None and len(weights) > 1:
+        more = f" and {len(weights) - 6} more" if len(weights) > 6 else ""
+        repo, at, revision = name.partition("@")
+        raise InputError(
+            f"{name} holds several files of weights ({', '.join(weights[:6])}{more}): choose one, as in "
+            f"{repo}/{weights[0]}{at}{revision}."
+        )
+    return tuple(path for path in weights if file in (None, path))
 
 
 def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False) -> Path:

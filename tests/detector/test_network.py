@@ -378,6 +378,49 @@ def test_files_that_hold_no_weights(tmp_path):
         read_weights(tmp_path / "list.pt")
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "a pointer of Git LFS, not the weights",
+        ),
+        (b"<!DOCTYPE html><html>Please log in</html>", "a web page, not weights"),
+        (b"<html>Not found</html>", "a web page, not weights"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), r"a file of Keras \(HDF5\), not of PyTorch"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_other_files_are_named(tmp_path, content, says, name):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name} is {says}"):
+        read_weights(tmp_path / name)
+
+
+def test_a_config_of_another_library_is_named(tmp_path):
+    for config in ({"model_type": "vit"}, {"architectures": ["vit"]}):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match=r"config\.json is of another library's model .*vit"):
+            Detector.load(tmp_path)
+    for text in ("[]", "3", "{}"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match="cut short or broken"):
+            Detector.load(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(folder, small, tmp_path, value):
+    weights = load_file(folder / "model.safetensors")
+    weights["linear.weight"][0, 0] = value
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"cannot be used: NaN or infinity is in linear\.weight; take an earlier"):
+        Detector.load(folder)
+    backbone = {key: tensor * value for key, tensor in small.backbone.state_dict().items() if "weight" in key}
+    torch.save({**small.backbone.state_dict(), **backbone}, tmp_path / "backbone.pt")
+    with pytest.raises(InputError, match=r"NaN or infinity is in .* more"):
+        load_backbone(small.architecture["backbone"], tmp_path / "backbone.pt")
+
+
 def test_wrapped_state_dicts_are_unwrapped(tmp_path):
     torch.save({"state_dict": {"module.a": torch.ones(2)}, "epoch": 3}, tmp_path / "wrapped.pt")
     assert list(read_weights(tmp_path / "wrapped.pt")) == ["a"]

@@ -1,5 +1,6 @@
 """Publishing and fetching, by the real client, against a hub on loopback."""
 
+import io
 import os
 import subprocess
 import sys
@@ -236,6 +237,24 @@ def test_what_cannot_be_fetched_is_said(site, tmp_path, name, says):
 def test_a_repository_without_a_detector(site, tmp_path):
     site.files["someone/text"] = {"README.md": b"text"}
     done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/text")
+    assert "holds no detector" in done.stdout
+
+
+def test_of_several_checkpoints_one_is_chosen_by_name_and_never_a_state_of_training(site, tmp_path):
+    weights = io.BytesIO()
+    torch.save({"a": torch.ones(1)}, weights)
+    names = ["epoch_1.pt", "epoch_2.pt", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"]
+    site.files["someone/several"] = dict.fromkeys(names, weights.getvalue())
+    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/several")
+    assert "several files of weights (epoch_1.pt, epoch_2.pt): choose one, as in hf://someone/several/epoch_1.pt." in (
+        done.stdout
+    ), done.stdout + done.stderr
+    site.files["someone/states"] = dict.fromkeys(names[2:], weights.getvalue())
+    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/states")
+    assert "holds no detector" in done.stdout
+    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/several/epoch_2.pt")
+    assert "epoch_2.pt (as published weights" in done.stdout  # it was fetched, and is of another architecture
+    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/several/optimizer.pt")
     assert "holds no detector" in done.stdout
 
 
