@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` starts fast."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -68,10 +69,13 @@ def train(
     override: _Overrides = None,
 ) -> None:
     """Train the detector of an experiment after preprocessing and splitting. torchrun starts this command."""
+    from dfutils.core.experiments import claim, headline
     from dfutils.core.parameter_files import load_params
     from dfutils.detector import experiment
 
-    values = load_params(params, **_overrides(override or []))
+    values = claim(load_params(params, **_overrides(override or [])), "train")
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(headline(values), err=True)
     typer.echo(f"Detector: {experiment.train(values)}")
 
 

@@ -5,8 +5,10 @@ leaves its notebook, with the error in it, as `<notebook>.failed.ipynb`, and eve
 report of an earlier, successful run of the stage stays as it is.
 """
 
+import logging
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -20,16 +22,15 @@ import papermill
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
+from dfutils.core import experiments
 from dfutils.core.errors import InputError, StageError
-from dfutils.core.files import make_folder, read_json, write_json
+from dfutils.core.files import atomic, make_folder, read_json, write_json
 from dfutils.core.params import Params, lasting
 from dfutils.core.progress import BATCH
-from dfutils.core.stages import DEFAULT_STAGES, STAGES, claim, provenance, record
+from dfutils.core.stages import DEFAULT_STAGES, OWN, STAGES, depends, path_of, provenance, record
 from dfutils.reporting import html, overview
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-
-_CLAIMING = {"download", "preprocess", "train", "evaluate", "robustness"}  # stages that refuse other parameters
 
 
 def choose(first: str = "", only: str = "") -> list[str]:
@@ -57,29 +58,37 @@ def choose(first: str = "", only: str = "") -> list[str]:
 def run(params: Params, stages: list[str]) -> Path:
     """Execute the notebooks of `stages`, write their pages and the index, and return the path of `index.html`.
 
-    A finished report changes only by stages that succeed: the parameters in run.json are those of finished stages, and
-    a failure is recorded there only where the report was unfinished or some stage of this run has succeeded.
+    Where a stage is finished with other parameters, all goes to an experiment of another name (`experiments.claim`).
+    Stages that do not depend on what distinguishes an experiment from its parameter file are taken over from another
+    experiment that has finished them. A finished report changes only by stages that succeed: the parameters in run.json
+    are those of finished stages, and a failure is recorded there only where the report was unfinished or some stage of
+    this run has succeeded.
 
     Raises:
-        StageError: if a stage is finished with other parameters, or a cell fails. The results of finished stages stay.
+        StageError: if a cell fails. The results of finished stages stay.
         InputError: if the report's folder cannot be written to.
     """
-    _claim(params, stages)
+    params = experiments.claim(params, *stages)
+    sys.stderr.write(f"{experiments.headline(params)}\n")
     folder = make_folder(params.report_folder)
+    changed = experiments.changes(params).keys()
     path = folder / "run.json"
     run_record = read_json(path) if path.exists() else {"stages": {}, "failed": "", "parameters": lasting(params)}
     stands = bool(run_record["stages"]) and not run_record.get("failed")  # a report that a failure must not touch
     failed = ""
     try:
         for number, stage in enumerate(stages, start=1):
-            started = time.monotonic()
-            _execute(params, stage, f"{number}/{len(stages)}")
-            run_record["stages"][stage] = {
-                "title": html.title(folder / f"{STAGES[stage]}.ipynb"),
-                "seconds": round(time.monotonic() - started, 1),
-                "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            }
-            run_record["parameters"] |= lasting(params, list(declared(NOTEBOOKS / f"{STAGES[stage]}.ipynb", params)))
+            done = _taken_over(params, stage) if changed and not depends(stage) & changed else None
+            if done is None:
+                started = time.monotonic()
+                _execute(params, stage, f"{number}/{len(stages)}")
+                done = {
+                    "title": html.title(folder / f"{STAGES[stage]}.ipynb"),
+                    "seconds": round(time.monotonic() - started, 1),
+                    "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                }
+            run_record["stages"][stage] = done
+            run_record["parameters"] |= lasting(params, sorted(OWN[stage]))
             stands = False
     except StageError as error:
         failed = str(error)
@@ -112,9 +121,27 @@ def run_seeds(params: Params, stages: list[str], seeds: list[int]) -> Path:
     return overview.write_seeds(params.report_folder.parent, params.experiment, seeds)
 
 
+def _taken_over(params: Params, stage: str) -> dict[str, Any] | None:
+    """Take a finished stage over from another experiment, with its executed notebook; return what that one's run.json
+    says of it, or None if there is none."""
+    experiments.take_over(params, stage)
+    path = path_of(params, stage)
+    source = read_json(path).get("taken_from") if path.exists() else None
+    if not source:
+        return None
+    report = params.report_folder.parent / source
+    notebook, known = report / f"{STAGES[stage]}.ipynb", report / "run.json"
+    done = read_json(known)["stages"].get(stage) if known.exists() and notebook.exists() else None
+    if done:
+        with atomic(params.report_folder / notebook.name) as temporary:
+            shutil.copyfile(notebook, temporary)
+    return done
+
+
 def _execute(params: Params, stage: str, position: str) -> None:
-    """Run one notebook with the parameters it declares."""
+    """Run one notebook with the parameters that it reads."""
     source = NOTEBOOKS / f"{STAGES[stage]}.ipynb"
+    own = OWN[stage] | {"experiment"} | ({"params_file"} if params.params_file else set())
     target = params.report_folder / f"{STAGES[stage]}.failed.ipynb"  # until it has succeeded
     document = nbformat.read(source, as_version=4)
     count = 1 + sum(cell.cell_type == "code" for cell in document.cells)  # papermill injects one
@@ -123,7 +150,7 @@ def _execute(params: Params, stage: str, position: str) -> None:
             papermill.execute_notebook(
                 str(source),
                 str(target),
-                parameters=declared(source, params),
+                parameters={name: getattr(params, name) for name in Params.model_fields if name in own},
                 kernel_name="python3",
                 cwd=str(NOTEBOOKS),
                 progress_bar=False,
@@ -137,19 +164,6 @@ def _execute(params: Params, stage: str, position: str) -> None:
                 raise KeyboardInterrupt from None
             raise StageError(_explain(stage, error, target)) from None
     target.replace(params.report_folder / source.name)
-
-
-def declared(notebook: Path, params: Params) -> dict[str, Any]:
-    """Return the parameters that a notebook's `parameters` cell declares, with the experiment's values.
-
-    Raises:
-        InputError: if it declares a name that is not a parameter of the suite.
-    """
-    names = papermill.inspect_notebook(str(notebook))
-    unknown = sorted(set(names) - set(type(params).model_fields))
-    if unknown:
-        raise InputError(f"{notebook.name} declares {', '.join(unknown)}, which are no parameters of the suite.")
-    return {name: getattr(params, name) for name in names}
 
 
 def _explain(stage: str, error: PapermillExecutionError, notebook: Path) -> str:
@@ -188,16 +202,6 @@ class _LastLine:
         pass
 
 
-def _claim(params: Params, stages: list[str]) -> None:
-    """Refuse stages that are finished with other parameters before any of them starts, as their notebooks would."""
-    for stage in stages:
-        if stage in _CLAIMING:
-            try:
-                claim(Params(**declared(NOTEBOOKS / f"{STAGES[stage]}.ipynb", params)), stage)
-            except InputError as error:
-                raise StageError(f"The stage {stage} did not start. {error}") from None
-
-
 def _write_report(params: Params, run_record: dict[str, Any]) -> None:
     """Write run.json and all pages."""
     finished = run_record["stages"]
@@ -222,7 +226,9 @@ def _write_pages(params: Params, run_record: dict[str, Any]) -> None:
 
 
 def prepare_kernel() -> None:
-    """Set the environment of the kernels: progress as plain text, and no warnings of the debugger."""
+    """Set the environment of the kernels: progress as plain text, and no warnings of the debugger, nor of papermill,
+    which knows only the parameters that a notebook's own cell names."""
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     os.environ[BATCH] = "1"
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""The notebooks as they are committed: without outputs, with the defaults of params/tiny.yaml, and readable."""
+"""The notebooks as they are committed: without outputs, with the parameters of params/tiny.yaml, and readable."""
 
 import ast
 import importlib
@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
 
-from dfutils.core.parameter_files import load_params
-from dfutils.core.stages import STAGES
+from dfutils.core import params
+from dfutils.core.experiments import from_notebook
+from dfutils.core.parameter_files import load_params, read
+from dfutils.core.stages import OWN, STAGES
 from dfutils.reporting.html import write_glossary, write_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,14 +28,13 @@ def tags(cell: nbformat.NotebookNode) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def declared(notebook: Path) -> dict[str, object]:
-    """Names and defaults of a notebook's parameters cell."""
+def parameters_cell(notebook: Path) -> str:
     (cell,) = [cell for cell in cells(notebook, "code") if "parameters" in tags(cell)]
-    return {
-        line.target.id: ast.literal_eval(line.value)
-        for line in ast.parse(cell.source).body
-        if isinstance(line, ast.AnnAssign)
-    }
+    return cell.source
+
+
+def stage_of(notebook: Path) -> str:
+    return next(stage for stage, name in STAGES.items() if name == notebook.stem)
 
 
 def test_there_is_a_notebook_a_stage_and_no_other():
@@ -93,27 +93,32 @@ def test_the_glossary_goes_with_the_pages(tmp_path):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_cells_defaults_are_those_of_tiny(notebook):
-    tiny = load_params(ROOT / "params" / "tiny.yaml")
-    mine = declared(notebook)
-    assert {name: getattr(tiny, name) for name in mine} == mine
+def test_a_parameters_cell_names_a_file_and_at_most_ten_parameters_of_its_stage(notebook):
+    file, experiment, *others = parameters_cell(notebook).splitlines()
+    assert file.startswith('params_file = "params/tiny.yaml"  # ')
+    assert experiment.startswith("experiment = None  # ")
+    assert 1 <= len(others) <= 10
+    for line in (file, experiment, *others):
+        assert len(line) <= 120
+    for line in (experiment, *others):
+        name, meaning = re.fullmatch(r"(\w+) = None  # (.+); None: from the file", line).groups()
+        assert name in OWN[stage_of(notebook)] | {"experiment"} and meaning
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_uses_only_parameters_it_declares(notebook):
-    known = {
-        "places",
-        "eval_places",
-        "run_folder",
-        "report_folder",
-        "face_settings",
-        "model_fields",
-        "model_fields_set",
-    }
+def test_without_a_change_a_notebook_has_the_parameters_of_tiny(notebook, tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "ROOT", tmp_path)
+    namespace = {"In": ["", parameters_cell(notebook)]}
+    assert from_notebook(namespace, stage_of(notebook)) == load_params(ROOT / "params" / "tiny.yaml")
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_uses_only_parameters_of_its_stage(notebook):
+    known = {"experiment", "places", "eval_places", "run_folder", "report_folder", "face_settings"}
     for cell in cells(notebook, "code"):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "p":
-                assert node.attr in known | set(declared(notebook)), node.attr
+                assert node.attr in known | OWN[stage_of(notebook)], node.attr
 
 
 def names_of_rooms(notebook: Path) -> set[str]:
@@ -150,11 +155,17 @@ def test_notebooks_use_at_most_forty_names_that_the_rooms_expose():
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_notebook_defines_a_function_and_every_one_opens_with_a_caution(notebook):
     sources = [cell.source for cell in cells(notebook, "code")]
+    assert sources[2].splitlines()[:2] == [
+        f'p = from_notebook(globals(), "{stage_of(notebook)}")',
+        "print(headline(p))",
+    ]
     assert not any(isinstance(node, ast.FunctionDef) for text in sources for node in ast.walk(ast.parse(text)))
     assert sources[2].splitlines()[-1] == "caution(p)", "the first cell after the parameters checks them"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_parameter_file_gives_all_that_its_notebooks_declare(path):
-    wanted = {name for notebook in NOTEBOOKS for name in papermill.inspect_notebook(str(notebook))}
-    assert wanted <= load_params(path).model_fields_set
+def test_a_parameter_file_sets_params_file_to_itself(path):
+    """So that `papermill -f` works on any single notebook."""
+    named = read(path)["params_file"]
+    assert ROOT / named == path
+    assert load_params(path).params_file == named

@@ -14,12 +14,13 @@ import pytest
 from dfutils import cli, pipeline
 from dfutils.core import params
 from dfutils.core.errors import InputError, StageError
+from dfutils.core.parameter_files import load_params
 from dfutils.core.stages import DEFAULT_STAGES, STAGES
 from dfutils.reporting import html
 from dfutils.serving import commands
 from tests.support.pages import loads
 
-PARAMETERS = "experiment: str = 'x'  # name\nepochs: int = 1  # passes"
+PARAMETERS = "params_file = ''\nexperiment = 'x'  # name\nepochs = sample_frames = seed = 1  # passes"
 
 
 def notebook(*cells: str) -> nbformat.NotebookNode:
@@ -40,14 +41,16 @@ def suite(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "NOTEBOOKS", tmp_path / "notebooks")
     (tmp_path / "notebooks").mkdir()
     for name in STAGES.values():
-        nbformat.write(notebook(f"print('{name}', experiment, epochs)"), tmp_path / "notebooks" / f"{name}.ipynb")
+        nbformat.write(
+            notebook(f"print('{name}', experiment, epochs, sample_frames)"), tmp_path / "notebooks" / f"{name}.ipynb"
+        )
     return tmp_path
 
 
 def test_a_run_executes_the_notebooks_with_their_parameters_and_writes_self_contained_pages(suite):
-    index = pipeline.run(params.Params(experiment="mine", epochs=7), ["download", "train"][:1])
+    index = pipeline.run(params.Params(experiment="mine", sample_frames=17), ["download", "train"][:1])
     page = (suite / "reports" / "mine" / "01_download.html").read_text(encoding="utf-8")
-    assert "01_download mine 7" in page
+    assert "01_download mine 1 17" in page
     assert "Part 0 &amp; more" in page
     assert "<details" in page
     assert index == suite / "reports" / "mine" / "index.html"
@@ -96,41 +99,70 @@ def report_files(suite) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (suite / "reports" / "mine").iterdir() if path.is_file()}
 
 
-def test_a_refused_run_leaves_a_finished_report_as_it_was(suite, monkeypatch):
-    """Refused by its notebook, as a value out of range is, and refused for a parameter that differs."""
-    picky = (
-        "from dfutils.core import finish, from_notebook\nfrom dfutils.core.errors import InputError\n"
-        "p = from_notebook(globals())\n"
-        "if p.epochs > 9: raise InputError('epochs is out of range.')\nfinish(p, 'train')"
-    )
+PICKY = (
+    "from dfutils.core import finish, from_notebook\nfrom dfutils.core.errors import InputError\n"
+    "p = from_notebook(globals(), '{stage}')\n"
+    "if p.{name} > 19: raise InputError('{name} is out of range.')\nfinish(p, '{stage}')"
+)
+
+
+@pytest.fixture
+def picky(suite, monkeypatch):
+    """The same with notebooks 01 and 03 that finish, unless a value is above 19."""
     monkeypatch.setenv("DFUTILS_HOME", str(suite))  # for the kernels
-    for name in ("01_download", "03_train"):
-        nbformat.write(notebook(picky), suite / "notebooks" / f"{name}.ipynb")
+    for stage, name in (("download", "sample_frames"), ("train", "epochs")):
+        cell = PICKY.format(stage=stage, name=name)
+        nbformat.write(notebook(cell), suite / "notebooks" / f"{STAGES[stage]}.ipynb")
+    return suite
+
+
+def test_a_refused_run_leaves_a_finished_report_as_it_was(picky):
+    """Refused by its notebook, as a value out of range is; other parameters go to an experiment of their own."""
+    suite = picky
     pipeline.run(params.Params(experiment="mine", epochs=3), ["download", "train"])
     assert json.loads(report_files(suite)["run.json"])["parameters"]["epochs"] == 3
     before = report_files(suite)
-    with pytest.raises(StageError, match=r"The stage train did not start.*epochs 3 → 4"):
-        pipeline.run(params.Params(experiment="mine", epochs=4), ["download", "train"])
+    other = pipeline.run(params.Params(experiment="mine", epochs=4), ["download", "train"])
+    assert other.parent.name == "mine-epochs_4"
     assert report_files(suite) == before
-    with pytest.raises(StageError, match=r"epochs is out of range\..*01_download\.failed\.ipynb"):
-        pipeline.run(params.Params(experiment="mine", epochs=10), ["download"])
-    after = report_files(suite)
-    assert "epochs is out of range" in after.pop("01_download.failed.ipynb").decode()
-    assert after == before
+    with pytest.raises(StageError, match=r"sample_frames is out of range\..*01_download\.failed\.ipynb"):
+        pipeline.run(params.Params(experiment="new", sample_frames=20), ["download"])
     with pytest.raises(StageError, match=r"06_demo\.failed\.ipynb"):  # a stage that this report does not have
         nbformat.write(notebook("1/0"), suite / "notebooks" / "06_demo.ipynb")
         pipeline.run(params.Params(experiment="mine", epochs=3), ["demo"])
-    assert report_files(suite)["run.json"] == before["run.json"]
-    assert report_files(suite)["index.html"] == before["index.html"]
+    after = report_files(suite)
+    assert "ZeroDivisionError" in after.pop("06_demo.failed.ipynb").decode()
+    assert after == before
+
+
+def test_stages_that_do_not_depend_on_a_change_are_taken_over_with_their_pages(picky, capsys):
+    path = picky / "mine.yaml"
+    path.write_text("sample_frames: 15\nepochs: 3\n")
+    pipeline.run(load_params(path), ["download", "train"])
+    report = picky / "reports" / "mine-epochs_4"
+    capsys.readouterr()
+    for _ in range(2):
+        assert pipeline.run(load_params(path, epochs=4), ["download", "train"]).parent == report
+        first = capsys.readouterr().err.splitlines()[0]
+        assert first.startswith("Experiment mine-epochs_4: mine.yaml with epochs 4 instead of 3.")
+        done = [
+            json.loads((picky / "reports" / name / "run.json").read_text())["stages"] for name in ("mine", report.name)
+        ]
+        assert done[0]["download"] == done[1]["download"]
+        assert done[0]["train"] != done[1]["train"]
+        assert "mine" in (report / "01_download.html").read_text(encoding="utf-8")
+        assert "03_train.html" in (report / "01_download.html").read_text(encoding="utf-8")
+    pipeline.run(load_params(path, experiment="again"), ["download", "train"])
+    assert "taken_from" not in json.loads((picky / "runs" / "again" / "download.json").read_text())
 
 
 def test_a_reports_parameters_are_those_of_its_finished_stages(suite):
-    pipeline.run(params.Params(experiment="mine", epochs=3, seed=1), ["download"])
+    pipeline.run(params.Params(experiment="mine", epochs=3, seed=1), ["download"])  # which reads neither
     nbformat.write(notebook("1/0"), suite / "notebooks" / "03_train.ipynb")
     with pytest.raises(StageError):
         pipeline.run(params.Params(experiment="mine", epochs=8, seed=2), ["preprocess", "train"])
     found = json.loads((suite / "reports" / "mine" / "run.json").read_text())
-    assert (found["parameters"]["epochs"], found["parameters"]["seed"]) == (8, 1)  # no notebook here declares a seed
+    assert (found["parameters"]["epochs"], found["parameters"]["seed"]) == (3, 2)  # training did not finish
     assert "ZeroDivisionError" in found["failed"]
 
 
@@ -178,9 +210,7 @@ def test_a_file_where_the_report_should_be_is_a_sentence(suite):
 
 def test_every_seed_is_an_experiment_of_its_own_on_the_same_splits(suite):
     for name in ("02_preprocess", "04_evaluate"):
-        document = notebook("print('made with', seed)")
-        document.cells[1].source += "\nseed: int = 0  # of draws"
-        nbformat.write(document, suite / "notebooks" / f"{name}.ipynb")
+        nbformat.write(notebook("print('made with', seed)"), suite / "notebooks" / f"{name}.ipynb")
     values = params.Params(experiment="mine", seed=3)
     with pytest.raises(InputError, match="mine-seed4 was not evaluated"):  # these notebooks write no figures
         pipeline.run_seeds(values, ["preprocess", "evaluate"], [4])

@@ -6,9 +6,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "errors": ["InputError"],
+        "experiments": ["claim", "from_notebook", "headline"],
         "files": ["write_table"],
-        "parameter_files": ["from_notebook", "load_params"],
+        "parameter_files": ["load_params"],
         "params": ["Params"],
-        "stages": ["claim", "finish"],
+        "stages": ["finish"],
     },
 )

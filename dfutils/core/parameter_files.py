@@ -1,11 +1,11 @@
-"""Parameters out of a YAML file or a running notebook, and a listing of them for the terminal."""
+"""Parameters out of a YAML file, the name of the experiment that they make, and a listing for the terminal."""
 
 import difflib
 import json
 import os
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, get_args
@@ -13,12 +13,16 @@ from typing import Any, get_args
 import yaml
 from pydantic.fields import FieldInfo
 
+from dfutils.core import params as parameters
 from dfutils.core.errors import InputError
-from dfutils.core.files import decode
-from dfutils.core.params import GROUPS, Params
+from dfutils.core.files import decode, digest
+from dfutils.core.params import GROUPS, SAFE_NAME, Params, lasting
 
 _COLUMNS = {"name": 22, "value": 18, "range": 18, "from": 12, "meaning": 42}
 """Of a listing, with their widths: 120 characters with two between columns."""
+
+_NAME = 60
+"""Characters of an experiment's name from which on changed values are named by their digest."""
 
 _LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of"}
 """How a listing writes the limits of a number, by their names in pydantic."""
@@ -27,17 +31,75 @@ _LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multi
 def load_params(path: str | os.PathLike[str], /, **overrides: Any) -> Params:
     """Return the parameters of an experiment's YAML file, all of them given: what it does not name has its default.
 
-    `overrides` win over the file, and its stem is the default name of the experiment.
+    `overrides` win over the file. The experiment is named by the file's stem, unless the file or `overrides` names it;
+    where an override changes results, the name says so: `sample-epochs_3`.
 
     Raises:
-        InputError: if the file is missing, is not a flat mapping, or holds a wrong name or value.
+        InputError: if the file is missing, is not a flat mapping, names a parameter twice, or holds a wrong name or
+            value.
+    """
+    path = Path(path)
+    return with_overrides({"experiment": path.stem, **read(path), "params_file": _relative(path)}, overrides)
+
+
+def with_overrides(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Params:
+    """Return the defaults, changed as `base` says and then as `overrides` says, which name the experiment.
+
+    Raises:
+        InputError: for a wrong name or value.
     """
     defaults = {name: field.default for name, field in Params.model_fields.items()}
-    return Params(**{**defaults, "experiment": Path(path).stem, **_read(Path(path)), **overrides})
+    before, after = Params(**{**defaults, **base}), Params(**{**defaults, **base, **overrides})
+    if "experiment" in overrides:
+        return after
+    return after.model_copy(update={"experiment": named_after(before.experiment, differences(before, after))})
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return what a parameter file names, as it stands there."""
+def differences(before: Params, after: Params, names: Collection[str] | None = None) -> dict[str, tuple[Any, Any]]:
+    """Return both values of each parameter (of `names`, or any) that changes results and differs."""
+    pairs = {name: (value, getattr(after, name)) for name, value in lasting(before).items() if name != "experiment"}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and (names is None or name in names)}
+
+
+def named_after(experiment: str, changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return the name of an experiment that differs from another in `changed`, by name its value before and after.
+
+    `sample-epochs_3-seed_1`, or with a digest of the changes where that would be long or no name of a folder.
+    """
+    if not changed:
+        return experiment
+    values = {name: after for name, (_, after) in sorted(changed.items())}
+    name = "-".join([experiment, *(f"{name}_{_text(value)}" for name, value in values.items())])
+    if len(name) <= _NAME and re.fullmatch(SAFE_NAME, name):
+        return name
+    return f"{experiment[:_NAME]}-{digest(values)[:8]}"
+
+
+def find(name: str) -> Path:
+    """Return where a parameter file lies that a notebook names: in the project's folder, or in the suite's own.
+
+    Raises:
+        InputError: if it is in neither.
+    """
+    places = [folder / Path(name).expanduser() for folder in (parameters.ROOT, Path(__file__).resolve().parents[2])]
+    return next((path for path in places if path.exists()), places[0])
+
+
+def _relative(path: Path) -> str:
+    """Return a parameter file as `find` finds it again: from the project's folder or the suite's own, or absolute."""
+    path = path.resolve()
+    for folder in (parameters.ROOT.resolve(), Path(__file__).resolve().parents[2]):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    return path.as_posix()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a parameter file names, as it stands there.
+
+    Raises:
+        InputError: if it is missing, is not a flat mapping, or names a parameter twice.
+    """
     try:
         content = path.read_bytes()
         text = decode(content)
@@ -45,6 +107,10 @@ def _read(path: Path) -> dict[str, Any]:
         _check_names(path, yaml.compose(text, yaml.SafeLoader))
     except FileNotFoundError:
         raise InputError(f"There is no parameter file {path}{_neighbours(path)}.") from None
+    except IsADirectoryError:
+        raise InputError(
+            f"The parameter file {path} cannot be read: it is a folder; name a file in it, such as sample.yaml."
+        ) from None
     except OSError as error:
         raise InputError(f"The parameter file {path} cannot be read: {error}.") from None
     except UnicodeDecodeError as error:
@@ -90,30 +156,6 @@ def _neighbours(path: Path) -> str:
     return f": did you mean {path.parent / close[0]}?" if close else ""
 
 
-def from_notebook(namespace: Mapping[str, Any]) -> Params:
-    """Check a running notebook's parameters: the annotated names of its parameters cell, and those papermill injected.
-
-    papermill only warns of a parameter that a notebook does not know, so the names in its injected cell are read from
-    the kernel's input history and checked like the others. Pass `globals()`.
-
-    Raises:
-        InputError: for a wrong name or value.
-    """
-    declared = [name for name in namespace.get("__annotations__", {}) if not name.startswith("_")]
-    injected = [
-        name
-        for cell in namespace.get("In", [])
-        if cell.startswith("# Parameters\n")
-        for name in re.findall(r"^([A-Za-z_]\w*)\s*(?::[^=]*)?=", cell, flags=re.MULTILINE)
-    ]
-    for name in injected:
-        if name not in declared:
-            close = difflib.get_close_matches(name, declared, n=1, cutoff=0.5)
-            hint = f": did you mean {close[0]!r}?" if close else "; its parameters cell lists them."
-            raise InputError(f"This notebook takes no parameter {name!r}{hint}")
-    return Params(**{name: namespace[name] for name in declared})
-
-
 def listing(path: Path, /, **overrides: Any) -> str:
     """Return a table of every parameter in lines of at most 120 characters, grouped by stage.
 
@@ -123,7 +165,7 @@ def listing(path: Path, /, **overrides: Any) -> str:
     Raises:
         InputError: as `load_params`.
     """
-    params, named = load_params(path, **overrides), _read(path)
+    params, named = load_params(path, **overrides), read(path)
     listed: set[str] = set()
     lines = [*_row(dict(zip(_COLUMNS, _COLUMNS, strict=True)))]
     for group in GROUPS:

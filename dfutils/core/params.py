@@ -8,10 +8,11 @@ that is not valid ends in one sentence that says what is.
 
 import csv
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from dfutils.core.settings import Settings
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(os.environ.get("DFUTILS_HOME") or Path(__file__).resolve().parents[2])
 """Where `data/`, `runs/`, `reports/` and relative paths begin: the checkout, or the folder that DFUTILS_HOME names."""
 
-_SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+SAFE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""What the name of an experiment looks like: that of a folder on every system."""
 
 
 class Place(NamedTuple):
@@ -62,6 +64,17 @@ def _split_paths(text: str, count: int) -> list[str]:
     return [path.strip() for path in next(csv.reader([text], skipinitialspace=True)) if path.strip()]
 
 
+def _places(datasets: str, layouts: str, roots: str) -> tuple[Place, ...]:
+    """Return where comma-separated datasets lie; an empty layout is the dataset's name, an empty root in `data/`."""
+    names = split_list(datasets)
+    paths = _split_paths(roots, len(names)) or [""] * len(names)
+    folders = [(ROOT / "data" / name).resolve() for name in names]
+    return tuple(
+        Place(name, layout, _from_root(root) if root else folder / "videos", folder)
+        for name, layout, root, folder in zip(names, split_list(layouts) or names, paths, folders, strict=True)
+    )
+
+
 def split_list(text: str) -> list[str]:
     """Return the parts of comma-separated text, without surrounding blanks; an empty list for empty text."""
     return [part.strip() for part in text.split(",") if part.strip()]
@@ -70,39 +83,49 @@ def split_list(text: str) -> list[str]:
 class ExperimentSettings(Settings):
     """Names and places."""
 
-    experiment: str = Field("experiment", pattern=_SAFE_NAME, description="name of the folder in runs/ and reports/")
+    params_file: str = _free("", "parameter file that all other values come from, such as params/sample.yaml")
+    experiment: str = Field("experiment", description="name of the folder in runs/ and reports/")
     dataset: str = Field("sample", description="dataset to train on; several, comma-separated, are pooled")
     layout: str = Field("", description="how its files are laid out; empty: the layout of the dataset's name")
     root: str = Field("", description="folder of the videos as published; empty: data/<dataset>/videos")
     eval_datasets: str = Field("", description="datasets to score without training on them, comma-separated")
+    eval_layout: str = Field("", description="layouts of eval_datasets, in their order; empty: those of their names")
+    eval_root: str = Field("", description="folders of eval_datasets, in their order; empty: data/<dataset>/videos")
+    detector: str = Field("", description="judge this one, do not train: shipped, a folder, or hf://owner/name")
+
+    @field_validator("experiment")
+    @classmethod
+    def _is_a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(SAFE_NAME, name):
+            raise ValueError(
+                "use at most 100 letters, digits, dots, hyphens and underscores, beginning with a letter or digit"
+            )
+        return name
 
     @model_validator(mode="after")
     def _datasets_agree(self) -> Self:
         if set(split_list(self.dataset)) & set(split_list(self.eval_datasets)):
             raise ValueError("eval_datasets names a dataset that is trained on")
-        count = len(split_list(self.dataset))
-        for name, found in (("layout", split_list(self.layout)), ("root", _split_paths(self.root, count))):
-            if found and len(found) != count:
-                raise ValueError(f"{name} must name as many as dataset does, comma-separated, or be empty")
+        for prefix, datasets in (("", "dataset"), ("eval_", "eval_datasets")):
+            count = len(split_list(getattr(self, datasets)))
+            layouts, roots = getattr(self, f"{prefix}layout"), getattr(self, f"{prefix}root")
+            for name, found in (
+                (f"{prefix}layout", split_list(layouts)),
+                (f"{prefix}root", _split_paths(roots, count)),
+            ):
+                if found and len(found) != count:
+                    raise ValueError(f"{name} must name as many as {datasets} does, comma-separated, or be empty")
         return self
 
     @property
     def places(self) -> tuple[Place, ...]:
         """Where each dataset of `dataset` lies, in the order named."""
-        names = split_list(self.dataset)
-        layouts = split_list(self.layout) or names
-        roots = _split_paths(self.root, len(names)) or [""] * len(names)
-        folders = [(ROOT / "data" / name).resolve() for name in names]
-        return tuple(
-            Place(name, layout, _from_root(root) if root else folder / "videos", folder)
-            for name, layout, root, folder in zip(names, layouts, roots, folders, strict=True)
-        )
+        return _places(self.dataset, self.layout, self.root)
 
     @property
     def eval_places(self) -> tuple[Place, ...]:
-        """Where each dataset of `eval_datasets` lies unless notebook 01 was told otherwise: its layout is its name."""
-        folders = {name: (ROOT / "data" / name).resolve() for name in split_list(self.eval_datasets)}
-        return tuple(Place(name, name, folder / "videos", folder) for name, folder in folders.items())
+        """The same for each dataset of `eval_datasets`."""
+        return _places(self.eval_datasets, self.eval_layout, self.eval_root)
 
     @property
     def run_folder(self) -> Path:

@@ -22,8 +22,7 @@ class Settings(BaseModel):
             InputError: naming the closest right name, or the parameter, its meaning and what is wrong with the value.
         """
         for name in values:
-            if name not in type(self).model_fields:
-                raise InputError(f"There is no parameter {name!r}{self._closest(name)}")
+            self.check_name(name)
         try:
             super().__init__(**{name: self._plain(name, value) for name, value in values.items()})
         except ValidationError as error:
@@ -35,10 +34,16 @@ class Settings(BaseModel):
         return cls.model_construct(**{name: getattr(settings, name) for name in cls.model_fields})
 
     @classmethod
-    def _closest(cls, name: str) -> str:
-        """Suggest the parameter that a wrong name is most like."""
-        close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
-        return f": did you mean {close[0]!r}?" if close else "; `dfutils params FILE` lists them all."
+    def check_name(cls, name: str) -> None:
+        """Make sure that a name is one of these parameters'.
+
+        Raises:
+            InputError: naming the one that a wrong name is most like.
+        """
+        if name not in cls.model_fields:
+            close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
+            hint = f": did you mean {close[0]!r}?" if close else "; `dfutils params FILE` lists them all."
+            raise InputError(f"There is no parameter {name!r}{hint}")
 
     @classmethod
     def _plain(cls, name: str, value: Any) -> Any:

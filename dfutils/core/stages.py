@@ -1,19 +1,35 @@
-"""Records of an experiment's finished stages.
+"""The stages of an experiment: what each depends on, and the records of those that are finished.
 
-Each finished stage writes a record with its parameters to the experiment's run folder. A stage that would overwrite
-results of other parameters is refused before it starts, so that the files of an experiment always belong together.
+Each finished stage writes a record with the parameters that its results depend on to the experiment's run folder.
 """
 
+import difflib
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from dfutils import __version__
+from dfutils.core import params as parameters
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, write_json
-from dfutils.core.params import Params, lasting
+from dfutils.core.params import (
+    AugmentationSettings,
+    DemoSettings,
+    DownloadSettings,
+    ErrorSettings,
+    EvaluationSettings,
+    HardwareSettings,
+    NetworkSettings,
+    Params,
+    PreprocessSettings,
+    RobustnessSettings,
+    SplitSettings,
+    TrainingSettings,
+    lasting,
+)
 
 STAGES = {
     "download": "01_download",
@@ -29,40 +45,55 @@ STAGES = {
 DEFAULT_STAGES = ("download", "preprocess", "train", "evaluate", "errors")
 """Stages of a run by default; the others must be named."""
 
+_OTHER_DATASETS = {"eval_datasets", "eval_layout", "eval_root", "eval_videos"}
+_DATASETS = {"dataset", "layout", "root", *_OTHER_DATASETS}
+_SCORING = {"seed", "batch_size"}
+
+OWN: dict[str, frozenset[str]] = {
+    "download": frozenset({*_DATASETS, *DownloadSettings.model_fields, "max_frames", "workers"}),
+    "preprocess": frozenset(
+        {*_DATASETS, *PreprocessSettings.model_fields, *SplitSettings.model_fields, "seed", "detector"}
+    ),
+    "train": frozenset(
+        name
+        for group in (NetworkSettings, TrainingSettings, AugmentationSettings, HardwareSettings)
+        for name in group.model_fields
+    ),
+    "evaluate": frozenset({*EvaluationSettings.model_fields, *_SCORING, "detector"}),
+    "errors": frozenset({*ErrorSettings.model_fields, *_SCORING, "resamples"}),
+    "demo": frozenset(DemoSettings.model_fields),
+    "robustness": frozenset({*RobustnessSettings.model_fields, *_SCORING, "resamples", "workers"}),
+}
+"""The parameters that each stage reads itself."""
+
+_BEFORE = {"download": (), "preprocess": ("download",), "train": ("preprocess",), "evaluate": ("preprocess", "train")}
+
 _PACKAGES = ("numpy", "opencv-python-headless", "dlib-bin", "av", "torch", "torchvision", "lightning", "scikit-learn")
 
 
-def claim(params: Params, stage: str) -> None:
-    """Check that `stage` of this experiment may run: it is not finished, or was finished with the same parameters.
+@cache
+def before(stage: str) -> tuple[str, ...]:
+    """Return the stages whose results a stage reads, in order."""
+    nearest = _BEFORE.get(stage, ("evaluate",))
+    needed = {*nearest, *(name for earlier in nearest for name in before(earlier))}
+    return tuple(name for name in STAGES if name in needed)
 
-    Only parameters that were given (in a notebook's cell or a file) and that change results are compared.
 
-    Raises:
-        InputError: if parameters differ; the message names them.
+@cache
+def depends(stage: str) -> frozenset[str]:
+    """Return the parameters that a stage's results depend on: its own, and those of the stages before it.
+
+    Training depends neither on the datasets that are only scored nor on how many faces the audit compares.
     """
-    path = _path(params, stage)
-    if not path.exists():
-        return
-    recorded = read_json(path)["parameters"]
-    given = lasting(params, sorted(params.model_fields_set))
-    changed = [
-        f"{name} {recorded[name]!r} → {value!r}"
-        for name, value in given.items()
-        if name in recorded and recorded[name] != value
-    ]
-    if changed:
-        raise InputError(
-            f"The {stage} stage of experiment {params.experiment!r} is finished with other parameters "
-            f"({', '.join(changed)}): name this experiment differently with -p experiment=NAME, or delete "
-            f"{path.parent}."
-        )
+    names = OWN[stage].union(*(OWN[name] for name in before(stage)))
+    return names - {*_OTHER_DATASETS, "audit_faces"} if stage == "train" else names
 
 
 def finish(params: Params, stage: str, **results: Any) -> None:
     """Write the record of a finished stage: its parameters, the versions of the software, and `results`, which the
     stages after it read."""
-    given = lasting(params, sorted(params.model_fields_set))
-    write_json({"parameters": given, "made_by": provenance(), **results}, _path(params, stage))
+    given = lasting(params, sorted(params.model_fields_set & depends(stage)))
+    write_json({"parameters": given, "made_by": provenance(), **results}, path_of(params, stage))
 
 
 def record(params: Params, stage: str) -> dict[str, Any]:
@@ -71,16 +102,27 @@ def record(params: Params, stage: str) -> dict[str, Any]:
     Raises:
         InputError: if the stage is not finished for this experiment.
     """
-    path = _path(params, stage)
+    path = path_of(params, stage)
     if not path.exists():
         raise InputError(
             f"Experiment {params.experiment!r} has no finished {stage} stage: run notebook {STAGES[stage]} first, "
-            f"with the same experiment name."
+            f"with the same parameters{_nearest(params.experiment)}."
         )
     return read_json(path)
 
 
-def _path(params: Params, stage: str) -> Path:
+def _nearest(experiment: str) -> str:
+    """Suggest the run of this machine that a name without one is most like."""
+    runs = parameters.ROOT / "runs"
+    if (runs / experiment).is_dir():
+        return ""
+    names = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
+    close = difflib.get_close_matches(experiment, names, n=1)
+    return f", or correct the experiment's name: there is {close[0]!r}" if close else ""
+
+
+def path_of(params: Params, stage: str) -> Path:
+    """Return where the record of a stage lies once it is finished."""
     return params.run_folder / f"{stage}.json"
 
 

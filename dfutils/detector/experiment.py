@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 import yaml
 
-from dfutils.core import stages
+from dfutils.core import experiments, stages
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, digest, read_table
 from dfutils.core.params import (
@@ -40,9 +40,6 @@ from dfutils.detector.network import Detector
 from dfutils.faces import batch
 from dfutils.metrics.calibration import CALIBRATION
 from dfutils.splits import provenance
-
-_GROUPS = (NetworkSettings, TrainingSettings, AugmentationSettings, HardwareSettings)
-"""What training depends on besides the experiment's name and its strips."""
 
 _SENTENCE = re.compile(r"^dfutils: (.+)$", flags=re.MULTILINE)
 """How a process that stops for a user's mistake says so."""
@@ -130,7 +127,7 @@ def save_detector(params: Params, network: Detector, history: pd.DataFrame) -> N
         "splits": named["splits"],
         "layouts": made["layouts"],
         "best_epoch": best,
-        "parameters": lasting(params, sorted(params.model_fields_set)),
+        "parameters": lasting(params, sorted(params.model_fields_set & stages.depends("train"))),
         "seen": provenance.seen(videos[videos["split"].isin(["train", "val"]) & (videos["status"] == "ok")]),
     }
     earlier = provenance.earlier_training(params.first_weights, params.pretrained)
@@ -163,10 +160,7 @@ def train(params: Params, *, progress: bool = True) -> Path:
 
     In each of torchrun's processes; the first of all writes. The notebook then finds a finished run and shows it.
     """
-    # What the stage depends on and no more, as the notebook declares it.
-    names = {"experiment"}.union(*(group.model_fields for group in _GROUPS))
-    params = Params(**{name: getattr(params, name) for name in sorted(names & params.model_fields_set)})
-    stages.claim(params, "train")
+    params = experiments.claim(params, "train")
     data, network = load_clips(params), new_detector(params)
     history = fit_experiment(params, network, data, progress=progress)
     if os.environ.get("RANK", "0") == "0":

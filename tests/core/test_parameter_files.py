@@ -1,5 +1,6 @@
-"""Parameter files and notebooks' cells: what is read, what is converted, what each mistake says, and the listing."""
+"""Parameter files: what is read, what is converted, what each mistake says, and the listing."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from typer.testing import CliRunner
 
 from dfutils import cli
 from dfutils.core.errors import InputError
-from dfutils.core.parameter_files import from_notebook, load_params
+from dfutils.core.parameter_files import load_params
 from dfutils.core.params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,9 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ("- epochs\n- 3", "not a list"),
         ("just text", "not a str"),
         ("a: b: c", "is not YAML"),
-        ("experiment: ../x", "experiment = '../x' is not possible"),
+        ("experiment: ../x", "experiment = '../x' is not possible: use at most 100 letters, digits"),
+        ("experiment: a/b", "experiment = 'a/b' is not possible: use at most 100 letters, digits"),
+        (f"experiment: {'x' * 101}", "use at most 100 letters, digits"),
         ("val_fraction: 0.45\ntest_fraction: 0.5", "less than a tenth"),
         ("frames_per_video: 20\nmax_frames: 10", "larger than max_frames"),
         ("train_frames: 20", "larger than frames_per_video"),
@@ -66,6 +69,7 @@ def test_an_empty_file_is_all_defaults(tmp_path):
         ('root: "C:\\Users\\me"', "in single quotes, or write slashes"),
         ("epochs: 3\nseed: 1\nepochs: 4", "line 3: epochs stands in line 1, too; delete one"),
         ("epochs: 3\nroot: [a", "line 2, is not YAML"),
+        ("eval_datasets: a,b\neval_root: x", "eval_root must name as many as eval_datasets"),
     ],
 )
 def test_a_mistake_ends_in_a_sentence(tmp_path, text, says):
@@ -98,29 +102,23 @@ def test_a_missing_file_names_its_neighbour(tmp_path):
 
 
 def test_a_folder_and_bytes_are_no_parameter_file(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read: it is a folder"):
         load_params(tmp_path)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"cannot be read|is not YAML"):
         load_params(tmp_path / "bytes.yaml")
 
 
-def test_a_notebooks_cell_is_checked():
-    good = {"__annotations__": {"epochs": int}, "epochs": "3", "helper": 1}
-    assert from_notebook(good).epochs == 3
-    assert from_notebook(good).model_fields_set == {"epochs"}
-    # How many frames a video has is another notebook's parameter.
-    assert from_notebook({"__annotations__": {"train_frames": int}, "train_frames": 20}).train_frames == 20
-    with pytest.raises(InputError, match="did you mean 'epochs'"):
-        from_notebook({"__annotations__": {"epoch": int}, "epoch": 3})
-
-
-def test_papermills_injected_cell_may_only_name_what_the_notebook_declares():
-    namespace = {"__annotations__": {"epochs": int}, "epochs": 3, "In": ["", "# Parameters\nepoch = 4\n"]}
-    with pytest.raises(InputError, match="takes no parameter 'epoch': did you mean 'epochs'"):
-        from_notebook(namespace)
-    namespace["In"] = ["", "# Parameters\nepochs = 4\n"]
-    assert from_notebook(namespace).epochs == 3
+def test_an_override_that_changes_results_names_the_experiment(tmp_path):
+    path = write(tmp_path, "epochs: 14\nseed: 2\n", "sample.yaml")
+    assert load_params(path, epochs=3).experiment == "sample-epochs_3"
+    assert load_params(path, epochs="14", workers=1).experiment == "sample"
+    assert load_params(path, learning_rate="1e-5", align=True).experiment == "sample-align_true-learning_rate_1e-05"
+    assert load_params(path, epochs=3, experiment="mine").experiment == "mine"
+    long = load_params(path, root="a/b", layout="folder").experiment
+    assert re.fullmatch("sample-[0-9a-f]{8}", long)
+    assert load_params(path, layout="folder", root="a/b").experiment == long
+    assert load_params(path, layout="folder", root="a/c").experiment != long
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -128,6 +126,8 @@ def test_a_parameter_file_names_what_differs_from_the_defaults(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 40
     for name, value in yaml.safe_load(text).items():
+        if name == "params_file":
+            continue
         assert getattr(Params(**{name: value}), name) != Params.model_fields[name].default, name
     for line in text.splitlines():
         assert len(line) <= 120
@@ -141,7 +141,9 @@ def test_half_of_the_parameter_files_have_twenty_lines_at_most():
 
 def test_a_complete_file_of_an_earlier_version_gives_the_same_parameters():
     earlier = load_params(Path(__file__).with_name("complete_sample.yaml"), experiment="sample")
-    assert earlier == load_params(ROOT / "params" / "sample.yaml")
+    assert earlier.model_copy(update={"params_file": "params/sample.yaml"}) == load_params(
+        ROOT / "params" / "sample.yaml"
+    )
 
 
 def test_a_file_gives_all_parameters_so_that_a_record_holds_them_all(tmp_path):
@@ -169,11 +171,16 @@ def test_the_listing_says_of_every_parameter_what_it_is_and_where_it_comes_from(
     assert rows["learning_rate"] == "learning_rate 0.01 > 0, <= 1 command line peak learning rate"
     assert rows["jpeg"].startswith("jpeg 0.5 >= 0, <= 1 command line probability of JPEG compression")
     assert rows["seed"].startswith("seed 0 >= 0, < 2147483648 default every random draw")
-    assert rows["experiment"].startswith("experiment mine text file's name ")
+    assert rows["experiment"].startswith("experiment mine-jpeg_0.5- text file's name ")
     assert rows["faces"].startswith("faces cropped one, all, cropped file ")
     assert rows["align"].startswith("align false true, false default ")
     for heading in ("Faces (02)", "Training (03)", "Robustness (07)"):
         assert any(line.startswith(heading) for line in lines)
+
+
+def test_the_listing_of_a_file_as_it_stands_names_the_experiment_after_it(tmp_path):
+    lines = CliRunner().invoke(cli.app, ["params", str(write(tmp_path, "epochs: 3"))]).stdout.splitlines()
+    assert any(" ".join(line.split()).startswith("experiment mine text file's name ") for line in lines)
 
 
 def test_the_listing_ends_in_the_sentence_of_a_wrong_file(tmp_path):

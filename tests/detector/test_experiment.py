@@ -232,8 +232,9 @@ def test_the_command_leaves_a_detector_that_the_notebook_finds(home):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     kept = Detector.load(folder).state_dict()
     assert all(torch.equal(kept[key], value) for key, value in detector.state_dict().items())
-    with pytest.raises(InputError, match=r"jpeg 0\.5 → 0\.0"):
-        experiment.train(params.Params(**{**TINY, "self_blend": 0.5, "jpeg": 0.0}), progress=False)
+    other = experiment.train(params.Params(**{**TINY, "self_blend": 0.5, "jpeg": 0.0}), progress=False)
+    assert other.parent.name == f"{p.experiment}-ablation_false-jpeg_0.0"
+    assert all(torch.equal(kept[key], value) for key, value in Detector.load(folder).state_dict().items())
 
 
 def test_what_torchrun_says_is_passed_on_and_its_last_word_is_a_sentence(home, monkeypatch, tmp_path, capsys):

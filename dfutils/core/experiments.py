@@ -1,0 +1,250 @@
+"""The experiment that a notebook or a command works on: its parameters, its name, and what it takes from others.
+
+Everything that an experiment has made lies in its own folders, `runs/<experiment>` and `reports/<experiment>`. Where
+other parameters would overwrite it, the work goes to an experiment of another name. Finished stages that do not depend
+on what was changed are taken over from the experiment that has them, as hard links: each folder is complete, deleting
+one harms no other, and files that are written anew replace the link, not the file that others see.
+"""
+
+import ast
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dfutils.core import params as parameters
+from dfutils.core.errors import InputError
+from dfutils.core.files import atomic, read_json, write_json
+from dfutils.core.parameter_files import differences, find, load_params, named_after, read, with_overrides
+from dfutils.core.params import Params, lasting
+from dfutils.core.stages import OWN, STAGES, before, depends, path_of
+
+_INJECTED = "# Parameters\n"
+"""How papermill begins the cell that it adds to a notebook."""
+
+_PLAIN = str | int | float
+"""Types of a parameter's value."""
+
+_FILES = {"preprocess": ("videos.parquet", "frames.parquet"), "train": ("detector", "training*")}
+"""What a stage leaves in `runs/<experiment>` for later ones, beside its record."""
+
+_PAGES = {"run.json", "index.html", *(f"{name}{end}" for name in STAGES.values() for end in (".ipynb", ".html"))}
+"""Files of a report that are not results of notebook 04."""
+
+
+def from_notebook(namespace: Mapping[str, Any], stage: str) -> Params:
+    """Return the parameters of a running notebook, ready to work on: see `claim`. Pass `globals()`.
+
+    What its parameters cell, papermill, or a cell that was added sets to anything but None wins over `params_file`;
+    what papermill sets without a `params_file` begins at the defaults. Where `experiment` names a run that there is,
+    the parameters of that run win over the file. Parameters of later stages are ignored.
+
+    Raises:
+        InputError: for a wrong name or value, or if the parameters cell was not run in this kernel.
+    """
+    given = _given(namespace)
+    file = str(given.get("params_file", ""))
+    base = {"experiment": Path(file).stem, **read(find(file)), "params_file": file} if file else {}
+    if "experiment" in given:
+        base |= recorded(str(given["experiment"]))
+    names = {*depends(stage), "experiment", "params_file"}
+    return claim(with_overrides(base, {name: value for name, value in given.items() if name in names}), stage)
+
+
+def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that cells have set to anything but None.
+
+    The cells are the last parameters cell that was run (the one that sets `params_file`), papermill's after it, and
+    whatever else was run since then. In a notebook that was made a script, every parameter's name counts.
+
+    Raises:
+        InputError: for a name in the first two that no stage knows, or if the parameters cell was not run.
+    """
+    cells = namespace.get("In")
+    if cells is None:
+        names = set(Params.model_fields) & namespace.keys()
+        return {name: namespace[name] for name in names if isinstance(namespace[name], _PLAIN)}
+    own = [k for k, cell in enumerate(cells) if "params_file" in _assigned(cell) and not cell.startswith(_INJECTED)]
+    if not own:
+        raise InputError("This kernel has not run the parameters cell, which sets params_file: run it first.")
+    given = {}
+    for number, cell in enumerate(cells[own[-1] :]):
+        assigned = _assigned(cell)
+        if number == 0 or cell.startswith(_INJECTED):
+            for name in assigned:
+                Params.check_name(name)
+            given |= {"params_file": None} if number else {}
+            given |= {name: namespace[name] if value is ... else value for name, value in assigned.items()}
+        else:  # notebooks have variables of the same names, which are no plain values
+            given |= {
+                name: value for name, value in assigned.items() if name in Params.model_fields and value is not ...
+            }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _assigned(cell: str) -> dict[str, Any]:
+    """Return the names that a cell assigns at its top level, with the values that it spells out; `...` stands for any
+    other, which later cells may have changed."""
+    try:
+        lines = ast.parse(cell).body
+    except SyntaxError:
+        return {}
+    found = {}
+    for line in lines:
+        for target in line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]:
+            if isinstance(target, ast.Name) and isinstance(line, ast.Assign | ast.AnnAssign) and line.value:
+                try:
+                    value = ast.literal_eval(line.value)
+                except ValueError:
+                    value = ...
+                found[target.id] = value if isinstance(value, _PLAIN | None) else ...
+    return found
+
+
+def recorded(experiment: str) -> dict[str, Any]:
+    """Return the parameters that the finished stages of an experiment have recorded, of the later one where they
+    differ; empty if there are none."""
+    known: dict[str, Any] = {}
+    for stage in STAGES:
+        path = parameters.ROOT / "runs" / experiment / f"{stage}.json"
+        known |= read_json(path)["parameters"] if path.exists() else {}
+    return {name: value for name, value in known.items() if name in Params.model_fields}
+
+
+def claim(params: Params, *stages: str) -> Params:
+    """Return the parameters with the name of an experiment that these stages may write to, and prepare its folder.
+
+    Where a stage, or one before it, is finished in this experiment with other values of the parameters that were given
+    (in a cell or a file), the experiment gets another name, which says what is different. What the first stage reads
+    is then taken over from another experiment, where this one lacks it.
+    """
+    changed: dict[str, tuple[Any, Any]] = {}
+    while conflicts := _conflicts(params, stages):
+        params = params.model_copy(update={"experiment": named_after(params.experiment, conflicts)})
+        changed |= conflicts
+    about = params.run_folder / "experiment.json"
+    if not about.exists():
+        write_json({"params_file": params.params_file, "changed": changed}, about)
+    take_over(params, *before(stages[0]))
+    return params
+
+
+def _conflicts(params: Params, stages: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+    """Return the given parameters that differ from those that this experiment has recorded: recorded and given value.
+
+    The seed of an earlier stage may differ: several seeds can share their splits.
+    """
+    given = lasting(params, sorted(params.model_fields_set))
+    found = {}
+    for stage in stages:
+        for name in (*before(stage), stage):
+            path = path_of(params, name)
+            known = read_json(path)["parameters"] if path.exists() else {}
+            compared = depends(name) & depends(stage) & known.keys() & given.keys()
+            compared = compared if name == stage else compared - {"seed"}
+            found |= {key: (known[key], given[key]) for key in compared if known[key] != given[key]}
+    return found
+
+
+def changes(params: Params) -> dict[str, tuple[Any, Any]]:
+    """Return what distinguishes an experiment from its parameter file as it is, or was when the experiment began: the
+    value there, and the experiment's, by name."""
+    about = params.run_folder / "experiment.json"
+    begun = {name: (old, new) for name, (old, new) in read_json(about)["changed"].items()} if about.exists() else {}
+    file = find(params.params_file) if params.params_file else None
+    return begun | (differences(load_params(file), params) if file and file.is_file() else {})
+
+
+def headline(params: Params) -> str:
+    """Return in one line which experiment this is: its name, its parameter file, what was changed, and what it has
+    taken over from others."""
+    file = params.params_file
+    changed = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in sorted(changes(params).items()))
+    origin = " with ".join(part for part in (file, changed) if part)
+    taken: dict[str, list[str]] = {}
+    for stage in STAGES:
+        path = path_of(params, stage)
+        if path.exists() and (source := read_json(path).get("taken_from")):
+            taken.setdefault(source, []).append(stage)
+    others = "".join(f" Taken over from {source}: {', '.join(names)}." for source, names in taken.items())
+    return f"Experiment {params.experiment}{f': {origin}' if origin else ''}.{others}"
+
+
+def take_over(params: Params, *stages: str) -> str:
+    """Link the results of stages that this experiment lacks from another one that has finished them with the same
+    parameters, as many of them as there are together; return its name, or "" if there is none."""
+    missing = [stage for stage in stages if not path_of(params, stage).exists()]
+    if "evaluate" in missing and "train" in stages and "train" not in missing:
+        missing.remove("evaluate")  # it has judged another detector
+    for count in range(len(missing), 0, -1):
+        for source in _others(params):
+            if all(_has(source, params, stage) for stage in missing[:count]):
+                for stage in missing[:count]:
+                    _link_stage(source, params, stage)
+                return source.experiment
+    return ""
+
+
+def _others(params: Params) -> Iterator[Params]:
+    """Yield this experiment's parameters with the name of each other experiment."""
+    for folder in sorted(params.run_folder.parent.iterdir()):
+        if folder.is_dir() and folder.name != params.experiment:
+            yield params.model_copy(update={"experiment": folder.name})
+
+
+def _has(source: Params, params: Params, stage: str) -> bool:
+    """Return whether another experiment has finished a stage, and those before it, with these parameters."""
+    given = lasting(params)
+    for name in (*before(stage), stage):
+        path = path_of(source, name)
+        if not path.exists():
+            if name == "download" != stage:  # the dataset may have been indexed by another experiment
+                continue
+            return False
+        known = {key: Params.model_fields[key].default for key in OWN[name]} | read_json(path)["parameters"]
+        compared = depends(name) & depends(stage) & known.keys() & given.keys()
+        if any(known[key] != given[key] for key in compared):
+            return False
+    splits = [path_of(p, "preprocess") for p in (source, params)]
+    if stage == "train" and splits[1].exists():
+        theirs, mine = (read_json(path).get("own_splits") for path in splits)
+        return theirs == mine is not None
+    return True
+
+
+def _link_stage(source: Params, params: Params, stage: str) -> None:
+    """Link what another experiment's stage has written, its record last."""
+    for pattern in _FILES.get(stage, ()):
+        for path in source.run_folder.glob(pattern):
+            _link(path, params.run_folder / path.name)
+    if stage == "evaluate":
+        for path in source.report_folder.iterdir():
+            if path.name not in _PAGES and not path.name.startswith("."):
+                _link(path, params.report_folder / path.name)
+    record = read_json(path_of(source, stage))
+    write_json({**record, "taken_from": source.experiment}, path_of(params, stage))
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file, or each file of a folder, a second name; a copy where the file system has no hard links."""
+    with atomic(target) as temporary:
+        if source.is_dir():
+            shutil.copytree(source, temporary, copy_function=_link_file)
+        else:
+            _link_file(source, temporary)
+
+
+def _link_file(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def delete(experiment: str) -> None:
+    """Delete what an experiment has made: its folders in `runs/` and `reports/`; strips and videos stay."""
+    for folder in ("runs", "reports"):
+        path = parameters.ROOT / folder / experiment
+        if path.is_dir():
+            shutil.rmtree(path)
