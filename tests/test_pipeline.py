@@ -20,7 +20,7 @@ from dfutils.reporting import html
 from dfutils.serving import commands
 from tests.support.pages import loads
 
-PARAMETERS = "params_file = ''\nexperiment = 'x'  # name\nepochs = sample_frames = seed = 1  # passes"
+PARAMETERS = "\n".join(f"{name} = None" for name in ("params_file", "experiment", "epochs", "sample_frames", "seed"))
 
 
 def notebook(*cells: str) -> nbformat.NotebookNode:
@@ -50,7 +50,7 @@ def suite(tmp_path, monkeypatch):
 def test_a_run_executes_the_notebooks_with_their_parameters_and_writes_self_contained_pages(suite):
     index = pipeline.run(params.Params(experiment="mine", sample_frames=17), ["download", "train"][:1])
     page = (suite / "reports" / "mine" / "01_download.html").read_text(encoding="utf-8")
-    assert "01_download mine 1 17" in page
+    assert "01_download mine None 17" in page
     assert "Part 0 &amp; more" in page
     assert "<details" in page
     assert index == suite / "reports" / "mine" / "index.html"
@@ -102,13 +102,13 @@ def report_files(suite) -> dict[str, bytes]:
 PICKY = (
     "from dfutils.core import finish, from_notebook\nfrom dfutils.core.errors import InputError\n"
     "p = from_notebook(globals(), '{stage}')\n"
-    "if p.{name} > 19: raise InputError('{name} is out of range.')\nfinish(p, '{stage}')"
+    "if p.{name} > 199: raise InputError('{name} is out of range.')\nfinish(p, '{stage}')"
 )
 
 
 @pytest.fixture
 def picky(suite, monkeypatch):
-    """The same with notebooks 01 and 03 that finish, unless a value is above 19."""
+    """The same with notebooks 01 and 03 that finish, unless a value is above 199."""
     monkeypatch.setenv("DFUTILS_HOME", str(suite))  # for the kernels
     for stage, name in (("download", "sample_frames"), ("train", "epochs")):
         cell = PICKY.format(stage=stage, name=name)
@@ -126,7 +126,7 @@ def test_a_refused_run_leaves_a_finished_report_as_it_was(picky):
     assert other.parent.name == "mine-epochs_4"
     assert report_files(suite) == before
     with pytest.raises(StageError, match=r"sample_frames is out of range\..*01_download\.failed\.ipynb"):
-        pipeline.run(params.Params(experiment="new", sample_frames=20), ["download"])
+        pipeline.run(params.Params(experiment="new", sample_frames=200), ["download"])
     with pytest.raises(StageError, match=r"06_demo\.failed\.ipynb"):  # a stage that this report does not have
         nbformat.write(notebook("1/0"), suite / "notebooks" / "06_demo.ipynb")
         pipeline.run(params.Params(experiment="mine", epochs=3), ["demo"])

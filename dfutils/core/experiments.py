@@ -179,8 +179,9 @@ def take_over(params: Params, *stages: str) -> str:
         missing.remove("evaluate")  # it has judged another detector
     for count in range(len(missing), 0, -1):
         for source in _others(params):
-            if all(_has(source, params, stage) for stage in missing[:count]):
-                for stage in missing[:count]:
+            wanted = [stage for stage in missing[:count] if path_of(source, stage).exists()]
+            if missing[count - 1] in wanted and all(_has(source, params, stage) for stage in wanted):
+                for stage in wanted:
                     _link_stage(source, params, stage)
                 return source.experiment
     return ""
@@ -198,9 +199,9 @@ def _has(source: Params, params: Params, stage: str) -> bool:
     given = lasting(params)
     for name in (*before(stage), stage):
         path = path_of(source, name)
+        if name == "download" and not path.exists():  # another experiment may have indexed the dataset
+            continue
         if not path.exists():
-            if name == "download" != stage:  # the dataset may have been indexed by another experiment
-                continue
             return False
         known = {key: Params.model_fields[key].default for key in OWN[name]} | read_json(path)["parameters"]
         compared = depends(name) & depends(stage) & known.keys() & given.keys()

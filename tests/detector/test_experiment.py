@@ -233,7 +233,7 @@ def test_the_command_leaves_a_detector_that_the_notebook_finds(home):
     kept = Detector.load(folder).state_dict()
     assert all(torch.equal(kept[key], value) for key, value in detector.state_dict().items())
     other = experiment.train(params.Params(**{**TINY, "self_blend": 0.5, "jpeg": 0.0}), progress=False)
-    assert other.parent.name == f"{p.experiment}-ablation_false-jpeg_0.0"
+    assert other.parent.name == f"{p.experiment}-jpeg_0.0"
     assert all(torch.equal(kept[key], value) for key, value in Detector.load(folder).state_dict().items())
 
 
