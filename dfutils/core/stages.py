@@ -26,6 +26,7 @@ from dfutils.core.params import (
     Params,
     PreprocessSettings,
     RobustnessSettings,
+    SelectionSettings,
     SplitSettings,
     TrainingSettings,
     lasting,
@@ -52,7 +53,9 @@ _SCORING = {"seed", "batch_size"}
 OWN: dict[str, frozenset[str]] = {
     "download": frozenset({*_DATASETS, *DownloadSettings.model_fields, "max_frames", "workers"}),
     "preprocess": frozenset(
-        {*_DATASETS, *PreprocessSettings.model_fields, *SplitSettings.model_fields, "seed", "detector"}
+        name
+        for group in (SelectionSettings, PreprocessSettings, SplitSettings)
+        for name in (*group.model_fields, *_DATASETS, "seed", "detector")
     ),
     "train": frozenset(
         name
