@@ -1,26 +1,26 @@
 """Calls in worker processes that may crash or hang, on this machine or on a Dask cluster.
 
-Native code that reads a broken file can end its process or never return. Each call therefore runs in a worker process
-under a watchdog. If a worker dies, the process pool ends; the calls that were running are repeated, each in a process
-of its own, so that a second death can only be caused by the call itself. Such a call has *failed*; all others continue.
-A call that raises an exception ends all of them, because an exception is not caused by one broken file.
+Native code that reads a broken file can end its process or never return. Each call therefore runs in a process of a
+pebble pool, which ends the processes that take too long and replaces those that died; only the call of such a process
+is lost. A crash may have another cause than the call (memory that other processes took), so a call that crashed is
+repeated once, after all others. A call that raises an exception ends all of them, because an exception is not caused by
+one broken file.
 """
 
-import contextlib
-import faulthandler
+import importlib
+import multiprocessing
 import os
-import pickle
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from contextlib import contextmanager
+from functools import cache, partial
+from multiprocessing.util import Finalize
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from pebble import ProcessExpired, ProcessPool
 
 from dfutils.core.errors import InputError
 
@@ -29,6 +29,10 @@ HUNG = "hung"
 
 _PATIENCE_S = 120.0
 """How long a cluster may have no worker, in seconds."""
+
+_CONTEXT = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+"""How processes start. The server has imported the function's module and forks in milliseconds; macOS's own libraries
+do not survive a fork."""
 
 
 def call_each(
@@ -40,114 +44,103 @@ def call_each(
         function: a function of a module, so that other processes can import it; its return value is discarded.
         jobs: its arguments, as plain values.
         workers: number of processes on this machine, each with one thread.
-        timeout_s: a call that takes longer is yielded as `HUNG`, one that ends its process as `CRASHED`.
-        scheduler: address of a Dask scheduler whose workers are used instead of local processes; "" for none. The
-            workers must run under nannies, as they do by default, so that one that dies is restarted.
+        timeout_s: a call that takes longer is yielded as `HUNG`, one that ends its process twice as `CRASHED`.
+        scheduler: address of a Dask scheduler whose workers are used instead of this machine; "" for none. Each starts
+            as many processes as it has threads.
 
     Raises:
-        InputError: if the scheduler cannot be reached, or the cluster has lost its workers.
-        RuntimeError: if a process ends before it has imported the function.
-        Exception: any exception of a call; no further call is begun.
+        InputError: if a call raises it (no further call is begun), the scheduler cannot be reached, or the cluster has
+            lost its workers.
+        RuntimeError: if a call raises anything else, or a process ends before it has imported the function.
     """
-    if scheduler:
-        yield from _on_cluster(function, jobs, timeout_s, scheduler)
-    else:
-        yield from _on_this_machine(function, jobs, workers, timeout_s)
+    run = partial(_on_cluster, scheduler=scheduler) if scheduler else partial(_on_this_machine, workers=workers)
+    crashed = []
+    for k, failure in run(function, jobs, range(len(jobs)), timeout_s):
+        if failure == CRASHED:
+            crashed.append(k)
+        else:
+            yield k, failure
+    yield from run(function, jobs, crashed, timeout_s)
 
 
 def _on_this_machine(
-    function: Callable[..., Any], jobs: Sequence[tuple], workers: int, timeout_s: float
+    function: Callable[..., Any], jobs: Sequence[tuple], chosen: Iterable[int], timeout_s: float, *, workers: int
 ) -> Iterator[tuple[int, str]]:
-    waiting = list(range(len(jobs)))
-    while waiting:
-        dispatched: list[int] = []
-        ended: set[int] = set()
-
-        def calls(waiting: list[int] = waiting, dispatched: list[int] = dispatched) -> Iterator[Any]:
-            for k in waiting:
-                dispatched.append(k)
-                yield delayed(_call_watched)(function, jobs[k], timeout_s, k)
-
-        # With n_jobs=1 joblib would call in this process, so it is at least 2; pre_dispatch then keeps one worker idle.
-        settings = {"batch_size": 1, "pre_dispatch": workers, "return_as": "generator_unordered"}
-        try:
-            with parallel_config("loky", n_jobs=max(workers, 2), inner_max_num_threads=1):
-                for k in Parallel(**settings)(calls()):
-                    ended.add(k)
-                    yield k, ""
-        except TerminatedWorkerError:
-            pass
-        for k in dispatched:
-            if k not in ended:
-                yield k, call_alone(function, jobs[k], timeout_s)
-        waiting = waiting[len(dispatched) :]
+    waiting, running = list(reversed(chosen)), {}
+    if not waiting:
+        return
+    pool = _pool(function.__module__, workers)
+    try:
+        with _without_script():
+            while waiting or running:
+                while waiting and len(running) < 2 * workers and pool.active:
+                    k = waiting.pop()
+                    running[pool.schedule(_call, (function, jobs[k]), timeout=timeout_s)] = k
+                for call in _ended(pool, running):
+                    yield running.pop(call), _failure(call)
+    finally:
+        _end(pool)
 
 
-_ONE_AT_A_TIME = threading.Lock()
-"""A Dask worker may have several threads, but dlib's detectors and the watchdog exist once per process."""
+def _pool(module: str, workers: int) -> ProcessPool:
+    _CONTEXT.set_forkserver_preload([module])
+    return ProcessPool(workers, initializer=_prepare, initargs=(module,), context=_CONTEXT)
 
 
-def _call_watched(function: Callable[..., Any], job: tuple, timeout_s: float, result: Any = "") -> Any:
-    """Call a function and return `result`; end this process if the call takes longer than `timeout_s`.
-
-    The watchdog is faulthandler's C thread, which does not need the GIL: native code that hangs may hold it.
-    """
-    with _ONE_AT_A_TIME, open(os.devnull, "w") as devnull:
-        faulthandler.dump_traceback_later(timeout_s, exit=True, file=devnull)
-        try:
-            function(*job)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-    return result
+def _end(pool: ProcessPool) -> None:
+    pool.stop()
+    pool.join()
 
 
-_CHILD = """
-import os, pickle, sys
-answers = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)  # the function's own output goes to standard error
-sys.path[:] = pickle.load(sys.stdin.buffer)
-function, job = pickle.load(sys.stdin.buffer)
-answers.write(b"+")
-answers.flush()
-try:
-    function(*job)
-except BaseException as error:
-    pickle.dump(error, answers)
-    answers.flush()
-"""
+def _prepare(module: str) -> None:
+    """Make this process ready for calls: with one thread, and with the function imported, which is not part of a call's
+    time."""
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    importlib.import_module(module)
+    from threadpoolctl import threadpool_limits  # after the libraries that it sets
+
+    threadpool_limits(1)
 
 
-def call_alone(function: Callable[..., Any], job: tuple, timeout_s: float) -> str:
-    """Call a function in a new process of its own; return "", `CRASHED` or `HUNG`.
+@contextmanager
+def _without_script() -> Iterator[None]:
+    """Keep new processes from running the user's script again, as multiprocessing does for functions defined in it."""
+    script = vars(sys.modules["__main__"])
+    path = script.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            script["__file__"] = path
 
-    Raises:
-        RuntimeError: if the process ended before the call began.
-        Exception: any exception of the call.
-    """
-    environment = {**os.environ, **dict.fromkeys(_THREADS, "1")}
-    with tempfile.TemporaryFile() as stderr:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stderr}
-        with subprocess.Popen([sys.executable, "-c", _CHILD], env=environment, **pipes) as process:
-            try:
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.write(pickle.dumps(sys.path) + pickle.dumps((function, job)))
-                    process.stdin.flush()
-                # The time until the call begins does not count. `process.stdout.read` would buffer what follows the
-                # first byte, and `communicate` would not see it.
-                begun = os.read(process.stdout.fileno(), 1)
-                answer, _ = process.communicate(timeout=timeout_s)
-            except subprocess.TimeoutExpired:
-                return HUNG
-            finally:
-                process.kill()
-        if not begun:
-            stderr.seek(0)
-            text = stderr.read().decode(errors="replace").strip()[-500:]
-            raise RuntimeError(f"A process ended with code {process.returncode} before it could begin: {text}")
-    if process.returncode:
+
+def _call(function: Callable[..., Any], job: tuple) -> None:
+    """Call a function. What it raises leaves this process as `InputError` or `RuntimeError`, which can be pickled;
+    pebble adds the traceback."""
+    try:
+        function(*job)
+    except InputError as error:
+        raise InputError(str(error)) from None
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _ended(pool: ProcessPool, calls: Iterable[Future]) -> set[Future]:
+    """Return those of the calls that end within a second, or earlier, when the first ends."""
+    done = wait(calls, 1, FIRST_COMPLETED).done
+    if not pool.active:  # then some calls may never end
+        raise RuntimeError("A process ended before it could begin; what it said stands above.")
+    return done
+
+
+def _failure(call: Future) -> str:
+    """Return "", `CRASHED` or `HUNG` of a call that has ended, or raise its exception."""
+    try:
+        call.result()
+    except TimeoutError:
+        return HUNG
+    except ProcessExpired:
         return CRASHED
-    if answer:
-        raise pickle.loads(answer)
     return ""
 
 
@@ -155,37 +148,47 @@ class _FailedError(Exception):
     """The failure of a call. Dask stores a result on its worker, where it can be lost, but sends an exception back."""
 
 
-def _call_alone_or_raise(function: Callable[..., Any], job: tuple, timeout_s: float) -> None:
-    failure = call_alone(function, job, timeout_s)
+_LOCK = threading.Lock()
+
+
+@cache
+def _pool_of_worker(module: str) -> ProcessPool:
+    """Return the processes of this Dask worker, as many as it has threads."""
+    from distributed import get_worker
+
+    multiprocessing.current_process()._config["daemon"] = False  # Dask's workers may not have children otherwise
+    pool = _pool(module, get_worker().state.nthreads)
+    Finalize(pool, _end, (pool,), exitpriority=10)  # before the worker waits for its children
+    return pool
+
+
+def _call_on_worker(function: Callable[..., Any], job: tuple, timeout_s: float) -> None:
+    with _LOCK:
+        pool = _pool_of_worker(function.__module__)
+    call = pool.schedule(_call, (function, job), timeout=timeout_s)
+    while not _ended(pool, [call]):
+        pass
+    failure = _failure(call)
     if failure:
         raise _FailedError(failure)
 
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
 def _on_cluster(
-    function: Callable[..., Any], jobs: Sequence[tuple], timeout_s: float, scheduler: str
+    function: Callable[..., Any], jobs: Sequence[tuple], chosen: Iterable[int], timeout_s: float, *, scheduler: str
 ) -> Iterator[tuple[int, str]]:
-    """Yield as `call_each` does.
-
-    Dask repeats the jobs of a worker that died on another worker, and drops a job after some deaths. The cause may be
-    another job of the same worker, so a dropped job is repeated by a worker in a process of its own.
-    """
+    """Yield as `call_each` does. Dask repeats the jobs of a worker that was killed, and after some times drops them."""
     try:
-        from distributed import Client, wait
-        from distributed.scheduler import KilledWorker
+        import distributed
     except ImportError:
         raise InputError("scheduler needs Dask, which is an extra: pip install 'dfutils[cluster]'.") from None
     try:
-        client = Client(scheduler, timeout=_PATIENCE_S / 4)
+        client = distributed.Client(scheduler, timeout=_PATIENCE_S / 4)
     except (OSError, TimeoutError, ValueError) as error:
         text = str(error).partition("\n")[0]
         raise InputError(
             f"There is no Dask scheduler at {scheduler} ({text}): start one, or leave scheduler empty."
         ) from None
-    waiting = list(reversed(range(len(jobs))))
-    running: dict[Any, int] = {}
+    waiting, running = list(reversed(chosen)), {}
     without_workers_s = 0
     with client:
         try:
@@ -196,21 +199,18 @@ def _on_cluster(
                     raise InputError(f"The cluster at {scheduler} has no workers: start some and run again.")
                 while waiting and len(running) < 2 * threads:
                     k = waiting.pop()
-                    running[client.submit(_call_watched, function, jobs[k], timeout_s, pure=False)] = k
+                    running[client.submit(_call_on_worker, function, jobs[k], timeout_s, pure=False)] = k
                 if not running:
                     time.sleep(1)
                     continue
                 try:
-                    finished = wait(list(running), timeout=1, return_when="FIRST_COMPLETED").done
+                    finished = distributed.wait(list(running), timeout=1, return_when="FIRST_COMPLETED").done
                 except TimeoutError:
                     continue
                 for future in finished:
                     k, error = running.pop(future), future.exception() if future.status == "error" else None
-                    if isinstance(error, KilledWorker):
-                        running[client.submit(_call_alone_or_raise, function, jobs[k], timeout_s, pure=False)] = k
-                    elif error is None or isinstance(error, _FailedError):
-                        yield k, str(error or "")
-                    else:
+                    if error is not None and not isinstance(error, distributed.KilledWorker | _FailedError):
                         raise error
+                    yield k, CRASHED if isinstance(error, distributed.KilledWorker) else str(error or "")
         except (OSError, CancelledError) as error:
             raise InputError(f"The scheduler at {scheduler} was lost ({error}): start it and run again.") from None

@@ -28,6 +28,12 @@ def act(what: str, name: str, folder: Path) -> None:
         ctypes.PyDLL(None).sleep(1000)
     if what == "refuse":
         raise InputError("The disk is full.")
+    if what == "unpicklable":
+        error = FileNotFoundError("nothing here")
+        error.reason = lambda: None
+        raise error
+    if what == "crash once" and lines(folder / "started")[name] == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
     if what == "slow":
         time.sleep(0.3)
     if what == "threads":
@@ -75,14 +81,35 @@ def test_what_a_call_raises_ends_the_run(tmp_path):
     with pytest.raises(InputError, match="disk is full"):
         run(tmp_path, "fine", "refuse", *["slow"] * 30)
     assert len(lines(tmp_path / "ended")) < 20
-    with pytest.raises(InputError, match="disk is full"):
-        faces_workers.call_alone(act, ("refuse", "0", tmp_path), 60)
+    with pytest.raises(RuntimeError, match="FileNotFoundError: nothing here"):
+        run(tmp_path, "unpicklable")
+
+
+def end_at_once(_module: str) -> None:
+    os.abort()
 
 
 def test_processes_that_cannot_begin_blame_no_video(tmp_path, monkeypatch):
-    monkeypatch.setattr(faces_workers, "_CHILD", "import os; os.abort()")
+    monkeypatch.setattr(faces_workers, "_prepare", end_at_once)
     with pytest.raises(RuntimeError, match="before it could begin"):
-        faces_workers.call_alone(act, ("fine", "0", tmp_path), 60)
+        run(tmp_path, "fine")
+    assert not lines(tmp_path / "started")
+
+
+def test_a_crash_that_was_not_the_calls_own_fault_is_repeated(tmp_path):
+    assert run(tmp_path, "fine", "crash once", "fine") == dict.fromkeys(range(3), "")
+    assert lines(tmp_path / "started") == Counter("0112")
+
+
+def test_a_script_is_not_run_again_by_the_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time; from dfutils.faces.workers import call_each; print('once')\n"
+        "print(list(call_each(time.sleep, [(0,)], workers=2, timeout_s=60)), __file__)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines() == ["once", f"[(0, '')] {script}"]
 
 
 def test_workers_times_threads_is_cores(tmp_path):
@@ -130,6 +157,10 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, cluster):
 def test_a_cluster_loses_the_call_that_crashes_and_no_other(tmp_path, cluster):
     failures = run(tmp_path, "fine", "crash", *["slow"] * 6, scheduler=cluster.scheduler_address)
     assert failures == {**dict.fromkeys(range(8), ""), 1: faces_workers.CRASHED}
+    assert run(tmp_path, "hang", "fine", timeout_s=4, scheduler=cluster.scheduler_address) == {
+        0: faces_workers.HUNG,
+        1: "",
+    }
 
 
 def test_no_scheduler_and_no_workers_are_sentences(tmp_path, monkeypatch):
