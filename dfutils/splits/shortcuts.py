@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
 from dfutils.metrics import figures
@@ -83,15 +85,19 @@ def shortcuts(videos: pd.DataFrame, frames: pd.DataFrame | None = None, seed: in
         note = f"too few videos with known facts ({len(rows)} of {groups} people)"
         return Shortcuts(np.nan, np.nan, np.nan, False, table, len(rows), groups, note)
     numbers = _encode(facts)
-    fold = _folds(group, label, rng)
-    score, importance = _cross_validate_boosting(numbers, label, fold, seed, rng)
+    folds = list(StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(numbers, label, group))
+    score, importance = _cross_validate(_boosting(len(rows), seed), numbers, label, folds, rng)
+    # A small tree may depend on a fact without being monotonic in it.
+    leaf = int(np.clip(len(rows) // 20, 3, 50))
+    tree = DecisionTreeClassifier(max_depth=3, min_samples_leaf=leaf, class_weight="balanced", random_state=0)
     figure = figures.summary(label, score, groups=group, resamples=1000, seed=seed)["roc_auc"]
     auc, low, high = (np.nan if figure[name] is None else figure[name] for name in ("value", "low", "high"))
     table = pd.DataFrame(
         {
             "fact": facts.columns,
             "auc": [
-                roc_auc_score(label, _cross_validate_tree(numbers[:, [k]], label, fold)) for k in range(facts.shape[1])
+                roc_auc_score(label, _cross_validate(tree, column, label, folds, rng)[0])
+                for column in numbers.T[:, :, None]
             ],
             "importance": importance,
             **{
@@ -144,25 +150,20 @@ def _encode(facts: pd.DataFrame) -> np.ndarray:
     return np.stack(columns, axis=1).astype(float)
 
 
-def _folds(group: np.ndarray, label: np.ndarray, rng: np.random.Generator, folds: int = 5) -> np.ndarray:
-    """Return each row's fold `(n,)`: groups stay whole, and those of similar shares of fakes are spread over folds."""
-    share = np.bincount(group, label) / np.bincount(group)
-    fold_of_group = np.empty(len(share), dtype=int)
-    fold_of_group[np.lexsort((rng.permutation(len(share)), share))] = np.arange(len(share)) % folds
-    return fold_of_group[group]
-
-
-def _cross_validate_boosting(
-    numbers: np.ndarray, label: np.ndarray, fold: np.ndarray, seed: int, rng: np.random.Generator
+def _cross_validate(
+    model: ClassifierMixin, numbers: np.ndarray, label: np.ndarray, folds: list, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return held-out scores `(n,)` and the decrease of AUC `(F,)` when each fact is permuted in the held-out rows."""
+    """Return held-out scores `(n,)` and the decrease of AUC `(F,)` when each fact is permuted in the held-out rows.
+
+    scikit-learn's `cross_val_predict` fails where all videos of a class are in one fold, and `permutation_importance`
+    on a fold that has no AUC of its own; here such a fold scores 0.5, and the AUC is that of all folds together.
+    """
     score = np.full(len(label), 0.5)
     permuted_scores = np.tile(score, (numbers.shape[1], 1))
-    for k in np.unique(fold):
-        train, test = fold != k, fold == k
+    for train, test in folds:
         if len(np.unique(label[train])) < 2:
             continue
-        model = _boosting(len(label), seed).fit(numbers[train], label[train])
+        model.fit(numbers[train], label[train])
         score[test] = model.predict_proba(numbers[test])[:, 1].round(9)
         for fact in range(numbers.shape[1]):
             permuted = numbers[test].copy()
@@ -183,18 +184,6 @@ def _boosting(videos: int, seed: int) -> HistGradientBoostingClassifier:
         early_stopping=False,
         random_state=seed,
     )
-
-
-def _cross_validate_tree(numbers: np.ndarray, label: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return the held-out scores `(n,)` of a small tree, which may depend on a fact without being monotonic in it."""
-    score = np.full(len(label), 0.5)
-    leaf = int(np.clip(len(label) // 20, 3, 50))
-    for k in np.unique(fold):
-        train, test = fold != k, fold == k
-        if len(np.unique(label[train])) == 2:
-            model = DecisionTreeClassifier(max_depth=3, min_samples_leaf=leaf, class_weight="balanced", random_state=0)
-            score[test] = model.fit(numbers[train], label[train]).predict_proba(numbers[test])[:, 1].round(9)
-    return score
 
 
 def _typical(values: pd.Series) -> Any:
