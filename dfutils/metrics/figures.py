@@ -38,7 +38,8 @@ def rates_from_confusion(matrix: np.ndarray) -> pd.DataFrame:
     """Return precision, recall, f1 and support by class, laid out as scikit-learn's `classification_report`.
 
     Rows: `real`, `fake`, `accuracy` (in the column `f1`), `macro avg`, `weighted avg`. Undefined values (precision of a
-    class that was never predicted, recall of one that is absent) are NaN, and so are macro averages over them.
+    class that was never predicted, recall of one that is absent) are NaN, and so are averages over them: scikit-learn's
+    own report leaves them out, which flatters a detector that never says fake.
 
     Raises:
         InputError: if `matrix` is not 2 x 2 with counts.
@@ -48,19 +49,15 @@ def rates_from_confusion(matrix: np.ndarray) -> pd.DataFrame:
         raise InputError(
             "A confusion matrix is 2 x 2 with counts: rows are true real and fake, columns predicted real and fake."
         )
-    correct, support, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    correct, support, predicted, total = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0), matrix.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = np.stack([correct / predicted, correct / support, 2 * correct / (predicted + support)], axis=1)
-        accuracy = correct.sum() / matrix.sum()
-        present = support > 0
-        weighted = support[present] @ rates[present] / matrix.sum() if present.any() else np.full(3, np.nan)
-    rows = [*rates, [np.nan, np.nan, accuracy], rates.mean(axis=0), weighted]
+        weighted = np.where(support > 0, support * rates.T, 0).sum(axis=1) / total
+        rows = [*rates, [np.nan, np.nan, correct.sum() / total], rates.mean(axis=0), weighted]
     table = pd.DataFrame(
-        np.array(rows),
-        columns=["precision", "recall", "f1"],
-        index=[*CLASSES, "accuracy", "macro avg", "weighted avg"],
+        rows, columns=["precision", "recall", "f1"], index=[*CLASSES, "accuracy", "macro avg", "weighted avg"]
     )
-    return table.assign(support=[*support, *[matrix.sum()] * 3])
+    return table.assign(support=[*support, *[total] * 3])
 
 
 def summary(

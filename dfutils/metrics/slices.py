@@ -29,8 +29,8 @@ def by_slice(
 ) -> pd.DataFrame:
     """Return the detector's error rates by slice of the scored videos, one row per value of `column`.
 
-    A numeric column with more than `bins` distinct values is divided at its quantiles. Missing values form the slice
-    `unknown`, the last; in the column `method`, the slice of "" is `real`, the first.
+    A numeric column with more than `bins` distinct values is divided at its quantiles (`pandas.qcut`). Missing values
+    form the slice `unknown`, the last; in the column `method`, the slice of "" is `real`, the first.
 
     Args:
         table: predictions table, with `column` merged into it; rows without a score are left out. Without a column
@@ -105,24 +105,24 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def _slices(values: pd.Series, bins: int) -> tuple[np.ndarray, list[str]]:
-    """Return the name of each row's slice `(n,)`, and the distinct names in order."""
-    missing = values.isna().to_numpy() | (values.astype(str) == "").to_numpy()
+    """Return the name of each row's slice `(n,)`, and the distinct names in order.
+
+    The edges of bins are quantiles. Equal values are always in one bin, so that many ties make fewer bins.
+    """
+    values = values.reset_index(drop=True).mask(lambda column: column.astype(str) == "")
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        numbers = values.to_numpy(dtype=float, na_value=np.nan)
-        if len(np.unique(numbers[~missing])) > bins:
-            edges = np.unique(np.quantile(numbers[~missing], np.linspace(0, 1, bins + 1)))
-            bin_index = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
+        values = values.astype(float)
+        if values.nunique() > bins:
+            places, edges = pd.qcut(values, bins, labels=False, retbins=True, duplicates="drop")
             texts = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
-            names = np.array(texts, dtype=object)[bin_index]
-            order = [text for text in dict.fromkeys(texts) if (names[~missing] == text).any()]
+            names = places.map(lambda place: texts[int(place)], na_action="ignore")
         else:
-            names = np.array([f"{number:g}" for number in numbers], dtype=object)
-            order = [f"{number:g}" for number in np.unique(numbers[~missing])]
+            names = values.map("{:g}".format, na_action="ignore")
     else:
-        names = values.astype(str).to_numpy(dtype=object)
-        order = sorted(set(names[~missing]))
-    names[missing] = "unknown"
-    return names, [*order, *(["unknown"] if missing.any() else [])]
+        names = values = values.astype(str).where(values.notna())
+    order = names[values.dropna().sort_values().index].unique().tolist()
+    missing = names.isna()
+    return names.astype(object).where(~missing, "unknown").to_numpy(), order + ["unknown"] * int(missing.any())
 
 
 def _exact_p(labels: np.ndarray, wrong: np.ndarray, inside: np.ndarray) -> float:

@@ -1,19 +1,58 @@
 """Charts that compare: detectors with baselines and with each other, and a detector with itself under disturbance."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dfutils.metrics.intervals import value_and_interval
-from dfutils.reporting.figure import GOOD, INK, QUIET, WIDTH, Picture, in_percent, new_figure, panels
+from dfutils.reporting.figure import GOOD, INK, OTHER, QUIET, WIDTH, Picture, in_percent, new_figure, panels
 
-_LOST = "#A0468C"  # faces lost: neither real nor fake
+INTERVAL = {"estimator": "median", "errorbar": ("pi", 100)}
+"""Arguments by which seaborn draws the three numbers `low`, `value`, `high` as a value and its interval."""
+
+
+def dots(axes: Axes, rows: Iterable[Mapping[str, Any]], label: str) -> None:
+    """Draw values as dots on their intervals, one row below the other, with a text at the right.
+
+    Args:
+        axes: empty.
+        rows: dicts with `name`; `value`, `low`, `high` (None or NaN where undefined); `text`; and optionally `color`
+            and `full`, false for an empty dot. A row without a value and a text is a heading.
+        label: the axis.
+    """
+    table = pd.DataFrame([{"text": "", "color": INK, "full": True, **row} for row in rows])
+    ends = table.reindex(columns=["color", "full", "value", "low", "high"]).rename_axis("row").reset_index()
+    ends = ends.melt(["row", "color", "full"], value_name="at").astype({"at": float}).dropna()
+    for (color, full), part in ends.groupby(["color", "full"]):
+        look = {"color": color, "markerfacecolor": color if full else "white", "markersize": 7, "markeredgewidth": 2}
+        look |= {"linestyle": "none", "clip_on": False, "err_kws": {"linewidth": 5, "alpha": 0.35, "zorder": 1}}
+        sns.pointplot(part, x="at", y="row", order=table.index, orient="h", **look, **INTERVAL, ax=axes)
+    axes.set(ylim=(max(len(table), 1) - 0.4, -0.6), xlabel=label, ylabel="")
+    axes.set_yticks(table.index, table.get("name", []))
+    axes.tick_params(axis="y", pad=9)  # room for a dot at the edge
+    axes.grid(axis="y", visible=False)
+    for tick, (place, row) in zip(axes.get_yticklabels(), table.iterrows(), strict=True):
+        axes.text(1.06, place, row["text"], transform=axes.get_yaxis_transform(), va="center", fontsize=10)
+        if not row["text"]:
+            tick.set(fontweight="bold", color=QUIET)
+
+
+def with_text(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a figure with its interval as a row of `dots`."""
+    return {**figure, "text": "   ".join(value_and_interval(figure)).rstrip()}
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return a row of `dots` for the description of a picture."""
+    return f" {row['name']}: {row['text'].replace('   ', ', from ').replace(' – ', ' to ')}."
 
 
 def forest(
-    rows: dict[str, dict[str, Any]], title: str, *, metric: str = "ROC AUC", mark: str = "", chance: float = 0.5
+    rows: Mapping[str, Mapping[str, Any]], title: str, *, metric: str = "ROC AUC", mark: str = "", chance: float = 0.5
 ) -> Picture:
     """Draw a figure of several detectors as dots on their intervals, one below the other.
 
@@ -24,26 +63,14 @@ def forest(
         mark: the row that is drawn in green, the one that the report is about.
         chance: drawn as a dotted line.
     """
+    drawn = [{**with_text(row), "name": name, "color": GOOD if name == mark else INK} for name, row in rows.items()]
     with new_figure(WIDTH, 0.75 + 0.34 * max(len(rows), 1), title) as figure:
         axes = figure.subplots()
+        dots(axes, drawn, metric)
         axes.axvline(chance, color=QUIET, linestyle=":", linewidth=1.5)
-        ends = [chance]
-        for place, (name, found) in enumerate(rows.items()):
-            text, color = "   ".join(value_and_interval(found)).rstrip(), GOOD if name == mark else INK
-            if found["value"] is not None:
-                axes.plot(found["value"], place, "o", color=color, markersize=8, clip_on=False)
-                ends.append(found["value"])
-                if found.get("low") is not None:
-                    ends += [found["low"], found["high"]]
-                    axes.plot([found["low"], found["high"]], [place] * 2, color=color, linewidth=5, alpha=0.3, zorder=1)
-            axes.text(1.03, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=10)
-            figure.alt += f" {name}: {text.replace('   ', ', from ').replace(' – ', ' to ')}."
-        low, high = min(ends), max(ends)
-        room = 0.06 * max(high - low, 0.1)
-        axes.set(ylim=(max(len(rows), 1) - 0.4, -0.6), xlim=(low - room, high + room), xlabel=metric)
-        axes.set_yticks(range(len(rows)), list(rows))
+        axes.margins(x=0.06)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.grid(axis="y", visible=False)
+        figure.alt += "".join(map(in_words, drawn))
     return figure
 
 
@@ -60,12 +87,14 @@ def degradation(table: pd.DataFrame, title: str | None = None) -> Picture:
         for axes, (name, part) in zip(made, parts, strict=True):
             rows = pd.concat([clean, part]).sort_values("level")
             axes.axhline(0.5, color=QUIET, linestyle=":", linewidth=1.2)
-            known = rows.dropna(subset=["roc_auc"])
-            axes.fill_between(known["level"], known["low"], known["high"], color=INK, alpha=0.15, linewidth=0)
-            axes.plot(known["level"], known["roc_auc"], color=INK, marker="o", markersize=5, label="ROC AUC")
-            lost = {"linestyle": (0, (4, 2)), "marker": "s", "markersize": 4, "label": "faces lost"}
-            axes.plot(rows["level"], rows["lost"], color=_LOST, **lost)
-            _finish(axes, name)
+            drawn = {"x": "level", "legend": False, "markeredgewidth": 0, "ax": axes}
+            auc = rows.dropna(subset="roc_auc").melt("level", ["roc_auc", "low", "high"], value_name="AUC").dropna()
+            band = {**INTERVAL, "err_kws": {"linewidth": 0, "alpha": 0.15}}
+            sns.lineplot(auc, y="AUC", color=INK, marker="o", label="ROC AUC", **drawn, **band)
+            sns.lineplot(rows, y="lost", color=OTHER, marker="s", linestyle=(0, (4, 2)), label="faces lost", **drawn)
+            axes.set(title=name, xlim=(-0.3, 5.3), ylim=(-0.03, 1.03), xticks=range(6), yticks=[0, 0.5, 1], ylabel="")
+            axes.set_xlabel("level", labelpad=1)
+            in_percent(axes, "y")
             words = (
                 f"level {row.level:g} AUC {'undefined' if pd.isna(row.roc_auc) else f'{row.roc_auc:.2f}'}, "
                 f"{row.lost:.0%} lost"
@@ -78,14 +107,6 @@ def degradation(table: pd.DataFrame, title: str | None = None) -> Picture:
     return figure
 
 
-def _finish(axes: Axes, name: str) -> None:
-    axes.set(title=name, xlim=(-0.3, 5.3), ylim=(-0.03, 1.03))
-    axes.set_xlabel("level", labelpad=1)
-    axes.set_xticks(range(6))
-    axes.set_yticks([0, 0.5, 1])
-    in_percent(axes, "y")
-
-
 def worst_drop(table: pd.DataFrame) -> str:
     """Return in words which disturbance costs most, of all whose loss of AUC is shown: its interval lies below 0."""
     clean, rest = table[table["level"] == 0], table[table["level"] > 0]
@@ -93,10 +114,6 @@ def worst_drop(table: pd.DataFrame) -> str:
     if known.empty or clean.empty or pd.isna(clean["roc_auc"].iloc[0]):
         return "No figure of the disturbed test videos is defined"
     before = clean["roc_auc"].iloc[0]
-    if "change" not in known:
-        known = known.assign(change=known["roc_auc"] - before)
-    if "change_high" not in known:
-        known = known.assign(change_high=known["change"])
     gone = rest[rest["roc_auc"].isna()]
     lost = f"; too few are left to judge after {_place(gone.iloc[0])}" if len(gone) else ""
     shown = known[known["change_high"] < 0]

@@ -1,47 +1,42 @@
-"""What the numbers look like: every figure of the notebooks is found here.
+"""Charts of datasets and of training.
 
 Titles say what is found, axes carry units, and every figure describes itself in words (`figure.alt`) for those who
-cannot see it. This module draws datasets and training; colours and letters come from `canvas`, pictures out of videos
-from `pictures`, scores from `charts`, and what compares detectors from `comparisons`.
+cannot see it.
 """
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import roc_auc_score
 
 from dfutils.metrics import figures
-from dfutils.reporting.figure import COLORS, GOOD, INK, QUIET, WIDTH, Picture, in_percent, new_figure, panels
+from dfutils.reporting.figure import COLORS, GOOD, INK, OTHER, QUIET, WIDTH, Picture, in_percent, new_figure, panels
 
 _NAMES = figures.CLASSES
-
-
-# --- what the dataset is ---
 
 
 def class_counts(videos: pd.DataFrame) -> Picture:
     """Draw how many videos there are of each class, method and dataset, from the videos table."""
     names = videos["method"].where(videos["label"] == 1, "real").replace("", "fake")
     rows = videos["dataset"] + ": " + names if videos["dataset"].nunique() > 1 else names
-    counts = pd.DataFrame({"row": rows, "label": videos["label"]}).value_counts().reset_index()
-    counts = counts.sort_values(["label", "row"], ascending=False)
+    shown = pd.DataFrame({"row": rows, "label": videos["label"]}).sort_values(["label", "row"])
+    counts = shown["row"].value_counts(sort=False)
     fakes, total = int((videos["label"] == 1).sum()), len(videos)
-    larger = max(fakes, total - fakes)
     title = f"{total - fakes:,} real and {fakes:,} fake videos"
     if total:
-        title += f": naming the larger class is right in {larger / total:.0%}"
+        title += f": naming the larger class is right in {max(fakes, total - fakes) / total:.0%}"
     with new_figure(WIDTH, 0.7 + 0.36 * len(counts), title) as figure:
         axes = figure.subplots()
-        bars = axes.barh(counts["row"], counts["count"], color=[COLORS[label] for label in counts["label"]], height=0.7)
-        axes.bar_label(bars, [f"{count:,}" for count in counts["count"]], padding=4)
-        axes.set(xlabel="videos", xlim=(0, 1.12 * counts["count"].max() if len(counts) else 1))
+        look = {"palette": COLORS, "saturation": 1, "width": 0.7, "legend": False}
+        sns.countplot(shown, y="row", hue="label", hue_order=[0, 1], **look, ax=axes)
+        for bars in axes.containers:
+            axes.bar_label(bars, fmt="{:,.0f}", padding=4)
+        axes.set(xlabel="videos", ylabel="", xlim=(0, 1.12 * counts.max() if total else 1))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid(axis="y", visible=False)
-        axes.margins(y=0.02)
-        parts = [f"{row.row} {row.count}" for row in counts.iloc[::-1].itertuples(index=False)]
-        figure.alt += f" Bars, a bar a kind of video: {', '.join(parts)}."
+        figure.alt += f" Bars, a bar a kind of video: {', '.join(f'{name} {n}' for name, n in counts.items())}."
     return figure
 
 
@@ -102,12 +97,9 @@ def _by_class(table: pd.DataFrame, names: dict[str, tuple[str, str]], what: str)
             title += "a possible shortcut" if known[best] >= 0.5 + chance else "chance, perhaps, with so few videos"
     with new_figure(WIDTH, 2.5 if len(names) <= 2 else 4.6, title) as figure:
         for axes, (name, (text, unit)) in zip(panels(figure, len(names), 2), names.items(), strict=True):
-            medians = _histograms(axes, labels, values[name], stretched=name in ("kbits", "sharpness"))
-            axes.set(title=text, xlabel=unit)
+            medians = _distribution(axes, labels, values[name], stretched=name in ("kbits", "sharpness"))
+            axes.set(title=text, xlabel=unit, ylabel="" if axes in figure.axes[1::2] else "share of class")
             figure.alt += f" {text} in {unit}: {medians}."
-        axes = figure.axes
-        for left in axes[::2]:
-            left.set_ylabel("share of class")
         handles = [Rectangle((0, 0), 1, 1, facecolor=color, alpha=0.6) for color in COLORS]
         figure.legend(handles, _NAMES, handlelength=1, loc="outside lower center", ncols=2)
     return figure
@@ -122,60 +114,49 @@ def _told_apart(labels: np.ndarray, values: np.ndarray) -> float | None:
     return max(auc, 1 - auc)
 
 
-def _histograms(axes: Axes, labels: np.ndarray, values: np.ndarray, *, stretched: bool) -> str:
-    """Draw both classes as shares of their own number, and return their medians in words.
+def _distribution(axes: Axes, labels: np.ndarray, values: np.ndarray, *, stretched: bool) -> str:
+    """Draw both classes as shares of their own number, and return their medians or shares in words.
 
-    `stretched`: on a logarithmic axis where values differ by more than ten times.
+    `stretched`: on a logarithmic axis where values differ by more than ten times. Up to six different values have a bar
+    each.
     """
-    known = values[np.isfinite(values)]
-    if len(known) == 0:
+    known = np.isfinite(values)
+    shown = pd.DataFrame({"value": values[known], "label": labels[known]})
+    if shown.empty:
         axes.text(0.5, 0.5, "unknown", ha="center", va="center", color=QUIET, transform=axes.transAxes)
         axes.set(xticks=[], yticks=[])
         return "unknown"
-    if len(np.unique(known)) <= 6:
-        return _few_values(axes, labels, values)
-    wide = stretched and known.min() > 0 and known.max() / known.min() > 10
+    kinds, wide = np.sort(shown["value"].unique()), False
+    look = {"x": "value", "hue": "label", "palette": dict(enumerate(COLORS)), "legend": False, "ax": axes}
+    look |= {"stat": "probability", "common_norm": False}
+    if len(kinds) <= 6:
+        texts = shown["value"].map("{:.4g}".format).astype(pd.CategoricalDtype([f"{kind:.4g}" for kind in kinds]))
+        sns.histplot(shown.assign(value=texts), **look, multiple="dodge", shrink=0.76, alpha=0.6, edgecolor="white")
+        axes.set_xlim(-0.7, len(kinds) - 0.3)
+    else:
+        wide = bool(stretched and kinds[0] > 0 and kinds[-1] / kinds[0] > 10)
+        shape = {"element": "step", "bins": 24, "log_scale": wide, "hue_order": [1, 0]}  # the last is drawn first
+        sns.histplot(shown, **look, **shape, alpha=0.3, linewidth=1.8)
+        for steps, line in zip(axes.collections, ("-", "--"), strict=False):
+            steps.set_linestyle(line)
     if wide:
-        edges = np.geomspace(known.min(), known.max() * 1.0001, 25)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if known.max() / known.min() > 60 else (1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if kinds[-1] / kinds[0] > 60 else (1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        edges = np.histogram_bin_edges(known, bins=24)
-    medians = []
-    for label in (0, 1):
-        part = known[labels[np.isfinite(values)] == label]
-        if len(part):
-            shape = {"bins": edges, "weights": np.full(len(part), 1 / len(part)), "color": COLORS[label]}
-            axes.hist(part, histtype="stepfilled", alpha=0.3, **shape)
-            axes.hist(part, histtype="step", linewidth=1.8, linestyle=("-", "--")[label], **shape)
-            medians.append(f"median {np.median(part):.4g} for {_NAMES[label]}")
-    in_percent(axes, "y")
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    if not wide:
+    elif len(kinds) > 6:
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    return " and ".join(medians)
-
-
-def _few_values(axes: Axes, labels: np.ndarray, values: np.ndarray) -> str:
-    """Draw the share of each of a few values in both classes, and return the shares in words."""
-    kinds = np.unique(values[np.isfinite(values)])
-    words = []
-    for label in (0, 1):
-        part = values[(labels == label) & np.isfinite(values)]
-        shares = [(part == kind).mean() if len(part) else 0.0 for kind in kinds]
-        axes.bar(np.arange(len(kinds)) + 0.4 * (label - 0.5), shares, width=0.36, color=COLORS[label], alpha=0.6)
-        words.append(", ".join(f"{kind:g} in {share:.0%}" for kind, share in zip(kinds, shares, strict=True) if share))
-    axes.set_xticks(range(len(kinds)), [f"{kind:.4g}" for kind in kinds])
-    axes.set_xlim(-0.7, len(kinds) - 0.3)
-    axes.grid(axis="x", visible=False)
     in_percent(axes, "y")
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    return f"{words[0]} of the real and {words[1]} of the fake"
+    by_class = shown["value"].groupby(shown["label"].map(dict(enumerate(_NAMES))), sort=False)
+    return " and ".join(f"{_summed(part, len(kinds) <= 6)} {name}" for name, part in sorted(by_class, reverse=True))
 
 
-# --- training ---
+def _summed(values: pd.Series, few: bool) -> str:
+    """Return the shares of a few values, or the median, in words."""
+    if not few:
+        return f"median {values.median():.4g} for"
+    shares = values.value_counts(normalize=True).sort_index()
+    return ", ".join(f"{kind:g} in {share:.0%}" for kind, share in shares.items()) + " of the"
 
 
 def curves(history: pd.DataFrame) -> Picture:
@@ -188,17 +169,16 @@ def curves(history: pd.DataFrame) -> Picture:
     defined = np.isfinite(best["val_auc"])
     found = f"AUC {best['val_auc']:.2f}" if defined else f"accuracy {best['val_accuracy']:.0%}"
     title = f"Epoch {best['epoch']:.0f} of {len(history)} is kept: validation loss {best['val_loss']:.2f}, {found}"
-    lines = {
-        "train": {"color": QUIET, "linestyle": (0, (4, 2)), "marker": ".", "label": "training"},
-        "val": {"color": INK, "marker": ".", "label": "validation"},
-    }
+    names = {"train_loss": "training", "val_loss": "validation", "val_auc": "validation AUC"}
+    names |= {"train_accuracy": "training accuracy", "val_accuracy": "validation accuracy"}
+    lines = history.set_index("epoch").dropna(axis="columns", how="all")
     with new_figure(WIDTH, 4.9, title) as figure:
         loss, rates = figure.subplots(2, 1, sharex=True)
-        for name, look in lines.items():
-            loss.plot(history["epoch"], history[f"{name}_loss"], **look)
-            rates.plot(history["epoch"], history[f"{name}_accuracy"], **{**look, "label": f"{look['label']} accuracy"})
-        if history["val_auc"].notna().any():
-            rates.plot(history["epoch"], history["val_auc"], color="#A0468C", marker=".", label="validation AUC")
+        for axes, kind in ((loss, "loss$"), (rates, "accuracy$|auc$")):
+            shown = lines.filter(regex=kind).rename(columns=names)
+            look = {"palette": [QUIET, INK, OTHER], "dashes": [(4, 2), "", ""], "markers": ["."] * 3}
+            look = {name: values[: shown.shape[1]] for name, values in look.items()}
+            sns.lineplot(shown, **look, markeredgewidth=0, markersize=9, ax=axes)
         for axes in (loss, rates):
             axes.axvline(best["epoch"], color=GOOD, linewidth=1.5, zorder=0)
         loss.plot(best["epoch"], best["val_loss"], "o", color=GOOD, markersize=8, label="kept")

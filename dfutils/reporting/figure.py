@@ -1,9 +1,10 @@
-"""The ground that every figure stands on: its colours, its letters, and how it gets to the page.
+"""What all figures share: colours, fonts, and how they get to the page.
 
 Real and fake have the same two colours everywhere (blue and vermilion of Okabe and Ito, which colour-blind eyes tell
-apart); nothing else has them. Each figure brings its own white card, so that it reads the same on a light page, on a
+apart); nothing else has them. Each figure has a white background, so that it reads the same on a light page, on a
 dark one and in print. Figures belong to no window and no notebook cell: nothing appears until a notebook shows
-a `Picture` or `save` writes it.
+a `Picture` or `save` writes it. No setting of the user's matplotlib changes a figure. Seaborn takes the theme from here
+(`style`); it is imported only where it draws, so that verdicts with pictures start without it.
 """
 
 import base64
@@ -13,7 +14,6 @@ from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from textwrap import fill
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -29,8 +29,8 @@ REAL, FAKE = "#0072B2", "#D55E00"
 COLORS = (REAL, FAKE)
 """By label."""
 
-INK, QUIET, FAINT, GOOD = "#1D2430", "#5B6675", "#ECEEF1", "#00795A"
-"""The detector and all text; what stands behind it; empty room; what was chosen."""
+INK, QUIET, FAINT, GOOD, OTHER = "#1D2430", "#5B6675", "#ECEEF1", "#00795A", "#A0468C"
+"""The detector and all text; the background; an empty bar; what was chosen; a second quantity beside the detector's."""
 
 WIDTH = 6.4
 """Inches of a usual figure. Its letters of 10 to 12 points are still read where the page has only 400 pixels for it."""
@@ -119,9 +119,13 @@ class Pictures(list[Picture]):
         return "\n".join(map(repr, self))
 
 
-def style() -> Any:
-    """Return a context in which a figure of one's own takes the suite's style."""
-    return mpl.rc_context(_STYLE)
+@contextmanager
+def style() -> Iterator[None]:
+    """Give a context in which figures take the suite's style, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
 
 
 def wrapped(title: str, width: float) -> str:

@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.patches import Rectangle
+import seaborn as sns
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from dfutils.metrics import calibration, figures
-from dfutils.metrics.intervals import value_and_interval
+from dfutils.reporting.comparison_plots import dots, in_words, with_text
 from dfutils.reporting.figure import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, Picture, in_percent, new_figure
-from dfutils.reporting.wording import figure_name
-from dfutils.reporting.wording import property_name as property_in_words
+from dfutils.reporting.wording import figure_name, property_name
 
 _NAMES = figures.CLASSES
 
@@ -28,26 +26,25 @@ def confusion(matrix: Sequence[Sequence[int]], title: str | None = None, unit: s
         parts = [f"{fakes - misses:,} of {fakes:,} fakes caught"] if fakes else ["No fakes to catch"]
         parts += [f"{alarms:,} of {reals:,} reals accused"] if reals else ["no reals to accuse"]
         title = ", ".join(parts)
+    shares = counts / np.maximum(totals, 1)[:, None]
+    tints = (0.06 + 0.5 * shares) * [-1, 1]  # each column in the colour of the call, pale enough for dark letters
+    colors = sns.blend_palette([REAL, "white", FAKE], as_cmap=True)
     with new_figure(5.4, 3.7, title) as figure:
         axes = figure.subplots()
+        number = {"fontsize": 26, "fontweight": "bold", "color": INK, "va": "bottom"}
+        look = {"cmap": colors, "vmin": -1, "vmax": 1, "cbar": False, "linewidths": 4, "linecolor": "white"}
+        sns.heatmap(tints, annot=counts, fmt=",", annot_kws=number, **look, ax=axes)
         for true, called in np.ndindex(2, 2):
-            share = counts[true, called] / totals[true] if totals[true] else 0.0
-            tint = mpl.colors.to_rgba(COLORS[called], 0.06 + 0.5 * share)  # pale enough for dark letters
-            axes.add_patch(Rectangle((called, true), 1, 1, facecolor=tint, edgecolor="white", linewidth=4))
-            middle = {"x": called + 0.5, "ha": "center", "va": "center"}
-            axes.text(y=true + 0.42, s=f"{counts[true, called]:,}", fontsize=26, fontweight="bold", **middle)
-            words = f"{share:.1%} of the {_NAMES[true]}s" if totals[true] else f"no {_NAMES[true]}s"
-            axes.text(y=true + 0.72, s=words, fontsize=11, **middle)
-        axes.set(xlim=(0, 2), ylim=(2, 0), xlabel=f"the detector calls the {unit}")
-        axes.set_xticks([0.5, 1.5], ["REAL", "FAKE"], fontweight="bold", fontsize=12)
-        axes.set_yticks([0.5, 1.5], [f"REAL\n{reals:,}", f"FAKE\n{fakes:,}"], fontweight="bold", fontsize=12)
-        axes.set_ylabel(f"the {unit} are")
+            words = f"{shares[true, called]:.1%} of the {_NAMES[true]}s" if totals[true] else f"no {_NAMES[true]}s"
+            axes.text(called + 0.5, true + 0.66, words, fontsize=11, ha="center", va="center")
+        ticks = {"fontweight": "bold", "fontsize": 12, "rotation": 0}
+        axes.set_xticklabels(["REAL", "FAKE"], **ticks)
+        axes.set_yticklabels([f"REAL\n{reals:,}", f"FAKE\n{fakes:,}"], **ticks)
+        axes.set(xlabel=f"the detector calls the {unit}", ylabel=f"the {unit} are")
         axes.xaxis.set_label_position("top")
         axes.xaxis.tick_top()
         for tick, color in zip([*axes.get_xticklabels(), *axes.get_yticklabels()], COLORS * 2, strict=True):
             tick.set_color(color)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
         figure.alt += (
             f" Confusion matrix of {counts.sum()} {unit}. Of {reals} real ones {counts[0, 0]} are called real and "
             f"{alarms} fake; of {fakes} fake ones {counts[1, 1]} are called fake and {misses} real."
@@ -60,33 +57,25 @@ _LOWER_IS_BETTER = ("eer", "log_loss", "brier", "ece")
 
 def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Picture:
     """Draw every figure of `figures.summary` as a dot on its interval, with both written out."""
-    good = [name for name in summary if name not in _LOWER_IS_BETTER]
-    rows: list[str] = ["higher is better", *good, "lower is better", *(name for name in summary if name not in good)]
+    rows: dict[str, list[dict[str, Any]]] = {"higher is better": [], "lower is better": []}
+    for name, found in summary.items():
+        row = {**with_text(found), "name": figure_name(name)}
+        if found["value"] is not None and found["value"] > 1:  # a loss beyond the axis: its text says it
+            row |= dict.fromkeys(("value", "low", "high"))
+        if row.get("high") is not None:
+            row["high"] = min(row["high"], 1.0)
+        rows["lower is better" if name in _LOWER_IS_BETTER else "higher is better"].append(row)
     auc = summary.get("roc_auc", {"value": None})
     title = "ROC AUC is undefined: a class is missing"
     if auc["value"] is not None:
         known = auc["low"] is not None
         interval = f"95% interval {auc['low']:.3f} to {auc['high']:.3f}" if known else "too few videos for an interval"
         title = f"ROC AUC over {unit}: {auc['value']:.3f} ({interval})"
-    with new_figure(WIDTH, 0.5 + 0.29 * len(rows), title) as figure:
+    with new_figure(WIDTH, 0.5 + 0.29 * (len(rows) + len(summary)), title) as figure:
         axes = figure.subplots()
-        for place, name in enumerate(rows):
-            if name not in summary:
-                continue
-            text = "   ".join(value_and_interval(summary[name])).rstrip()
-            value, low, high = (summary[name][key] for key in ("value", "low", "high"))
-            if value is not None:
-                axes.plot(value, place, "o", color=INK, markersize=7, clip_on=value > 1)
-            if value is not None and low is not None:
-                axes.plot([low, min(high, 1.0)], [place, place], color=QUIET, linewidth=5, alpha=0.45, zorder=1)
-            axes.text(1.05, place, text, va="center", fontsize=10)
-            figure.alt += f" {figure_name(name)} {text.replace('   ', ', from ').replace(' – ', ' to ')}."
-        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="value, and 95% interval")
-        axes.set_yticks(range(len(rows)), [figure_name(name) for name in rows])
-        for tick, name in zip(axes.get_yticklabels(), rows, strict=True):
-            if name not in summary:
-                tick.set(fontweight="bold", color=QUIET)
-        axes.grid(axis="y", visible=False)
+        dots(axes, [row for name, part in rows.items() for row in ({"name": name}, *part)], "value, and 95% interval")
+        axes.set_xlim(0, 1)
+        figure.alt += "".join(in_words(row) for part in rows.values() for row in part)
     return figure
 
 
@@ -147,17 +136,18 @@ def roc_pr(
 def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Picture:
     """Draw how many fakes are caught and how many reals accused at every threshold, and mark the one in use."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
-    steps = np.linspace(0, 1, 401)
-    called = [np.array([(scores[labels == c] >= step).mean() for step in steps]) for c in (0, 1) if (labels == c).any()]
     title = f"Both rates fall as the threshold rises; it is {threshold:.2f}"
-    if len(called) < 2:
+    if len(np.unique(labels)) < 2:
         with new_figure(WIDTH, 0.6, "Rates at other thresholds are undefined: a class is missing") as figure:
             return figure
     with new_figure(WIDTH, 3.0, title) as figure:
         axes = figure.subplots()
         for label, words in ((1, "fakes caught"), (0, "reals accused")):
-            axes.plot(steps, called[label], color=COLORS[label], linestyle=("--", "-")[label], label=words)
-            near = "; ".join(f"{step:.1f}: {called[label][round(400 * step)]:.0%}" for step in np.arange(0.1, 1, 0.2))
+            of_class = scores[labels == label]
+            whole = {"x": [0, *of_class, 1], "weights": [0, *np.ones(len(of_class)), 0]}  # from one end to the other
+            look = {"color": COLORS[label], "linestyle": ("--", "-")[label], "label": words}
+            sns.ecdfplot(**whole, complementary=True, **look, ax=axes)
+            near = "; ".join(f"{step:.1f}: {(of_class >= step).mean():.0%}" for step in np.arange(0.1, 1, 0.2))
             figure.alt += f" {words.capitalize()} of all {_NAMES[label]} {unit} by threshold, {near}."
         axes.axvline(threshold, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="threshold: called fake from this score on")
@@ -172,15 +162,16 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, un
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     wrong = (scores >= threshold) != (labels == 1)
     title = f"{wrong.sum()} of {len(labels)} {unit} lie on the wrong side of {threshold:.2f}"
-    edges = np.linspace(0, 1, 26)
     with new_figure(WIDTH, 3.3, title) as figure:
         axes = figure.subplots()
         for label, sign in ((1, 1), (0, -1)):
-            mistaken, right = (np.histogram(scores[(labels == label) & part], edges)[0] for part in (wrong, ~wrong))
-            look = {"x": edges[:-1], "width": 0.036, "align": "edge", "color": COLORS[label]}
-            axes.bar(height=sign * mistaken, **look)
-            axes.bar(height=sign * right, bottom=sign * mistaken, alpha=0.38, **look)
-            total, bad = (labels == label).sum(), (wrong & (labels == label)).sum()
+            of_class = labels == label
+            total, bad = of_class.sum(), (wrong & of_class).sum()
+            shades = sns.light_palette(COLORS[label], 100)
+            look = {"hue_order": [False, True], "palette": [shades[38], shades[99]], "alpha": 1, "edgecolor": "white"}
+            stack = {"weights": np.full(total, sign), "multiple": "stack", "bins": 25, "binrange": (0, 1)}
+            if total:
+                sns.histplot(x=scores[of_class], hue=wrong[of_class], **stack, **look, legend=False, ax=axes)
             place = {"x": 0.01, "y": 0.98, "va": "top"} if label else {"x": 0.01, "y": 0.02, "va": "bottom"}
             words = f"{total:,} {_NAMES[label]}s, {bad:,} called {_NAMES[1 - label]} (dark)"
             axes.text(s=words, color=COLORS[label], fontweight="bold", transform=axes.transAxes, **place)
@@ -260,38 +251,26 @@ def slices(table: pd.DataFrame, title: str | None = None) -> Picture:
     at all slices).
     """
     named = table["property"] if "property" in table else pd.Series("", index=table.index)
-    rows: list[Any] = []
+    rows: list[dict[str, Any]] = []
+    said = ""
     for name, part in table.groupby(named, sort=False):
-        rows += [*([property_in_words(name)] if name else []), *part.itertuples()]
-    if title is None:
-        title = _outstanding(table)
-    with new_figure(WIDTH, 0.75 + 0.3 * len(rows), title) as figure:
-        axes = figure.subplots()
-        for place, row in enumerate(rows):
-            if isinstance(row, str):
-                figure.alt += f" By {row}:"
-                continue
+        if name:
+            rows.append({"name": property_name(name)})
+            said += f" By {property_name(name)}:"
+        for row in part.itertuples():
+            sure, worse = row.p_holm < 0.05, "worse" if row.errors > row.expected else "better"
             color = REAL if row.fake == 0 else FAKE if row.real == 0 else INK
-            axes.plot([row.low, row.high], [place, place], color=color, linewidth=5, alpha=0.35, zorder=1)
-            sure = row.p_holm < 0.05
-            look = {"markerfacecolor": color if sure else "white", "markeredgewidth": 2, "clip_on": False}
-            axes.plot(row.error_rate, place, "o", color=color, markersize=8, **look)
-            text = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 10}
-            axes.text(1.03, place, f"{row.errors:,} of {row.n:,}", **text)
-            differs = f", {'worse' if row.errors > row.expected else 'better'} than the others" if sure else ""
-            figure.alt += f" {row.slice}: {row.errors} of {row.n}{differs}."
+            drawn = {"value": row.error_rate, "low": row.low, "high": row.high, "color": color, "full": sure}
+            rows.append({**drawn, "name": row.slice, "text": f"{row.errors:,} of {row.n:,}"})
+            said += f" {row.slice}: {row.errors} of {row.n}{f', {worse} than the others' if sure else ''}."
+    label = "share mistaken, and 95% interval\nfull dot: unlike the rest of its class (p < 0.05, corrected)"
+    with new_figure(WIDTH, 0.75 + 0.3 * len(rows), title or _outstanding(table)) as figure:
+        axes = figure.subplots()
+        dots(axes, rows, label)
         most = np.ceil(10 * np.nanmax([0.1, *table["high"], *table["error_rate"]])) / 10
-        axes.set(xlim=(0, min(max(most, 0.1), 1.0)), ylim=(len(rows) - 0.4, -0.6))
-        axes.set_xlabel(
-            "share mistaken, and 95% interval\nfull dot: unlike the rest of its class (p < 0.05, corrected)"
-        )
-        axes.set_yticks(range(len(rows)), [row if isinstance(row, str) else row.slice for row in rows])
-        for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
-            if isinstance(row, str):
-                tick.set(fontweight="bold", color=QUIET)
-        axes.tick_params(axis="y", pad=9)  # room for a dot at 0
+        axes.set_xlim(0, min(most, 1.0))
         in_percent(axes, "x")
-        axes.grid(axis="y", visible=False)
+        figure.alt += said
     return figure
 
 
@@ -308,5 +287,5 @@ def _outstanding(table: pd.DataFrame) -> str:
     worst = sure.iloc[int(sure["error_rate"].to_numpy(dtype=float).argmax())]
     name = worst["slice"]
     if "property" in worst:
-        name = f"{property_in_words(worst['property'])} {name}"
+        name = f"{property_name(worst['property'])} {name}"
     return f"Mistakes gather in {name}: {worst['errors']:,} of {worst['n']:,} videos"

@@ -43,10 +43,12 @@ def test_slices_of_numbers_are_quarters_and_missing_values_a_slice():
     size = np.linspace(20, 119, 100)
     size[:3] = np.nan
     rates = slices.by_slice(sliced(face_px=size, people=np.repeat([1, 2], 50)), "face_px", 0.5)
-    assert list(rates["slice"][-1:]) == ["unknown"] and rates["n"].tolist() == [24, 24, 24, 25, 3]
+    assert list(rates["slice"][-1:]) == ["unknown"] and rates["n"].tolist() == [25, 24, 24, 24, 3]
     assert rates["errors"].sum() == 17 and rates["slice"][0] == "23 to 47"
     assert slices.by_slice(sliced(people=np.repeat([1, 2], 50)), "people", 0.5)["slice"].tolist() == ["1", "2"]
     assert slices.by_slice(sliced(x=np.ones(100)), "x", 0.5)["p"].isna().all()
+    tied = slices.by_slice(sliced(people=np.repeat([1, 2, 3, 4, 5], [60, 10, 10, 10, 10])), "people", 0.5)
+    assert tied["slice"].tolist() == ["1 to 3", "3 to 5"] and tied["n"].tolist() == [80, 20]
     with pytest.raises(InputError, match="no column 'age'"):
         slices.by_slice(sliced(), "age", 0.5)
 

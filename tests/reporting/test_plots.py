@@ -1,7 +1,10 @@
 """What every figure must have: a title that says what is found, units, a description in words, the same two colours."""
 
 import base64
+import hashlib
 import io
+import json
+import os
 import re
 import subprocess
 import sys
@@ -320,6 +323,25 @@ def test_saved_pictures_are_the_same_every_time(tmp_path):
         score_plots.confusion([[3, 1], [2, 4]]).save(tmp_path / "figures" / name)
     one, two = (path.read_bytes() for path in sorted((tmp_path / "figures").iterdir()))
     assert one == two and one.startswith(b"\x89PNG")
+
+
+def test_no_setting_of_the_user_changes_a_figure(shown, tmp_path):
+    rc = tmp_path / "matplotlibrc"
+    rc.write_text(
+        "text.usetex: True\nbackend: TkAgg\nfont.family: serif\nfont.size: 30\nfigure.dpi: 40\nsavefig.dpi: 30\n"
+        "figure.facecolor: black\naxes.facecolor: gray\naxes.grid: False\naxes.prop_cycle: cycler('color', ['lime'])\n"
+        "lines.linewidth: 9\npatch.force_edgecolor: True\nimage.cmap: hot\nfigure.autolayout: True\nhatch.color: red\n"
+    )
+    code = (
+        "import hashlib, json; from tests.reporting.test_plots import FIGURES\n"
+        "made = {name: make()._repr_html_().encode() for name, make in FIGURES.items()}\n"
+        "print(json.dumps({name: hashlib.sha256(html).hexdigest() for name, html in made.items()}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "MATPLOTLIBRC": str(rc)}
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {name: hashlib.sha256(html.encode()).hexdigest() for name, html in shown.items()}
 
 
 def test_nothing_global_is_touched():
