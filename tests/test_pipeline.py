@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import nbformat
-import pandas as pd
 import pytest
 
 from dfutils import cli, pipeline
@@ -16,7 +15,6 @@ from dfutils.core import params
 from dfutils.core.errors import InputError, StageError
 from dfutils.core.parameter_files import load_params
 from dfutils.core.stages import DEFAULT_STAGES, STAGES
-from dfutils.reporting import html
 from dfutils.serving import commands
 from tests.support.pages import loads
 
@@ -67,19 +65,6 @@ def test_a_contents_list_leads_to_anchors_that_exist(suite):
     assert targets
     for target in targets:
         assert f'id="{target}"' in text
-
-
-def test_columns_of_words_are_marked_to_be_read_from_the_left(tmp_path):
-    table = pd.DataFrame(
-        {"auc": [0.5, None], "reason": ["-3 is too small", ""], "n": ["1,200", "85%"]}, index=["a", "b"]
-    )
-    document = notebook("table")
-    document.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"text/html": table.to_html()})]
-    nbformat.write(document, tmp_path / "a.ipynb")
-    html.write_page(tmp_path / "a.ipynb", tmp_path / "a.html", [])
-    text = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert re.findall(r'class="words">([^<]*)<', text) == ["reason", "-3 is too small", ""]
-    assert "<th>auc</th>" in text and "<td>1,200</td>" in text
 
 
 def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suite):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dfutils.core.files import make_folder, write_json, write_table
+from dfutils.core import stages
+from dfutils.core.files import make_folder, plain_rows, write_json, write_table
 from dfutils.core.params import DEFAULTS
 from dfutils.data import catalog
 from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
@@ -209,31 +210,42 @@ class Evaluation:
 
     @cached_property
     def document(self) -> dict[str, Any]:
-        """The content of metrics.json: all figures, the verdict in words, and what made them."""
-        videos = self.experiment.videos
-        chosen = self.calibration
-        return metrics_json.document(
-            self.experiment.params,
-            self.experiment.record("preprocess"),
-            self.experiment.detector,
-            self.measured,
-            threshold={
+        """The content of metrics.json, whose schema `metrics_json` describes: the figures, and the words to them."""
+        params, videos, detector = self.experiment.params, self.experiment.videos, self.experiment.detector
+        preprocessed, chosen = self.experiment.record("preprocess"), self.calibration
+        scores = self.counted.labels, self.uncalibrated, self.counted.scores
+        calibration = metrics_json.calibration(*scores, chosen.scaling, self.prior_fake)
+        methods = metrics_json.seen_methods(videos)
+        caveats = [*evaluate.cautions(detector, videos), *filter(None, [chosen.note])]
+        caveats += metrics_json.caveats(preprocessed, self.measured, calibration, methods)
+        return {
+            "schema": metrics_json.SCHEMA,
+            "experiment": params.experiment,
+            "trained_on": sorted(videos.loc[videos["split"] == "train", "dataset"].unique()),
+            "verdict": metrics_json.verdict(self.measured, self.baselines),
+            "caveats": caveats,
+            "threshold": {
                 "value": chosen.threshold,
                 "rule": chosen.rule,
                 "validation_videos": chosen.videos,
                 "note": chosen.note,
             },
-            by_method=self.by_method,
-            by_part=self.by_part,
-            trained_on=sorted(videos.loc[videos["split"] == "train", "dataset"].unique()),
-            calibration=metrics_json.calibration(
-                self.counted.labels, self.uncalibrated, self.counted.scores, chosen.scaling, self.prior_fake
-            ),
-            methods=metrics_json.seen_methods(videos),
-            baselines=self.baselines,
-            elsewhere=self.elsewhere,
-            cautions=evaluate.cautions(self.experiment.detector, videos),
-        )
+            "calibration": calibration,
+            "prior_fake": params.prior_fake,
+            "methods": methods,
+            "no_face": params.no_face,
+            "test": self.measured,
+            "by_method": plain_rows(self.by_method),
+            "by_part": plain_rows(self.by_part),
+            "baselines": self.baselines,
+            "eval": self.elsewhere,
+            "audit": preprocessed["audit"],
+            "fingerprints": {
+                "data and splits": preprocessed.get("splits", preprocessed["fingerprint"]),
+                "detector": self.detector,
+            },
+            "made_by": stages.provenance(),
+        }
 
     @property
     def detector(self) -> str:

@@ -26,16 +26,14 @@ The schema:
 | `made_by` | versions and commit |
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dfutils import metrics
-from dfutils.core.files import digest, plain_rows
-from dfutils.core.params import Params
-from dfutils.core.stages import provenance
+from dfutils.core.files import digest
 from dfutils.metrics.calibration import CALIBRATION, Scaling, with_slope
 
 SCHEMA = 3
@@ -45,68 +43,6 @@ FEW = 30
 """Videos of a class under which a figure is hardly more than an anecdote."""
 MISCALIBRATED = 0.1
 """Calibration error from which a score is not to be read as a probability."""
-
-
-def document(
-    params: Params,
-    preprocessed: dict[str, Any],
-    detector: Any,
-    measured: dict[str, Any],
-    *,
-    threshold: dict[str, Any],
-    by_method: pd.DataFrame,
-    by_part: pd.DataFrame | None = None,
-    trained_on: list[str] | None = None,
-    calibration: dict[str, Any] | None = None,
-    methods: dict[str, list[str]] | None = None,
-    baselines: dict[str, Any] | None = None,
-    elsewhere: dict[str, Any] | None = None,
-    cautions: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Return metrics.json: the figures, the words that sum them up, and what made them.
-
-    Args:
-        params: the experiment's.
-        preprocessed: the record of notebook 02.
-        detector: that was judged.
-        measured: `measure` of the test split.
-        threshold: `value`, `rule`, `validation_videos`, `note`.
-        by_method: `slices.by_slice` by method.
-        by_part: as `by_parts` gives them.
-        trained_on: names of datasets.
-        calibration: as `calibration` gives it.
-        methods: as `seen_methods` gives them.
-        baselines: as `reference_scores.baselines` gives them.
-        elsewhere: `measure` of each other dataset.
-        cautions: sentences that every figure stands under, such as `evaluate.cautions`.
-    """
-    caveats = _caveats(preprocessed, measured, calibration, methods)
-    if threshold.get("note"):
-        caveats.insert(0, threshold["note"])
-    caveats = [*cautions, *caveats]
-    return {
-        "schema": SCHEMA,
-        "experiment": params.experiment,
-        "trained_on": trained_on or [],
-        "verdict": verdict(measured, baselines),
-        "caveats": caveats,
-        "threshold": threshold,
-        "calibration": calibration,
-        "prior_fake": params.prior_fake,
-        "methods": methods,
-        "no_face": params.no_face,
-        "test": measured,
-        "by_method": plain_rows(by_method),
-        "by_part": [] if by_part is None else plain_rows(by_part),
-        "baselines": baselines or {},
-        "eval": elsewhere or {},
-        "audit": preprocessed["audit"],
-        "fingerprints": {
-            "data and splits": preprocessed.get("splits", preprocessed["fingerprint"]),
-            "detector": fingerprint(detector),
-        },
-        "made_by": provenance(),
-    }
 
 
 def fingerprint(detector: Any) -> str:
@@ -239,41 +175,39 @@ def _span(figure: dict[str, Any]) -> str:
     return "unknown" if figure["low"] is None else f"{figure['low']:.3f} to {figure['high']:.3f}"
 
 
-def _caveats(
+def caveats(
     preprocessed: dict[str, Any],
     measured: dict[str, Any],
     calibration: dict[str, Any] | None = None,
     methods: dict[str, list[str]] | None = None,
 ) -> list[str]:
     """Return what a reader must know before using the figures, the gravest first."""
-    caveats = []
+    said = []
     if "sample" in preprocessed["layouts"]:
-        caveats.append(
+        said.append(
             "These fakes were made by this suite, out of few people: the scores say that the pipeline works, and "
             "nothing about deepfakes in the wild."
         )
     if preprocessed["policy"] == "random":
-        caveats.append("The splits were drawn video by video: people leak from training into the test, and flatter it.")
-    caveats += preprocessed["audit"]["alarms"]
+        said.append("The splits were drawn video by video: people leak from training into the test, and flatter it.")
+    said += preprocessed["audit"]["alarms"]
     coverage = measured["counts"]["coverage"]
     if coverage["scored"] < coverage["videos"]:
-        caveats.append(
-            f"{coverage['videos'] - coverage['scored']} test videos have no score, mostly for want of a face."
-        )
+        said.append(f"{coverage['videos'] - coverage['scored']} test videos have no score, mostly for want of a face.")
     if unequal := unequal_coverage(measured):
-        caveats.append(unequal)
+        said.append(unequal)
     if min(measured["counts"]["real"], measured["counts"]["fake"]) < FEW:
-        caveats.append("The test split is small: read the intervals, not the values.")
+        said.append("The test split is small: read the intervals, not the values.")
     if methods and methods["validation_only"]:
-        caveats.append(
+        said.append(
             f"Fakes by {', '.join(methods['validation_only'])} were not trained on, but validation chose the epoch, "
             "the calibration and the threshold by them: they are not unseen."
         )
-    caveats += [said for said in ((calibration or {}).get("note"), worse_calibration(calibration)) if said]
+    said += filter(None, [(calibration or {}).get("note"), worse_calibration(calibration)])
     error = measured["video"]["ece"]
     if error["low"] is not None and error["low"] > MISCALIBRATED:
-        caveats.append(
+        said.append(
             f"Scores are no probabilities here: they miss the share of fakes by {error['value']:.2f} on average (95%: "
             f"{_span(error)}). Hold a score against the threshold only."
         )
-    return caveats
+    return said

@@ -13,7 +13,7 @@ from dfutils.faces.batch import Preprocessed
 from dfutils.faces.strips import load_strip
 from dfutils.reporting import data_plots, image_plots
 from dfutils.reporting.figure import Picture, Pictures
-from dfutils.reporting.tables import or_none
+from dfutils.reporting.tables import Table, or_none
 from dfutils.reporting.wording import Text
 from dfutils.splits import alternatives
 from dfutils.splits.leakage import Audit
@@ -49,18 +49,19 @@ class DatasetReport:
         """
         self.videos, self.places = videos, places
 
-    def published_counts(self) -> pd.DataFrame | Text:
+    def published_counts(self) -> Table | Text:
         """Return how many videos each part of a published dataset should have, and has."""
         checked = pd.concat(
             check(place.layout, self.videos[self.videos["dataset"] == place.name]).assign(dataset=place.name)
             for place in self.places
         )
         table = checked.set_index("dataset").astype({"expected": "Int64"})
-        return or_none(table, "No counts are published for these.")
+        return or_none(table, "Videos, as published and as found here", "No counts are published for these.")
 
-    def methods(self) -> pd.DataFrame:
+    def methods(self) -> Table:
         """Return the number of videos by class and method."""
-        return self.videos.groupby([_classes(self.videos), "method"]).size().to_frame("videos")
+        counts = self.videos.groupby([_classes(self.videos), "method"]).size()
+        return Table(counts.to_frame("videos"), "Videos by class and method")
 
     def class_counts(self) -> Picture:
         """Draw how many videos there are of each class, method and dataset."""
@@ -70,12 +71,13 @@ class DatasetReport:
         """Draw length, size, frame rate and bitrate of real and fake videos over each other."""
         return data_plots.facts(self.videos)
 
-    def medians(self) -> pd.DataFrame:
+    def medians(self) -> Table:
         """Return the median of each container fact for both classes."""
         names = {"width": "width, pixels", "height": "height, pixels", "fps": "frames a second", "n_frames": "frames"}
         names |= {"duration_s": "length, seconds", "bitrate": "kbit a second"}
         kbits = self.videos.assign(bitrate=self.videos["bitrate"] / 1000)
-        return kbits.groupby(_classes(self.videos))[list(names)].median().rename(columns=names).T.round(1)
+        medians = kbits.groupby(_classes(self.videos))[list(names)].median().rename(columns=names).T
+        return Table(medians.round(1).map("{:,.1f}".format), "Medians of the container facts")
 
     def first_frames(self) -> Picture:
         """Draw the first frame of a fake of each method beside that of the real video it was made from.
@@ -107,10 +109,10 @@ class DatasetReport:
             f"{len(times)} people are named, each in {times.min()} to {times.max()} videos (median {times.median():g})."
         )
 
-    def unreadable(self) -> pd.DataFrame | Text:
+    def unreadable(self) -> Table | Text:
         """Return the videos that cannot be read, and why."""
         rows = self.videos.loc[self.videos["reason"] != "", ["video_id", "reason"]]
-        return or_none(rows, "All of them can be read.")
+        return or_none(rows, "Videos that cannot be read", "All of them can be read.")
 
 
 class FacesReport:
@@ -139,22 +141,23 @@ class FacesReport:
         """The videos without a strip."""
         return self.videos[self.videos["status"] != "ok"]
 
-    def statuses(self) -> pd.DataFrame:
+    def statuses(self) -> Table:
         """Return the number of videos by class and status."""
-        return pd.crosstab(_classes(self.videos), self.videos["status"])
+        return Table(pd.crosstab(_classes(self.videos), self.videos["status"]), "Videos by class and status")
 
-    def lost_videos(self) -> pd.DataFrame | Text:
+    def lost_videos(self) -> Table | Text:
         """Return the videos without a strip, and why."""
-        return or_none(self.lost[["video_id", "label", "status", "reason"]], "Every video has its faces.")
+        rows = self.lost[["video_id", "label", "status", "reason"]]
+        return or_none(rows, "Videos without a strip", "Every video has its faces.")
 
     def review_files(self) -> Text:
         """Return where each dataset's review.csv lies."""
         paths = {name: result.folder / review.NAME for name, result in self.made.items()}
         return Text("\n".join(f"{n}: {path if path.exists() else 'nothing to review'}" for n, path in paths.items()))
 
-    def reviewed(self) -> pd.DataFrame | Text:
+    def reviewed(self) -> Table | Text:
         """Return what came of each action in review.csv."""
-        return or_none(self.actions, "No action is written there.")
+        return or_none(self.actions, "Actions in review.csv", "No action is written there.")
 
     @property
     def actions(self) -> pd.DataFrame:
@@ -224,9 +227,10 @@ class SplitReport:
             )
         return Text("\n".join(lines))
 
-    def counts(self) -> pd.DataFrame:
+    def counts(self) -> Table:
         """Return the number of videos by split and class."""
-        return pd.crosstab(self.table["split"], _classes(self.table)).reindex(self.order)
+        counts = pd.crosstab(self.table["split"], _classes(self.table)).reindex(self.order)
+        return Table(counts, "Videos by split and class")
 
     def candidates(
         self, video_ids: Collection[str], seed: int, val_fraction: float, test_fraction: float
@@ -235,14 +239,15 @@ class SplitReport:
         own = self.table[(self.table["split"] != "eval") & self.table["video_id"].isin(video_ids)]
         return alternatives.candidates(own, seed, val_fraction, test_fraction)
 
-    def leaks(self, candidates: Mapping[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+    def leaks(self, candidates: Mapping[tuple[str, int], pd.DataFrame]) -> Table:
         """Return what the splits of each policy share, one row per policy."""
-        return alternatives.leaks(candidates, self.strips)
+        return Table(alternatives.leaks(candidates, self.strips), "What the splits of each policy share")
 
-    def methods(self) -> pd.DataFrame:
+    def methods(self) -> Table:
         """Return the number of videos that have a strip, by split and method."""
         kinds = self.usable["method"].where(self.usable["label"] == 1, "(real)").replace("", "fake")
-        return pd.crosstab(self.usable["split"], kinds).reindex(self.order, fill_value=0)
+        counts = pd.crosstab(self.usable["split"], kinds).reindex(self.order, fill_value=0)
+        return Table(counts, "Videos that have a strip, by split and method")
 
     def samples(self, seed: int, count: int = 3) -> Pictures:
         """Draw strips of each class in each split: `count` drawn at random."""
@@ -262,17 +267,18 @@ class SplitReport:
         """Return an audit's alarms, one per line."""
         return Text("\n".join(f"• {alarm}" for alarm in audit.alarms or ["Nothing was found."]))
 
-    def shared_people(self, audit: Audit) -> pd.DataFrame | Text:
+    def shared_people(self, audit: Audit) -> Table | Text:
         """Return the first people and source videos that two splits share by name."""
-        return or_none(audit.people.head(20))
+        return or_none(audit.people.head(20), "People and sources in two splits, by name")
 
-    def shared_content(self, audit: Audit) -> pd.DataFrame | Text:
+    def shared_content(self, audit: Audit) -> Table | Text:
         """Return the ten closest pairs of videos across splits with nearly the same content."""
-        return or_none(_pairs(audit.content.drop(columns=["label", "other_label"]).head(10).round(3)))
+        rows = _pairs(audit.content.drop(columns=["label", "other_label"]).head(10).round(3))
+        return or_none(rows, "The closest pairs of videos in two splits, by content")
 
-    def shared_faces(self, audit: Audit) -> pd.DataFrame | Text:
+    def shared_faces(self, audit: Audit) -> Table | Text:
         """Return the people that two splits share by face."""
-        return or_none(_pairs(audit.faces.round(2)).set_index("person"))
+        return or_none(_pairs(audit.faces.round(2)).set_index("person"), "People in two splits, by face")
 
     def face_pairs(self, audit: Audit, most: int = 6) -> Pictures:
         """Draw the closest pair of faces of each person that two splits share."""
@@ -292,11 +298,12 @@ class SplitReport:
             return Text(f"No figure: {told.note}.")
         return Text(f"All facts together: AUC {told.auc:.2f}, 95% from {told.low:.2f} to {told.high:.2f}.")
 
-    def shortcut_facts(self, audit: Audit) -> pd.DataFrame:
+    def shortcut_facts(self, audit: Audit) -> Table:
         """Return how well each fact alone tells the label, and its usual value for both classes."""
 
         def written(value: Any) -> str:
             return value if isinstance(value, str) else f"{value:,.1f}"
 
         facts = audit.shortcuts.facts
-        return facts.assign(**facts[["real", "fake"]].map(written)).set_index("fact").round(2)
+        texts = facts.assign(**facts[["real", "fake"]].map(written)).set_index("fact").round(2)
+        return Table(texts, "How well each fact alone tells the label, and its usual values")

@@ -8,6 +8,7 @@ import pandas as pd
 from dfutils.evaluation.error_analysis import ErrorAnalysis, Saliency
 from dfutils.reporting import image_plots, score_plots, tables, widgets
 from dfutils.reporting.figure import Picture, Pictures
+from dfutils.reporting.tables import Table
 from dfutils.reporting.wording import Text
 
 
@@ -18,9 +19,9 @@ class ErrorReport:
         """Report on an error analysis; `shown` is the number of mistakes of each kind drawn where no kernel answers."""
         self.analysis, self.shown = analysis, shown
 
-    def mistakes(self, most: int = 20) -> pd.DataFrame:
+    def mistakes(self, most: int = 20) -> Table:
         """Return the surest mistakes."""
-        return tables.rounded(self.analysis.mistakes.head(most))
+        return Table(tables.rounded(self.analysis.mistakes.head(most)), "The surest mistakes")
 
     def draw(self, row: Any) -> Picture:
         """Draw the strip of a mistake (a row of `ErrorAnalysis.mistakes`) with the scores of its frames."""
@@ -72,37 +73,40 @@ class ErrorReport:
         said = f"{alike.mean():.2f}, over {alike.notna().sum()} clips."
         return Text(f"Mean rank correlation with the maps of random weights: {said}")
 
-    def inside_forged(self, inside: pd.DataFrame) -> pd.DataFrame | Text:
+    def inside_forged(self, inside: pd.DataFrame) -> Table | Text:
         """Return how much of the maps falls on what was forged, as `ErrorAnalysis.inside_forged` computed it."""
-        return tables.or_none(tables.rounded(inside), "What was forged here is not known.")
+        caption = "Share of the maps inside the forged part, with 95% intervals"
+        return tables.or_none(tables.rounded(inside), caption, "What was forged here is not known.")
 
     def properties(self) -> Picture:
         """Draw the error rate in thirds of each property of face and file."""
         return score_plots.slices(self.analysis.by_property)
 
-    def properties_table(self) -> pd.DataFrame:
+    def properties_table(self) -> Table:
         """Return the errors in thirds of each property of face and file."""
-        return tables.slices(self.analysis.by_property)
+        return tables.slices(self.analysis.by_property, "Mistakes by property of face and file")
 
     def methods(self) -> Picture:
         """Draw the error rate by method of forgery."""
         return score_plots.slices(self.analysis.by_method)
 
-    def people(self, most: int = 10) -> pd.DataFrame:
+    def people(self, most: int = 10) -> Table:
         """Return the people whose videos are mistaken most often."""
-        return tables.slices(self.analysis.by_person.head(most))
+        return tables.slices(self.analysis.by_person.head(most), "Mistakes by person")
 
-    def sureness(self) -> pd.DataFrame:
+    def sureness(self) -> Table:
         """Return the errors where the detector is sure, and where it is not.
 
         Recalls and tests are left out: the score decides both the row and the mistake.
         """
-        return tables.slices(self.analysis.by_sureness)[["mistaken", "share", "95% interval"]]
+        caption = "Mistakes where the detector is sure, and where it is not"
+        return Table(tables.slices(self.analysis.by_sureness, "")[["mistaken", "share", "95% interval"]], caption)
 
-    def diagnosed(self, diagnosed: pd.DataFrame, most: int = 20) -> pd.DataFrame:
+    def diagnosed(self, diagnosed: pd.DataFrame, most: int = 20) -> Table:
         """Return the surest mistakes with their nearest training clip and what it suggests."""
         columns = ["kind", "video_id", "margin", "nearest", "distance", "agreeing", "suspect"]
-        return tables.rounded(diagnosed[columns].head(most))
+        caption = "The surest mistakes with their nearest training clip"
+        return Table(tables.rounded(diagnosed[columns].head(most)), caption)
 
     def suspects(self, diagnosed: pd.DataFrame) -> Text:
         """Return how many mistakes are suspected of what."""

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from pandas.io.formats.style import Styler
 
-from dfutils.evaluation import comparison, perturbations, reference_scores
+from dfutils.evaluation import comparison, literature, perturbations, reference_scores
 from dfutils.evaluation.evaluation import Evaluation
 from dfutils.evaluation.robustness import RobustnessTest
 from dfutils.metrics.figures import rates_from_confusion
 from dfutils.reporting import comparison_plots, image_plots, score_plots, tables, widgets
 from dfutils.reporting.figure import Picture
+from dfutils.reporting.tables import Table
 from dfutils.reporting.wording import Text
 
 
@@ -27,9 +27,10 @@ class EvaluationReport:
         """Draw the confusion matrix of the test videos."""
         return score_plots.confusion(self.evaluation.measured["confusion"])
 
-    def rates(self) -> pd.DataFrame:
+    def rates(self) -> Table:
         """Return precision, recall and F1 of both classes."""
-        return tables.rounded(rates_from_confusion(self.evaluation.measured["confusion"]))
+        rates = rates_from_confusion(self.evaluation.measured["confusion"])
+        return Table(tables.rounded(rates), "Precision, recall and F1 of the test videos")
 
     def coverage(self) -> Text:
         """Return how many test videos have a score, and what those without a face count as."""
@@ -45,13 +46,14 @@ class EvaluationReport:
         """Draw every figure over videos as a dot on its interval."""
         return score_plots.intervals(self.evaluation.measured["video"])
 
-    def frame_figures(self) -> pd.DataFrame:
+    def frame_figures(self) -> Table:
         """Return every figure over single frames with its interval."""
-        return tables.summary(self.evaluation.measured["frame"])
+        return Table(tables.summary(self.evaluation.measured["frame"]), "Figures over single frames")
 
-    def baselines(self) -> pd.DataFrame:
+    def baselines(self) -> Table:
         """Return the figures of what needs no detector, beside the detector's."""
-        return tables.reference_scores(self.evaluation.baselines)
+        caption = "The detector and what needs none, with 95% intervals"
+        return Table(tables.reference_scores(self.evaluation.baselines), caption)
 
     def gain(self) -> Picture:
         """Draw the ROC AUC of the detector and of what needs none, on their intervals."""
@@ -80,13 +82,13 @@ class EvaluationReport:
         """Draw the error rate by dataset, method and quality."""
         return score_plots.slices(self.evaluation.by_part)
 
-    def parts_table(self) -> pd.DataFrame:
+    def parts_table(self) -> Table:
         """Return the errors by dataset, method and quality."""
-        return tables.slices(self.evaluation.by_part)
+        return tables.slices(self.evaluation.by_part, "Mistakes by dataset, method and quality")
 
-    def by_method(self) -> pd.DataFrame:
+    def by_method(self) -> Table:
         """Return the figures that need no threshold, by test set and method of forgery."""
-        return tables.by_method(self._measured())
+        return Table(tables.by_method(self._measured()), "Figures by test set and method, with 95% intervals")
 
     def _measured(self) -> dict[str, dict[str, Any]]:
         """Return the figures of the test split and of every other dataset that was scored, by what was tested."""
@@ -94,10 +96,11 @@ class EvaluationReport:
         others = {f"{name} ({part['videos']['which']})": part for name, part in evaluation.elsewhere.items()}
         return {evaluation.experiment.params.experiment: evaluation.measured, **others}
 
-    def elsewhere(self) -> pd.DataFrame | Text:
+    def elsewhere(self) -> Table | Text:
         """Return a few figures on the test split and on every other dataset that was scored."""
         table = tables.compared({name: part["video"] for name, part in self._measured().items()})
-        return tables.or_none(table if self.evaluation.elsewhere else table.head(0), "None are named.")
+        caption = "The test split and other datasets, with 95% intervals"
+        return tables.or_none(table if self.evaluation.elsewhere else table.head(0), caption, "None are named.")
 
     def verdict(self) -> Markdown:
         """Return the result in words, with what limits it."""
@@ -105,18 +108,21 @@ class EvaluationReport:
         caveats = [f"- {caveat}" for caveat in written["caveats"]]
         return Markdown("\n".join([f"**{written['verdict']}**", "", *caveats]))
 
-    def earlier_runs(self, earlier: pd.DataFrame) -> pd.DataFrame | Text:
+    def earlier_runs(self, earlier: pd.DataFrame) -> Table | Text:
         """Return this run beside others on the test videos of both, from what `Evaluation.earlier_runs` returned."""
-        return tables.or_none(tables.paired_runs(earlier), "There is no run to compare with.")
+        caption = "This run and others on the test videos of both, with 95% intervals"
+        return tables.or_none(tables.paired_runs(earlier), caption, "There is no run to compare with.")
 
-    def train_test_matrix(self) -> pd.DataFrame:
+    def train_test_matrix(self) -> Table:
         """Return the AUC over videos by training datasets and test dataset, of all reports that are here."""
         reports = self.evaluation.experiment.params.report_folder.parent
-        return comparison.train_test_matrix(reports, self.evaluation.document)
+        matrix = comparison.train_test_matrix(reports, self.evaluation.document)
+        return Table(matrix, "ROC AUC by training datasets (rows) and test dataset (columns), with 95% intervals")
 
-    def published(self) -> Styler:
+    def published(self) -> Table:
         """Return published figures, with what differs."""
-        return tables.published(self.evaluation.experiment.record("preprocess")["layouts"])
+        figures = literature.figures(self.evaluation.experiment.record("preprocess")["layouts"])
+        return Table(figures, "Published figures: other splits, crops, frames and intervals")
 
 
 class RobustnessReport:
@@ -144,20 +150,22 @@ class RobustnessReport:
         captions += [f"{perturbations.WORDS[name]}, level {level}" for name, level in self.test.wanted[:most]]
         return image_plots.frame_grid(images, captions, "The same frame, undisturbed and disturbed")
 
-    def statuses(self, disturbed: pd.DataFrame) -> pd.DataFrame:
+    def statuses(self, disturbed: pd.DataFrame) -> Table:
         """Return the number of videos by disturbance, level and status."""
         counts = disturbed.groupby(["perturbation", "level"], sort=False)["status"].value_counts().unstack(fill_value=0)
         counts.index.names, counts.columns.name = [None, None], None
-        return counts.rename(index=perturbations.WORDS, columns=lambda name: name.replace("_", " "))
+        counts = counts.rename(index=perturbations.WORDS, columns=lambda name: name.replace("_", " "))
+        return Table(counts, "Videos by disturbance, level and status")
 
     def degradation(self, measured: pd.DataFrame) -> Picture:
         """Draw the AUC and the share of videos without a score against the level, for each disturbance."""
         return comparison_plots.degradation(measured)
 
-    def separation(self, measured: pd.DataFrame) -> pd.DataFrame:
+    def separation(self, measured: pd.DataFrame) -> Table:
         """Return how many videos were scored, and how well the classes are told apart."""
-        return tables.robustness(measured).iloc[:, :4]
+        caption = "Videos scored and ROC AUC by disturbance and level, with 95% intervals"
+        return Table(tables.robustness(measured).iloc[:, :4], caption)
 
-    def decisions(self, measured: pd.DataFrame) -> pd.DataFrame:
+    def decisions(self, measured: pd.DataFrame) -> Table:
         """Return the figures at the threshold of the undisturbed videos."""
-        return tables.robustness(measured).iloc[:, 4:]
+        return Table(tables.robustness(measured).iloc[:, 4:], "Figures at the threshold of the undisturbed videos")

@@ -25,8 +25,6 @@ from dfutils.metrics.intervals import value_and_interval
 GLOSSARY = Path(__file__).resolve().parents[2] / "notebooks" / "glossary.md"
 _TEMPLATES = Path(__file__).parent / "templates"
 _BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
-_NUMBER = r"\s*(?:[-+−]?[\d.,]+(?:e[-+]?\d+)?%?|-?inf|NaN|nan|None|&lt;NA&gt;|True|False)?\s*"  # what a cell may hold
-_LONG = 16  # characters; a longer word may be broken anywhere
 HEADLINE = {
     "roc_auc": "ROC AUC",
     "balanced_accuracy": "Balanced accuracy",
@@ -93,34 +91,7 @@ def _tidy(document: nbformat.NotebookNode) -> None:
             if output.output_type == "stream":
                 lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\w", "", output.text))
                 output.text = "\n".join(line for line in lines if not re.search(_BAR, line)).strip("\n")
-            elif "text/html" in output.get("data", {}):
-                found = output.data["text/html"]
-                output.data["text/html"] = re.sub(r"<table.*?</table>", _texts_left, found, flags=re.DOTALL)
         cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text.strip()]
-
-
-def _texts_left(table: re.Match[str]) -> str:
-    """Mark the columns of a table that hold words, which are read from the left; numbers stay under each other."""
-    rows = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", table[0], re.DOTALL)]
-    width = max(map(len, rows), default=0)
-    columns = list(zip(*(cells for cells in rows if cells and len(cells) == width), strict=True))
-    words = {
-        k: "words long" if max(len(word) for text in texts for word in text.split() or [""]) > _LONG else "words"
-        for k, texts in enumerate(columns)
-        if any(not re.fullmatch(_NUMBER, text) for text in texts)
-    }
-
-    def marked(row: re.Match[str]) -> str:
-        kind = "td" if "<td>" in row[0] else "th"
-        parts = re.split(f"(<{kind}>)", row[0])  # the last `width` of the marks are those of the columns
-        for k, name in words.items():
-            place = len(parts) - 2 * (width - k)
-            if place > 0:
-                parts[place] = f'<{kind} class="{name}">'
-        return "".join(parts)
-
-    whole = table[0].replace(" – ", "&nbsp;–&#8288;&nbsp;")  # an interval is not broken over two lines
-    return re.sub(r"<tr.*?</tr>", marked, whole, flags=re.DOTALL)
 
 
 def _headings(document: nbformat.NotebookNode) -> list[dict[str, Any]]:

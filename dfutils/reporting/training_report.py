@@ -12,7 +12,7 @@ from dfutils.detector.experiment import Clips
 from dfutils.detector.network import Detector
 from dfutils.reporting import data_plots, image_plots
 from dfutils.reporting.figure import Picture, Pictures
-from dfutils.reporting.tables import or_none, rounded
+from dfutils.reporting.tables import Table, or_none, rounded
 from dfutils.reporting.wording import Text
 
 
@@ -23,11 +23,12 @@ class TrainingReport:
         """Report on a detector and the clips that it is fitted to."""
         self.detector, self.clips = detector, clips
 
-    def splits(self, videos: pd.DataFrame) -> pd.DataFrame:
+    def splits(self, videos: pd.DataFrame) -> Table:
         """Return the number of videos with enough faces, by split and class, from the split table."""
         usable = videos[videos["status"] == "ok"]
         classes = usable["label"].map({0: "real", 1: "fake"}).rename("class")
-        return pd.crosstab(usable["split"], classes).reindex(["train", "val", "test"])
+        counts = pd.crosstab(usable["split"], classes).reindex(["train", "val", "test"])
+        return Table(counts, "Videos with enough faces, by split and class")
 
     def class_weights(self, weights: str, balanced_sampling: bool, swap: float) -> Text:
         """Return what a mistake on a clip of each class costs, and how many clips are made fakes on the spot.
@@ -46,11 +47,11 @@ class TrainingReport:
             ]
         return Text("\n".join(lines))
 
-    def layers(self, train_frames: int) -> pd.DataFrame:
+    def layers(self, train_frames: int) -> Table:
         """Return the network stage by stage, with the shapes that a clip of `train_frames` frames (0: all) takes."""
         train = self.clips.train
         stages = layer_table.table(self.detector, train.face_size, train_frames or train.frames_per_video)
-        return stages.set_index("layer").assign(parameters=stages["parameters"].map("{:,}".format).to_numpy())
+        return Table(stages.set_index("layer"), "The network, with the shapes of one clip")
 
     def size(self) -> Text:
         """Return how many weights the network has, in all and for each training clip."""
@@ -81,10 +82,11 @@ class TrainingReport:
             drawn.append(image_plots.strip(frames.permute(0, 2, 3, 1).numpy(), title=title))
         return drawn
 
-    def epochs(self, history: pd.DataFrame) -> pd.DataFrame:
+    def epochs(self, history: pd.DataFrame) -> Table:
         """Return loss, accuracy, AUC and seconds of each epoch for the reader, with the epoch that is kept marked."""
         shown = history.drop(columns=["learning_rate", "images_per_s", "best"])
-        return rounded(shown.assign(kept=history["best"].map({True: "kept", False: ""}))).rename_axis("epoch")
+        shown = shown.assign(kept=history["best"].map({True: "kept", False: ""}))
+        return Table(rounded(shown).rename_axis("epoch"), "Epochs")
 
     def curves(self, history: pd.DataFrame) -> Picture:
         """Draw loss, accuracy and validation AUC by epoch, and mark the epoch that is kept."""
@@ -110,8 +112,8 @@ class TrainingReport:
         ]
         return Text("\n".join(lines))
 
-    def ablation(self, histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame | Text:
+    def ablation(self, histories: Mapping[str, pd.DataFrame]) -> Table | Text:
         """Return the kept epoch of each history, by `temporal`, where there is more than one."""
         kept = {name: history[history["best"]].drop(columns="best") for name, history in histories.items()}
         rows = pd.concat(kept).droplevel(1).rename_axis("temporal")
-        return or_none(rows if len(rows) > 1 else rows.head(0), "Not asked for.")
+        return or_none(rows if len(rows) > 1 else rows.head(0), "The kept epoch by `temporal`", "Not asked for.")

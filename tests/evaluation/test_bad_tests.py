@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils.core import params
-from dfutils.evaluation import coverage, errors, evaluate, metrics_json, neighbours, reference_scores, saliency
+from dfutils.evaluation import coverage, errors, evaluate, neighbours, reference_scores, saliency
 from dfutils.metrics import figures as metrics_figures
 from dfutils.metrics import slices
-from dfutils.metrics.calibration import Scaling
 from dfutils.reporting import comparison_plots, score_plots, tables, widgets
-from tests.support.evaluated import PREPROCESSED, Judge, split_table
+from tests.support.evaluated import evaluated, split_table
 
 CASES = {
     "no fakes": ([0] * 6, [0.1, 0.7, 0.3, 0.4, 0.2]),
@@ -49,7 +47,7 @@ def test_report_04_ends_well(case):
     beside = reference_scores.baselines(
         table, {"majority class": reference_scores.majority(videos)}, 0.5, resamples=100
     )
-    by_method, by_part = slices.by_slice(table, "method", 0.5), evaluate.by_parts(table, videos, 0.5)
+    by_part = evaluate.by_parts(table, videos, 0.5)
     curve = metrics_figures.bands(counted.labels, counted.scores, groups=counted.groups, resamples=20)
     figures = [
         score_plots.confusion(measured["confusion"]),
@@ -69,19 +67,7 @@ def test_report_04_ends_well(case):
     assert "base64" in widgets.threshold(counted.labels, counted.scores, 0.5).to_html()
     for shown in (tables.summary(measured["frame"]), tables.reference_scores(beside), tables.slices(by_part)):
         assert "nan" not in shown.to_html().lower()
-    calibration = metrics_json.calibration(counted.labels, counted.scores, counted.scores, Scaling(), 0.5)
-    written = metrics_json.document(
-        params.Params(experiment="mine"),
-        PREPROCESSED,
-        Judge(),
-        measured,
-        threshold={"value": 0.5, "rule": "balanced", "validation_videos": 0, "note": ""},
-        by_method=by_method,
-        by_part=by_part,
-        baselines=beside,
-        calibration=calibration,
-        methods=metrics_json.seen_methods(videos),
-    )
+    written = evaluated(videos, frames.drop_duplicates("video_id"), frames).document
     json.dumps(written, allow_nan=False)
     assert "nan" not in written["verdict"].lower()
 

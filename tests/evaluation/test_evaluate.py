@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfutils.core import params
 from dfutils.core.errors import InputError
 from dfutils.core.files import digest
 from dfutils.data.indexing import fingerprints
@@ -15,7 +14,7 @@ from dfutils.evaluation import errors, evaluate, metrics_json
 from dfutils.metrics.calibration import Scaling
 from dfutils.reporting import tables
 from dfutils.splits.identities import group_names
-from tests.support.evaluated import PREPROCESSED, Judge, split_table
+from tests.support.evaluated import PREPROCESSED, Judge, evaluated, split_table
 
 
 def scored(videos: pd.DataFrame, values: list[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -65,30 +64,28 @@ def test_mistakes_are_sorted_by_how_sure_they_were(measured):
     assert found["margin"].tolist() == pytest.approx([0.5, 0.4])
 
 
-def test_the_document_is_json_and_names_every_caveat(measured):
-    _, found = measured
-    mine = params.Params(experiment="mine")
-    by_method = pd.DataFrame({"slice": ["real", "swap"], "errors": [1, 1], "p": [np.nan, 1.0]})
-    threshold = {"value": 0.5, "rule": "balanced", "validation_videos": 10, "note": ""}
-    written = metrics_json.document(mine, PREPROCESSED, Judge(), found, threshold=threshold, by_method=by_method)
+def test_the_document_is_json_and_names_every_caveat(monkeypatch):
+    videos = split_table([0, 0, 0, 1, 1, 1, 1])
+    scores, frames = scored(videos, [0.1, 0.2, 0.75, 0.3, 0.8, 0.9])
+    monkeypatch.setattr(evaluate, "cautions", lambda _detector, _videos: [])
+    written = evaluated(videos, scores, frames).document
     again = json.loads(json.dumps(written, allow_nan=False))
     assert again["schema"] == metrics_json.SCHEMA
     assert again["by_method"][0]["p"] is None
     text = " ".join(written["caveats"])
     for part in ("nothing about deepfakes in the wild", "Something leaked", "have no score", "split is small"):
         assert part in text
-    warned = metrics_json.document(
-        mine, PREPROCESSED, Judge(), found, threshold=threshold, by_method=by_method, cautions=["Half of it was seen."]
-    )
-    assert warned["caveats"] == ["Half of it was seen.", *written["caveats"]]
+    monkeypatch.setattr(evaluate, "cautions", lambda _detector, _videos: ["Half of it was seen."])
+    warned = evaluated(videos, scores, frames, note="No rule.").document
+    assert warned["caveats"] == ["Half of it was seen.", "No rule.", *written["caveats"]]
     assert "let 1 of 3 fakes pass and called 1 of 3 real videos fake" in written["verdict"]
 
 
 def test_scores_that_are_no_probabilities_are_marked(measured):
     _, found = measured
-    assert not any("no probabilities" in caveat for caveat in metrics_json._caveats(PREPROCESSED, found))
+    assert not any("no probabilities" in caveat for caveat in metrics_json.caveats(PREPROCESSED, found))
     found["video"]["ece"] = {"value": 0.264, "low": 0.157, "high": 0.291}
-    assert "by 0.26 on average (95%: 0.157 to 0.291)" in metrics_json._caveats(PREPROCESSED, found)[-1]
+    assert "by 0.26 on average (95%: 0.157 to 0.291)" in metrics_json.caveats(PREPROCESSED, found)[-1]
 
 
 def test_a_table_for_the_reader_has_heads_words_and_no_nan():
@@ -104,7 +101,7 @@ def test_a_table_for_the_reader_has_heads_words_and_no_nan():
 
 def test_random_splits_are_marked_as_leaking(measured):
     _, found = measured
-    caveats = metrics_json._caveats({**PREPROCESSED, "policy": "random"}, found)
+    caveats = metrics_json.caveats({**PREPROCESSED, "policy": "random"}, found)
     assert any("people leak" in caveat for caveat in caveats)
 
 
@@ -177,7 +174,7 @@ def test_a_missing_or_cut_strip_and_a_nan_cost_only_their_video(tmp_path):
     assert table["status"].tolist() == ["ok", "unscored", "unscored", "unscored", "unscored", "no_face"]
     found = evaluate.measure(table, frames[frames["video_id"] == "v0"], 0.5, resamples=100)
     assert found["confusion"] == [[1, 0], [0, 0]]
-    assert any("5 test videos have no score" in caveat for caveat in metrics_json._caveats(PREPROCESSED, found))
+    assert any("5 test videos have no score" in caveat for caveat in metrics_json.caveats(PREPROCESSED, found))
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [1, 1], []])
@@ -320,7 +317,7 @@ def test_a_calibration_that_makes_scores_worse_is_said():
 def test_calibrations_note_and_harm_are_among_the_caveats(measured):
     _, found = measured
     harm = {"note": "A note.", "before": {"ece": 0.1}, "after": {"ece": 0.2}}
-    caveats = metrics_json._caveats(PREPROCESSED, found, harm)
+    caveats = metrics_json.caveats(PREPROCESSED, found, harm)
     assert "A note." in caveats
     assert any("made scores worse" in caveat for caveat in caveats)
 
@@ -333,7 +330,7 @@ def test_a_method_of_validation_is_not_unseen():
 
 def test_a_method_that_only_validation_saw_is_among_the_caveats(measured):
     _, found = measured
-    caveats = metrics_json._caveats(PREPROCESSED, found, None, {"unseen": [], "validation_only": ["b"]})
+    caveats = metrics_json.caveats(PREPROCESSED, found, None, {"unseen": [], "validation_only": ["b"]})
     assert any("Fakes by b were not trained on" in caveat and "not unseen" in caveat for caveat in caveats)
 
 
@@ -341,7 +338,7 @@ def test_unequal_coverage_is_said_by_class(measured):
     _, found = measured
     said = metrics_json.unequal_coverage(found)
     assert said.startswith("Coverage differs by class: 75.0% of the fake and 100.0% of the real test videos")
-    assert said in metrics_json._caveats(PREPROCESSED, found)
+    assert said in metrics_json.caveats(PREPROCESSED, found)
     equal = {"counts": {"coverage": {"real": 0.9, "fake": 0.9}}}
     assert metrics_json.unequal_coverage(equal) == metrics_json.unequal_coverage({"counts": {}}) == ""
 

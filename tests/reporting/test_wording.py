@@ -23,9 +23,9 @@ def test_a_text_is_shown_without_quotes():
 
 def test_an_empty_table_is_a_sentence():
     table = pd.DataFrame({"a": [1]})
-    assert or_none(table) is table
-    assert or_none(table.head(0)) == "None."
-    assert repr(or_none(table.head(0), "There are no mistakes.")) == "There are no mistakes."
+    assert or_none(table, "Mistakes").equals(table)
+    assert or_none(table.head(0), "Mistakes") == "None."
+    assert repr(or_none(table.head(0), "Mistakes", "There are no mistakes.")) == "There are no mistakes."
 
 
 def test_the_few_clips_of_the_tiny_sample_are_warned_of(home):
