@@ -35,7 +35,7 @@ class Table(pd.DataFrame):
         return pd.DataFrame
 
     def _styled(self, markup: str) -> Styler:
-        shown = Styler(self, uuid=digest([self.caption, self.to_json()])[:8], cell_ids=False)
+        shown = Styler(self, uuid=digest([self.caption, self.to_csv()])[:8], cell_ids=False)
         shown = shown.format(precision=3, thousands=",", na_rep="–", escape=markup)
         for axis in (0, 1):
             shown = shown.format_index(escape=markup, axis=axis)

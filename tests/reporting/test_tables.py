@@ -28,7 +28,7 @@ def test_a_table_has_a_caption_and_no_row_numbers_and_no_text_is_markup(html):
 
 
 def test_names_of_rows_stay_and_what_is_computed_is_a_plain_table():
-    table = Table(pd.DataFrame({"videos": [3, 4]}, index=pd.Index(["<b>", "b"], name="class")), "Videos")
+    table = Table(pd.DataFrame({"videos": [3, 4, 5]}, index=pd.Index(["<b>", "b", "<b>"], name="class")), "Videos")
     assert "&lt;b&gt;" in table._repr_html_() and "row_heading" in table._repr_html_()
     assert type(table.head(1)) is pd.DataFrame and table.loc["b", "videos"] == 4
     assert table._repr_html_() == table._repr_html_()
