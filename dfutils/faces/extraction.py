@@ -60,7 +60,7 @@ class FaceClip:
     candidates: list[tuple[int, Box, str]] = field(default_factory=list, repr=False)
 
 
-def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting]]) -> FaceClip:
+def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting]], bystanders: int = 0) -> FaceClip:
     """Return the clip of a person: evenly spaced valid faces, or the status and reason of a video with too few."""
     wanted = search.settings.frames_per_video
     valid = valid_sightings(person)
@@ -81,6 +81,7 @@ def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting
         names = {"score": "uncertain", "side": "too small", "sharpness": "blurred", "another": "of another person"}
         reason += "; rejected: " + ", ".join(f"{count} {names[kind]}" for kind, count in sorted(kinds.items()))
     n_people = sum(len(other) > 1 for other in people) or min(len(people), 1)
+    n_people += bystanders
     reason = reason and f"{reason}."
     return _face_clip(
         chosen, search.settings.face_size, n_people, search.n_read, status, reason, sorted(set(candidates))
@@ -121,7 +122,9 @@ def unreadable(reason: str, face_size: int) -> FaceClip:
     return _face_clip([], face_size, 0, 0, "unreadable", reason, [])
 
 
-def extract(path: Path | str, settings: FaceSettings, box: Box | None = None) -> list[FaceClip]:
+def extract(
+    path: Path | str, settings: FaceSettings, box: Box | None = None, bystanders: bool = False
+) -> list[FaceClip]:
     """Return one clip per wanted person of a video, at least one.
 
     With `faces: one` it is the clip of the main person, who is seen longest and largest in the first frames. With `all`
@@ -132,6 +135,7 @@ def extract(path: Path | str, settings: FaceSettings, box: Box | None = None) ->
         path: a video.
         settings: how faces are found and cropped.
         box: x, y, w, h in source pixels of a face that a user has marked; no face is searched for then.
+        bystanders: count people whose faces are too small to be the main person's, too; up to 0.1 s more.
 
     Returns:
         The clips. If nobody has enough valid faces there is one, with the status `few_faces` (and all valid faces of
@@ -143,12 +147,12 @@ def extract(path: Path | str, settings: FaceSettings, box: Box | None = None) ->
             return [_extract_box(path, settings, box)]
         if settings.faces == "cropped":
             return [_extract_cropped(path, settings)]
-        return _extract_people(path, settings)
+        return _extract_people(path, settings, bystanders)
     except video.VideoError as error:
         return [unreadable(str(error), settings.face_size)]
 
 
-def _extract_people(path: Path | str, settings: FaceSettings) -> list[FaceClip]:
+def _extract_people(path: Path | str, settings: FaceSettings, bystanders: bool) -> list[FaceClip]:
     """Return the clip of the main person, or with `faces: all` of each person with enough valid faces, main one first.
 
     If nobody has enough, return the clip of the main person, with its status.
@@ -156,7 +160,8 @@ def _extract_people(path: Path | str, settings: FaceSettings) -> list[FaceClip]:
     everyone = settings.faces == "all"
     search, people = find_people(path, settings, everyone)
     enough = [person for person in people if everyone and len(valid_sightings(person)) >= settings.frames_per_video]
-    return [_clip(search, person, people) for person in enough or people[:1] or [[]]]
+    more = search.bystanders() if bystanders else 0
+    return [_clip(search, person, people, more) for person in enough or people[:1] or [[]]]
 
 
 def _extract_cropped(path: Path | str, settings: FaceSettings) -> FaceClip:
@@ -236,7 +241,7 @@ def find_faces(path: Path, settings: FaceSettings, max_duration: float = float("
             raise video.VideoError(text)
     except video.VideoError as error:
         return VideoFaces(None, (unreadable(str(error), settings.face_size),), False)
-    return VideoFaces(facts, tuple(extract(path, settings)), is_cut_short(path))
+    return VideoFaces(facts, tuple(extract(path, settings, bystanders=True)), is_cut_short(path))
 
 
 def is_cut_short(path: Path) -> bool:

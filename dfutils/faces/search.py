@@ -20,6 +20,7 @@ from dfutils.faces.tracking import Sighting
 
 COARSE = 180  # smallest short side at which a whole frame is searched: finds faces from two fifths of it
 LARGEST_SEARCH = 1440  # largest short side at which a whole frame is searched
+DOUBLED = 540  # largest short side at which a frame is searched at double size for people beside those of a strip
 TRIES = 3  # frames searched for a slot of the strip in the first round
 PATIENCE = 2  # frames searched at every size without a detection before only full size is searched
 WEAK = 0.3  # detections up to this much below `min_face_score` become candidates
@@ -81,6 +82,7 @@ class FaceSearch:
         self.n_read, self.stride = 0, 1.0
         self._embeddings: dict[tuple[int, Box], np.ndarray] = {}
         self._double_size_frames: list[tuple[int, float, np.ndarray]] = []
+        self._swept: tuple[int, np.ndarray] | None = None
 
     def first_round(self, everyone: bool) -> None:
         """Search a few frames for each slot of the strip: around the last faces, or the whole frame."""
@@ -95,6 +97,7 @@ class FaceSearch:
             sides, sweep = _sides(rgb), []
             if last and attempt == 0 and slot in sweeps:
                 sweep = sides if everyone else [_rival_side(rgb, last)]
+                self._swept = index, rgb
             keep = not last and slot in _double_size_slots(settings) and min(rgb.shape[:2]) <= LARGEST_SEARCH
             thorough = sides if misses < PATIENCE else sides[-1:]
             new = self._search_frame(index, time_s, rgb, last, sweep, sides[:1] if attempt or keep else thorough)
@@ -206,6 +209,24 @@ class FaceSearch:
 
         linked = tracking.link(self.sightings, 3 * self.stride, recognised)
         return tracking.people(linked, self.stride, self._distance)
+
+    def bystanders(self) -> int:
+        """Return how many further faces, smaller than those that can be the main person's, are seen in one frame.
+
+        It is the last frame that was searched for people who appear later. Faces of 80 pixels are found, of 40 in small
+        frames, but none below `min_face_px`; a strip does not depend on them. In 30 videos of one person each, no
+        detection beside the face reached a score of -0.2.
+        """
+        if self._swept is None:
+            return 0
+        index, rgb = self._swept
+        if min(rgb.shape[:2]) <= DOUBLED:
+            faces = detection.search_tiles(rgb, self.settings.min_face_score)
+        else:
+            faces = detection.search_whole(rgb, min(*rgb.shape[:2], LARGEST_SEARCH), self.settings.min_face_score)
+        known = [(sighting.box, 0.0) for sighting in self.sightings if abs(sighting.index - index) <= self.stride]
+        large = [face for face in faces if face[0][2] >= self.settings.min_face_px]
+        return len(detection.distinct(known + large)) - len(detection.distinct(known))
 
     def _distance(self, one: Sighting, other: Sighting) -> float:
         return float(np.linalg.norm(self._embedding(one) - self._embedding(other)))

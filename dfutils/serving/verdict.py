@@ -216,17 +216,19 @@ def warnings_of(detector: Detector) -> list[str]:
 
 def _warnings_of_file(faces: VideoFaces) -> list[str]:
     """Return the sentences to show with a verdict on this video."""
-    warnings = []
+    warnings, clip, facts = [], faces.clip, faces.facts
     if faces.cut:
         warnings.append("The file is cut short: only its beginning was judged.")
-    if faces.clip.people > 1 and faces.clip.status == "ok":
+    if clip.people > 1 and clip.status == "ok":
         several = len(faces.clips) > 1
-        who = (
-            "the score is that of the most suspicious"
-            if several
-            else "only the one seen longest and largest was judged"
-        )
-        warnings.append(f"{faces.clip.people} people were seen; {who}.")
+        who = "score is that of the most suspicious" if several else "larger or longer seen was judged"
+        warnings.append(f"{clip.people} people were seen; the {who}.")
+    if facts and clip.status in ("no_face", "few_faces") and clip.n_read < facts.n_frames:
+        read = facts.duration_s * clip.n_read / facts.n_frames
+        if facts.duration_s - read >= 0.5:
+            seen = "No face was" if clip.status == "no_face" else "Too few faces were"
+            rest = f"the video goes on for {facts.duration_s - read:.0f} s more"
+            warnings.append(f"{seen} seen in the first {read:.0f} s: {rest}, which are not looked at.")
     return warnings
 
 

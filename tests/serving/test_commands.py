@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dfutils.core.errors import InputError
+from dfutils.faces import video
 from dfutils.serving import commands
 from dfutils.serving import verdict as verdicts
 
@@ -108,3 +110,28 @@ def test_any_name_is_judged_in_any_encoding(blank, folder, tmp_path, as_json):
         assert "\\u65e5\\u672c \\U0001f600.mp4" in out
     assert list(pd.read_csv(tmp_path / "t.csv")["file"]) == shown
     assert len(list((tmp_path / "reports").glob("*.html"))) == len(names)
+
+
+def test_text_table_and_json_state_the_warnings_of_a_video(folder, tmp_path, capsys):
+    video.write(tmp_path / "long.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 250, fps=25)
+    told = "the video goes on for 4 s more"
+    for as_json in (False, True):
+        judged([str(tmp_path / "long.mp4")], folder, as_json=as_json, csv=tmp_path / "t.csv")
+        assert told in capsys.readouterr().out
+    assert told in pd.read_csv(tmp_path / "t.csv")["warnings"][0]
+
+
+def test_a_wrong_name_of_a_detector_is_told_before_pytorch_is_loaded(blank, tmp_path):
+    code = (
+        "import sys; from dfutils.core.errors import InputError; from dfutils.serving import commands\n"
+        "try: commands.predict([sys.argv[1]], sys.argv[2], as_json=False, csv=None, explain=None)\n"
+        "except InputError as error: print('torch' in sys.modules, error)"
+    )
+    for name, says in (
+        (str(tmp_path / "no"), "There is no detector"),
+        (str(tmp_path), "is no detector"),
+        ("hf://x", "hf://owner"),
+    ):
+        command = [sys.executable, "-c", code, str(blank), name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("False ") and says in done.stdout

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from dfutils.core.params import Indexed, PreprocessSettings
 from dfutils.detector import network
 from dfutils.evaluation import scoring
-from dfutils.faces import batch
+from dfutils.faces import batch, video
+from dfutils.faces.extraction import extract, find_faces
 from dfutils.serving import commands, verdict_html
 from dfutils.serving import verdict as serving_verdict
 from tests.support.detectors import untrained
@@ -125,3 +127,36 @@ def test_a_folder_is_searched_through_and_what_is_hidden_or_no_file_is_passed_ov
         (tmp_path / name).touch()
     (tmp_path / "folder.mp4").mkdir()
     assert commands.find_videos([str(tmp_path)]) == [tmp_path / "b" / "c.MP4", tmp_path / "b.mp4"]
+
+
+def test_a_second_much_smaller_person_is_told_and_changes_no_strip(clips_dir, detector, tmp_path):
+    large = [frame for *_, frame in video.frames(clips_dir / "d18.mp4", 40)]
+    small = [
+        cv2.resize(frame, (190, 190)) for *_, frame in video.frames(clips_dir / "d0.mp4", 40)
+    ]  # a face of 90 pixels
+    together, alone = [], []
+    for one, other in zip(large, small, strict=True):
+        frame = np.full((600, 900, 3), 90, np.uint8)
+        frame[60:540, 40:520] = one
+        alone.append(frame.copy())
+        frame[300:490, 640:830] = other
+        together.append(frame)
+    for name, frames in (("one.mp4", alone), ("two.mp4", together)):
+        video.write(tmp_path / name, frames)
+    faces = find_faces(tmp_path / "two.mp4", detector.face_settings)
+    strip = extract(tmp_path / "two.mp4", detector.face_settings)[0]
+    np.testing.assert_array_equal(faces.clip.frames, strip.frames)
+    assert (strip.people, faces.clip.people) == (1, 2)
+    told = "2 people were seen; the larger or longer seen was judged."
+    assert told in serving_verdict.judge(faces, detector, "two.mp4").warnings
+    assert told in verdict_html.fragment(serving_verdict.judge(faces, detector, "two.mp4"))
+    assert serving_verdict.predict_video(tmp_path / "one.mp4", detector).people == 1
+
+
+def test_a_video_that_goes_on_where_nothing_was_seen_says_so(detector, tmp_path):
+    video.write(tmp_path / "long.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 250, fps=25)
+    verdict = serving_verdict.predict_video(tmp_path / "long.mp4", detector)
+    told = "No face was seen in the first 6 s: the video goes on for 4 s more, which are not looked at."
+    assert (verdict.status, verdict.warnings[-1]) == ("no_face", told)
+    video.write(tmp_path / "short.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 150, fps=25)
+    assert told not in serving_verdict.predict_video(tmp_path / "short.mp4", detector).warnings
