@@ -196,9 +196,11 @@ class FaceSettings(Settings):
 class SplitSettings(Settings):
     """Splits (02)."""
 
-    split_policy: Literal["official", "identity", "source", "random"] = Field(
+    split_policy: Literal["official", "identity", "source", "method", "random"] = Field(
         "identity", description="what never stands in two splits (random leaks, and the report says so)"
     )
+    test_methods: str = Field("", description="split_policy method: methods in the test alone, comma-separated")
+    test_sources: str = Field("", description="split_policy method: datasets or parts of them in the test alone")
     eval_videos: Literal["official", "all"] = Field(
         "official", description="of eval_datasets: official test lists where there are any, or all"
     )
@@ -210,6 +212,8 @@ class SplitSettings(Settings):
     def _training_is_left(self) -> Self:
         if self.val_fraction + self.test_fraction >= 0.9:
             raise ValueError("val_fraction and test_fraction leave less than a tenth for training")
+        if (self.split_policy == "method") != bool(self.test_methods or self.test_sources):
+            raise ValueError("split_policy: method and test_methods or test_sources go together")
         return self
 
 

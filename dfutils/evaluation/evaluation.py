@@ -171,8 +171,9 @@ class Evaluation:
         frames = self.frames.dropna()
         policy = {"no_face": self.no_face, "prior_fake": self.prior_fake}
         measured = evaluate.measure(table, frames, self.threshold, **policy, **self.drawn)
-        counted = with_policy(table, self.no_face, self.threshold)
-        return {**measured, "methods": by_method(counted, self.experiment.videos, **self.drawn)}
+        counted, videos = with_policy(table, self.no_face, self.threshold), self.experiment.videos
+        unseen = metrics_json.seen_methods(videos)["unseen"]
+        return {**measured, "methods": by_method(counted, videos, unseen, **self.drawn)}
 
     @cached_property
     def bands(self) -> pd.DataFrame:

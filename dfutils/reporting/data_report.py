@@ -16,8 +16,9 @@ from dfutils.reporting.figure import Picture, Pictures
 from dfutils.reporting.tables import Table, or_none
 from dfutils.reporting.wording import Text
 from dfutils.splits import alternatives
+from dfutils.splits.division import POLICIES
 from dfutils.splits.leakage import Audit
-from dfutils.splits.policies import POLICIES, SPLITS, scored_part
+from dfutils.splits.policies import SPLITS, scored_part
 
 
 def _classes(table: pd.DataFrame) -> pd.Series:

@@ -5,7 +5,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "division": ["POLICIES", "divide"],
         "leakage": ["audit", "embed"],
-        "policies": ["POLICIES", "assign", "hold_out"],
+        "policies": ["assign", "hold_out"],
     },
 )

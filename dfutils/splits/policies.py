@@ -7,7 +7,6 @@ classes and methods it brings closest to the requested ones. `leakage.audit` che
 """
 
 import difflib
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -55,8 +54,6 @@ def assign(
     seed: int = 0,
     val_fraction: float = DEFAULTS.val_fraction,
     test_fraction: float = DEFAULTS.test_fraction,
-    held_out: Collection[str] = (),
-    eval_videos: str = DEFAULTS.eval_videos,
 ) -> pd.DataFrame:
     """Return a copy of the videos table with `split`: `train`, `val`, `test`, or "" for videos in no split.
 
@@ -78,9 +75,6 @@ def assign(
         val_fraction: share of the videos for validation; under `official`, of the listed training videos. The shares
             of each class and method are close to it.
         test_fraction: share of the videos for the test; ignored under `official`.
-        held_out: names of datasets that are in none of these splits but only scored, as by `hold_out`; their rows are
-            the last of the result.
-        eval_videos: which of their videos are scored, `official` or `all`; see `hold_out`.
 
     Returns:
         The table, with `attrs` `policy`, `groups` (number of units that were assigned) and `dropped` (number of videos
@@ -90,10 +84,6 @@ def assign(
         InputError: if the policy is unknown, ids occur twice, there are too few videos or groups, or a split would lack
             one of the two classes; the message says what to do.
     """
-    if held_out:
-        other = videos["dataset"].isin(list(held_out))
-        own = assign(videos[~other], policy, seed, val_fraction, test_fraction)
-        return pd.concat([own, hold_out(videos[other], eval_videos)])
     _check(videos, policy, val_fraction, test_fraction)
     rows = videos.sort_values("video_id").reset_index(drop=True)
     rng = np.random.default_rng(seed)
@@ -102,7 +92,7 @@ def assign(
     else:
         side, groups = _divide(rows, policy, [1 - val_fraction - test_fraction, val_fraction, test_fraction], rng)
         split = np.array([*SPLITS, ""], dtype=object)[side]
-    used = ~_excluded(rows)
+    used = ~excluded(rows)
     _check_classes(split[used], rows.loc[used, "label"].to_numpy(), policy, groups)
     split_of = dict(zip(rows.loc[used, "video_id"], split[used], strict=True))
     assigned = videos.assign(split=[split_of.get(name, "") for name in videos["video_id"]])
@@ -118,7 +108,7 @@ def hold_out(videos: pd.DataFrame, which: str = DEFAULTS.eval_videos) -> pd.Data
     """
     tests = videos["official_split"] == "test"
     whole = ~tests.groupby(videos["dataset"]).transform("any") | (which == "all")
-    return videos.assign(split=np.where((tests | whole) & ~_excluded(videos), "eval", ""))
+    return videos.assign(split=np.where((tests | whole) & ~excluded(videos), "eval", ""))
 
 
 def scored_part(videos: pd.DataFrame) -> str:
@@ -127,7 +117,7 @@ def scored_part(videos: pd.DataFrame) -> str:
     return "official list" if (videos["official_split"] == "test").all() else "all videos"
 
 
-def _excluded(videos: pd.DataFrame) -> pd.Series:
+def excluded(videos: pd.DataFrame) -> pd.Series:
     """Return which videos a reviewer has excluded."""
     return videos["status"] == "excluded" if "status" in videos else pd.Series(False, index=videos.index)
 
@@ -151,7 +141,7 @@ def _check(videos: pd.DataFrame, policy: str, val_fraction: float, test_fraction
         raise InputError(
             f"The video id {duplicates.iloc[0]} occurs twice in the videos table: index the dataset again."
         )
-    usable = videos[~_excluded(videos)]
+    usable = videos[~excluded(videos)]
     for label, name, other in ((0, "real", "fake"), (1, "fake", "real")):
         count = int((usable["label"] == label).sum())
         if count == 0 and len(usable):

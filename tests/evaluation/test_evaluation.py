@@ -1,6 +1,7 @@
 """Notebook 04 as one object: from logits to metrics.json and the detector's calibration."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from dfutils.core.files import read_json, write_json
 from dfutils.core.params import Params
 from dfutils.evaluation.evaluation import Evaluation, Scores, calibrate
+from dfutils.evaluation.method_figures import KNOWN, LEFT_OUT
 from dfutils.reporting.evaluation_report import EvaluationReport
 from tests.support.evaluated import PREPROCESSED, Judge
 
@@ -101,3 +103,16 @@ def test_each_method_is_ranked_among_the_real_videos_of_its_own_compression():
     assert list(shown.columns) == [("mine", "all"), *(("mine", f"{r['method']} {r['compression']}") for r in rows)]
     assert shown.loc["real videos", ("mine", "swap c23")] == "60"
     assert json.loads(json.dumps(evaluation.document, allow_nan=False))["test"]["methods"] == rows
+
+
+def test_methods_left_out_of_training_stand_apart_from_those_it_had():
+    scores = scored(1.0, n=480)
+    number, videos = np.arange(480), scores.videos
+    fakes = videos["label"] == 1
+    videos.loc[fakes & (videos["split"] == "test") & (number % 4 == 1), "method"] = "lips"
+    train = videos[videos["split"] == "val"].assign(split="train", video_id=lambda rows: "t" + rows["video_id"])
+    scores = replace(scores, videos=pd.concat([videos, train], ignore_index=True))
+    rows = {row["method"]: row for row in evaluated(scores).measured["methods"]}
+    assert list(rows) == [KNOWN, LEFT_OUT, "lips", "swap"]
+    assert rows[LEFT_OUT]["roc_auc"] == rows["lips"]["roc_auc"]
+    assert (rows[KNOWN]["fake"], rows[LEFT_OUT]["fake"]) == (120, 60)

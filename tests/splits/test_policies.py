@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfutils.core.errors import InputError
+from dfutils.core.params import SplitSettings
 from dfutils.splits import leakage, policies
+from dfutils.splits.division import divide
 from dfutils.splits.identities import content_keys, person_keys
 from tests.support.tables import entangled, from_metadata, pairs, table
 
@@ -179,7 +181,7 @@ def test_of_another_dataset_its_official_list_is_scored_unless_all_videos_are_as
     assert [policies.scored_part(rows) for _, rows in scored.groupby("dataset")] == ["official list", "all videos"]
     everything = policies.hold_out(both, "all")
     assert (everything["split"] == "eval").sum() == len(both) - 1
-    named = policies.assign(both, "identity", held_out=["celeb"], eval_videos="all")
+    named = divide(both, SplitSettings(eval_videos="all"), 0, ["celeb"])
     assert (named["split"] == "eval").sum() == len(listed) - 1
 
 
@@ -191,7 +193,7 @@ def test_another_dataset_is_held_out_as_a_whole() -> None:
     own = entangled().assign(video_id=lambda t: "a" + t["video_id"])
     both = pd.concat([policies.assign(own, "identity"), held_out])
     named = pd.concat([other.assign(dataset="other"), own])
-    together = policies.assign(named, "identity", held_out=["other"])
+    together = divide(named, SplitSettings(), 0, ["other"])
     assert together["video_id"].tolist() == both["video_id"].tolist()
     assert together["split"].tolist() == both["split"].tolist()
     shared = leakage.shared_people(both)
