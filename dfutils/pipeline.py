@@ -1,8 +1,8 @@
 """Runs an experiment's notebooks in order: parameters in, executed notebooks and HTML pages out.
 
-papermill runs each notebook in a kernel of its own, and notebooks exchange data through files alone. A stage that fails
-leaves its notebook, with the error in it, as `<notebook>.failed.ipynb`, and everything that earlier stages wrote; the
-report of an earlier, successful run of the stage stays as it is.
+papermill runs each notebook in a kernel of its own, with the Python that runs this process, and notebooks exchange data
+through files alone. A stage that fails leaves its notebook, with the error in it, as `<notebook>.failed.ipynb`, and
+everything that earlier stages wrote; the report of an earlier, successful run of the stage stays as it is.
 """
 
 import logging
@@ -19,6 +19,9 @@ from typing import Any
 
 import nbformat
 import papermill
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
@@ -31,6 +34,9 @@ from dfutils.core.stages import DEFAULT_STAGES, OWN, STAGES, depends, path_of, p
 from dfutils.reporting import html, overview
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+_PATIENCE_S = 300
+"""How long a kernel may take to start, in seconds; a busy machine may need more than papermill's 60."""
 
 
 def choose(first: str = "", only: str = "") -> list[str]:
@@ -65,7 +71,7 @@ def run(params: Params, stages: list[str]) -> Path:
     this run has succeeded.
 
     Raises:
-        StageError: if a cell fails. The results of finished stages stay.
+        StageError: if a cell fails, or a kernel dies or does not start. The results of finished stages stay.
         InputError: if the report's folder cannot be written to.
     """
     params = experiments.claim(params, *stages)
@@ -95,6 +101,9 @@ def run(params: Params, stages: list[str]) -> Path:
         raise
     except KeyboardInterrupt:
         failed = f"The stage {stage} was stopped."
+        raise
+    except Exception as error:
+        failed = f"The stage {stage} failed: {error!r}"
         raise
     finally:
         if not stands:
@@ -152,6 +161,8 @@ def _execute(params: Params, stage: str, position: str) -> None:
                 str(target),
                 parameters={name: getattr(params, name) for name in Params.model_fields if name in own},
                 kernel_name="python3",
+                kernel_manager_class=_ThisPython,
+                start_timeout=_PATIENCE_S,
                 cwd=str(NOTEBOOKS),
                 progress_bar=False,
                 extra_arguments=["--log-level=CRITICAL"],  # a kernel logs an error when it is shut down
@@ -163,16 +174,40 @@ def _execute(params: Params, stage: str, position: str) -> None:
             if error.ename == "KeyboardInterrupt":
                 raise KeyboardInterrupt from None
             raise StageError(_explain(stage, error, target)) from None
+        except DeadKernelError:
+            heading = progress.desc.rpartition("· ")[2]
+            raise StageError(
+                f"The stage {stage} stopped: its kernel died at {heading!r}, most often because "
+                "memory ran out. Close other programs or set fewer workers or a smaller batch_size, and run the same "
+                f"command again. {_where(target)}"
+            ) from None
+        except (RuntimeError, OSError) as error:  # of jupyter_client, and of files that cannot be written
+            raise StageError(
+                f"The stage {stage} could not be run: {' '.join(str(error).split())}. If no kernel starts, this shows "
+                f"why: {sys.executable} -m ipykernel_launcher --version"
+            ) from None
     target.replace(params.report_folder / source.name)
 
 
 def _explain(stage: str, error: PapermillExecutionError, notebook: Path) -> str:
     """Return what failed and which notebook shows it: for an input error its sentence, for a fault its traceback."""
-    where = f"The executed notebook shows it: {notebook}"
     if error.ename in ("InputError", "VideoError"):
-        return f"The stage {stage} stopped. {error.evalue} {where}"
-    trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
-    return f"The stage {stage} failed in cell [{error.exec_count}].\n{trace}\n{where}"
+        return f"The stage {stage} stopped. {error.evalue} {_where(notebook)}"
+    trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback)) or f"{error.ename}: {error.evalue}"
+    return f"The stage {stage} failed in cell [{error.exec_count}].\n{trace}\n{_where(notebook)}"
+
+
+def _where(notebook: Path) -> str:
+    return f"The executed notebook shows it: {notebook}"
+
+
+class _ThisPython(AsyncKernelManager):
+    """Starts kernels with the Python that runs this process, whatever kernels the user has installed."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="Python 3", language="python")
 
 
 class _ShowHeading:

@@ -80,6 +80,64 @@ def test_a_failing_cell_is_shown_with_its_notebook_and_earlier_results_stay(suit
     assert any(output.output_type == "error" for cell in executed.cells for output in cell.get("outputs", []))
 
 
+def failure(suite) -> str:
+    """Return why a run of two stages failed, after checking that record and index say it and the same call goes on."""
+    values = params.Params(experiment="mine")
+    with pytest.raises(StageError) as caught:
+        pipeline.run(values, ["download", "preprocess"])
+    record = json.loads((suite / "reports" / "mine" / "run.json").read_text())
+    assert record["failed"] == str(caught.value)
+    assert list(record["stages"]) == ["download"]
+    assert "did not finish" in (suite / "reports" / "mine" / "index.html").read_text(encoding="utf-8")
+    nbformat.write(notebook("print('well')"), suite / "notebooks" / "02_preprocess.ipynb")
+    pipeline.run(values, ["download", "preprocess"])
+    record = json.loads((suite / "reports" / "mine" / "run.json").read_text())
+    assert (record["failed"], list(record["stages"])) == ("", ["download", "preprocess"])
+    return str(caught.value)
+
+
+def test_a_kernel_that_dies_is_a_sentence_with_the_likely_cause(suite):
+    cells = ("1 + 1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    nbformat.write(notebook(*cells), suite / "notebooks" / "02_preprocess.ipynb")
+    text = failure(suite)
+    assert "The stage preprocess stopped: its kernel died at 'Part 1 & more', most often because memory ran out" in text
+    assert "run the same command again" in text and "02_preprocess.failed.ipynb" in text
+    assert "\n" not in text
+
+
+def test_an_error_without_a_traceback_is_named(suite):
+    cell = "class Bare(Exception):\n    def _render_traceback_(self):\n        return []\nraise Bare('of a kind')"
+    nbformat.write(notebook(cell), suite / "notebooks" / "02_preprocess.ipynb")
+    text = failure(suite)
+    assert text.startswith("The stage preprocess failed in cell [3].\nBare: of a kind\n")
+
+
+def test_a_kernel_that_does_not_start_is_a_sentence(suite, monkeypatch):
+    (suite / "python").write_text("#!/bin/sh\nexit 3\n")
+    (suite / "python").chmod(0o755)
+    monkeypatch.setattr(pipeline.sys, "executable", str(suite / "python"))
+    with pytest.raises(StageError) as caught:
+        pipeline.run(params.Params(experiment="mine"), ["download"])
+    text = str(caught.value)
+    assert text.startswith("The stage download could not be run: Kernel died") and "\n" not in text
+    assert f"{suite / 'python'} -m ipykernel_launcher --version" in text
+    assert json.loads((suite / "reports" / "mine" / "run.json").read_text())["failed"] == text
+    monkeypatch.undo()
+
+
+def test_the_python_that_runs_the_command_runs_the_notebooks(suite, monkeypatch):
+    """Whatever kernels the user has installed under the same name."""
+    spec = {"argv": ["/bin/false", "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    (suite / "jupyter" / "kernels" / "python3").mkdir(parents=True)
+    (suite / "jupyter" / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(suite / "jupyter"))
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "no")
+    nbformat.write(notebook("import sys\nprint(sys.executable)"), suite / "notebooks" / "01_download.ipynb")
+    pipeline.run(params.Params(experiment="mine"), ["download"])
+    executed = nbformat.read(suite / "reports" / "mine" / "01_download.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text.strip() == sys.executable
+
+
 def report_files(suite) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (suite / "reports" / "mine").iterdir() if path.is_file()}
 
