@@ -36,6 +36,8 @@ RESERVE = 64 << 20
 _CHUNK = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, struct.error, ValueError)
 
+_PART = r"(\.\d{2,3}|\.z(ip|\d\d)|\.part\d+\.\w+|[._-]?a[a-z])"  # how the names of a split archive's parts end
+
 Entry = tuple[PurePosixPath, int, IO[bytes]]  # name below the target, declared bytes, content
 
 
@@ -71,7 +73,9 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
         packed = archive.stat().st_size
     except OSError as error:
         raise InputError(f"The archive {archive} cannot be opened: {error.strerror or error}.") from None
-    _check_replaceable(into)
+    check_unchanged(verify(into))
+    if not is_empty(into) and not manifest_path(into).exists():
+        raise InputError(f"{into} holds files that were not unpacked here: move it away or give another root.")
     limit = max(1 << 30, MAX_RATIO * packed)
     try:
         total = _check_zip(archive, limit) if is_zip else None
@@ -83,20 +87,13 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
             try:
                 files = _write(entries, temporary, archive.name, limit, progress_bar)
             except OSError as error:  # here, because the message of `atomic` for a full disk does not apply
-                raise _os_error(error, archive, into) from None
+                raise _explained(error, archive, into) from None
             # Before the folder is renamed, so that it never lacks a manifest; alone it means `partial: 0 of N`.
             write_manifest(into, files, source or f"archive {archive.name}")
     except InputError:
         raise
-    except NotImplementedError as error:
-        raise InputError(
-            f"{archive.name} is packed in a way that Python cannot read ({error}): "
-            "unpack it with another program and give the folder as root."
-        ) from None
-    except OSError as error:
-        raise _os_error(error, archive, into) from None
-    except _DAMAGE as error:
-        raise _broken(archive, error) from None
+    except (OSError, NotImplementedError, *_DAMAGE) as error:
+        raise _explained(error, archive, into) from None
     return verify(into)
 
 
@@ -166,7 +163,7 @@ def _check_zip(archive: Path, limit: int) -> int:
     if len(members) > MAX_FILES:
         raise InputError(_too_many(archive.name))
     for member in members:
-        _safe(member.orig_filename, archive.name, member.is_dir())
+        _safe(member.orig_filename, archive.name)
         # Zips made on Unix have the file's type in the upper half; in others it is 0.
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise InputError(_not_plain(member.filename, archive.name))
@@ -183,13 +180,13 @@ def _zip_entries(archive: Path) -> Generator[Entry, None, None]:
     """Yield the files of a zip."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
-            if not member.is_dir():
+            if name := _safe(member.filename, archive.name):
                 # The stream ends at the declared size and then compares the checksum.
-                yield _safe(member.filename, archive.name), member.file_size, opened.open(member)
+                yield name, member.file_size, opened.open(member)
 
 
 class _Header(tarfile.TarInfo):
-    """A header of a tar; a damaged or missing header raises, where `tarfile` treats it as the archive's end."""
+    """A header of a tar; an impossible size raises."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_Header":
@@ -199,66 +196,51 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError("a header with an impossible size")
         return header
 
-    @classmethod
-    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
-        try:
-            return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:  # a block of zeros, the end of every complete tar
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
-
-
-def _open_tar(archive: Path) -> tarfile.TarFile:
-    try:
-        return tarfile.open(archive, "r:*", tarinfo=_Header)
-    except (tarfile.ReadError, tarfile.CompressionError):
-        raise BrokenArchiveError(
-            f"{archive} is neither a zip nor a tar archive, or its beginning is damaged: download it again, "
-            "or unpack it with another program and give the folder as root."
-        ) from None
-
 
 def _tar_entries(archive: Path) -> Generator[Entry, None, None]:
     """Yield the files of a tar. `_write` writes them, not `tarfile`, so that links and owners have no effect."""
-    with _open_tar(archive) as opened:
+    try:
+        opened = tarfile.open(archive, "r:*", tarinfo=_Header)  # noqa: SIM115 (closed below)
+    except (tarfile.ReadError, tarfile.CompressionError):
+        raise _broken(
+            archive,
+            "is neither a zip nor a tar archive, or its beginning is damaged: download it again, or unpack it with "
+            "another program and give the folder as root.",
+        ) from None
+    with opened:
         for member in opened:
-            name = _safe(member.name, archive.name, member.isdir())
-            if member.isdir():
+            name = _safe(f"{member.name}/" if member.isdir() else member.name, archive.name)
+            if name is None:
                 continue
             if not member.isreg() or member.issparse() or member.size < 0:
                 raise InputError(_not_plain(member.name, archive.name))
             yield name, member.size, opened.extractfile(member)
+        # `tarfile` takes a damaged or missing header for the end. A block of zeros is the end of every complete tar.
+        opened.fileobj.seek(opened.offset)
+        if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends within")
         opened.fileobj.read(16 << 20)  # the padding after the end; gzip compares its checksum there
 
 
-def _safe(name: str, label: str, folder: bool = False) -> PurePosixPath:
-    """Return an entry's name as a path below the target.
+def _safe(name: str, label: str) -> PurePosixPath | None:
+    """Return an entry's name as a path below the target, None for a folder. Backslashes of Windows separate folders.
 
     Raises:
         InputError: if it does not name a file below the target.
     """
-    path = PurePosixPath(name)
+    path = PurePosixPath(name.replace("\\", "/"))
     if (
         path.is_absolute()
         or ".." in path.parts
-        or "\\" in name
         or re.match(r"[A-Za-z]:", name)
         or re.search(r"[\x00-\x1f\ud800-\udfff]", name)  # control characters; bytes that are not text
-        or not (path.parts or folder)
+        or not (path.parts or name.endswith("/"))
     ):
         raise InputError(
             f"{label} holds the entry {name!r}, which does not name a file below the folder: "
             "it is refused, get the archive from its owners."
         )
-    return path
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Check that the target folder is missing, empty, or the unchanged result of an earlier call."""
-    check_unchanged(verify(folder))
-    if not is_empty(folder) and not manifest_path(folder).exists():
-        raise InputError(f"{folder} holds files that were not unpacked here: move it away or give another root.")
+    return None if name.endswith(("/", "\\")) else path
 
 
 def _not_plain(name: str, label: str) -> str:
@@ -273,22 +255,38 @@ def _too_large(label: str, limit: int) -> str:
     return f"{label} would unpack to more than {format_size(limit)}, far beyond its own size: it is refused."
 
 
-def _broken(archive: Path, error: Exception) -> BrokenArchiveError:
-    return BrokenArchiveError(
-        f"{archive} is damaged, declares false sizes, or was downloaded only in part "
-        f"({str(error) or type(error).__name__}): download it again."
-    )
-
-
-def _os_error(error: OSError, archive: Path, into: Path) -> InputError:
-    """Return the user's error for an OSError of unpacking."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _explained(error: Exception, archive: Path, into: Path) -> InputError:
+    """Return the user's error for an exception of unpacking."""
+    if isinstance(error, NotImplementedError):
+        return InputError(
+            f"{archive.name} is packed in a way that Python cannot read ({error}): "
+            "unpack it with another program and give the folder as root."
+        )
+    if isinstance(error, FileExistsError):
+        return InputError(f"{archive.name} holds {Path(error.filename).name} twice: get the archive from its owners.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(
             f"The disk of {into.parent} became full while {archive.name} was unpacked: no file of it remains, "
             "make room and run again."
         )
-    if error.errno is None:  # how decompressors report invalid data
-        return _broken(archive, error)
-    if isinstance(error, FileExistsError):
-        return InputError(f"{archive.name} holds {Path(error.filename).name} twice: get the archive from its owners.")
-    return InputError(f"{archive.name} cannot be unpacked into {into}: {error.strerror}.")
+    if isinstance(error, OSError) and error.errno is not None:  # decompressors report invalid data without a number
+        return InputError(f"{archive.name} cannot be unpacked into {into}: {error.strerror}.")
+    return _broken(
+        archive,
+        "is damaged, declares false sizes, or was downloaded only in part "
+        f"({str(error) or type(error).__name__}): download it again.",
+    )
+
+
+def _broken(archive: Path, text: str) -> InputError:
+    """Return the user's error for an archive that cannot be read: that it is a part of one, or a text."""
+    stem = re.sub(f"{_PART}$", "", archive.name)
+    parts = sorted(p.name for p in archive.parent.iterdir() if re.fullmatch(re.escape(stem) + _PART, p.name))
+    if len(parts) < 2 or archive.name not in parts:
+        return BrokenArchiveError(f"{archive} {text}")
+    some = parts if len(parts) <= 4 else [*parts[:2], "…", parts[-1]]
+    join = f"`zip -s 0 {stem}.zip --out whole.zip`" if f"{stem}.z01" in parts else f"`cat {' '.join(some)} > whole`"
+    return InputError(
+        f"{archive} is one of {len(parts)} parts of a split archive ({', '.join(some)}): join them, as with {join}, "
+        "and give the whole."
+    )

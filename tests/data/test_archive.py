@@ -3,6 +3,7 @@
 import errno
 import io
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -104,7 +105,9 @@ BAD_NAMES = [
     "C:/out.mp4",
     "C:out.mp4",
     "..\\out.mp4",
-    "a\\b.mp4",
+    "a\\..\\..\\out.mp4",
+    "\\out.mp4",
+    "C:\\out.mp4",
     "a\nb.mp4",
 ]
 
@@ -114,6 +117,44 @@ BAD_NAMES = [
 def test_a_name_outside_the_target_is_refused(tmp_path: Path, into: Path, kind: str, name: str) -> None:
     refused(make(tmp_path / f"a.{kind}", {**FILES, name: b"x"}), into, "does not name a file below the folder")
     assert not (tmp_path / "out.mp4").exists() and not Path("/out.mp4").exists()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_backslashes_of_windows_separate_folders(tmp_path: Path, into: Path, kind: str) -> None:
+    path = make(tmp_path / f"a.{kind}", {name.replace("/", "\\"): content for name, content in FILES.items()})
+    if kind == "zip":
+        with zipfile.ZipFile(path, "a") as out:
+            out.writestr("Celeb-real\\", b"")  # a folder
+    assert unpack(path, into, progress=False).whole
+    assert content(into) == FILES
+    both = make(tmp_path / f"b.{kind}", {"a/b.mp4": b"1", "a\\b.mp4": b"2"})
+    refused(both, tmp_path / "data" / "both", r"holds b\.mp4 twice")
+
+
+@pytest.mark.parametrize(
+    ("names", "join"),
+    [
+        (["a.zip.001", "a.zip.002", "a.zip.003"], "`cat a.zip.001 a.zip.002 a.zip.003 > whole`"),
+        (["a.z01", "a.z02", "a.zip"], "`zip -s 0 a.zip --out whole.zip`"),
+        (["a.tar.gz.aa", "a.tar.gz.ab"], "`cat a.tar.gz.aa a.tar.gz.ab > whole`"),
+        (["a.tar.gzaa", "a.tar.gzab"], "`cat a.tar.gzaa a.tar.gzab > whole`"),
+        ([f"a.tar.0{k}" for k in range(6)], "`cat a.tar.00 a.tar.01 … a.tar.05 > whole`"),
+    ],
+)
+def test_a_part_of_a_split_archive_is_told_with_the_others(
+    tmp_path: Path, into: Path, names: list[str], join: str
+) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    whole = make(tmp_path / ("a.zip" if "zip" in names[-1] else "a.tar.gz")).read_bytes()
+    step = -(-len(whole) // len(names))
+    for k, name in enumerate(names):
+        (folder / name).write_bytes(whole[k * step : (k + 1) * step])
+    (folder / "b.zip").touch()
+    for name in names:
+        refused(folder / name, into, f"one of {len(names)} parts of a split archive .*{re.escape(join)}, and give the")
+    (folder / "whole").write_bytes(b"".join((folder / name).read_bytes() for name in names))
+    assert unpack(folder / "whole", into, progress=False).whole
 
 
 @given(names=st.lists(st.text(st.sampled_from("ab./\\:C "), min_size=1, max_size=12), max_size=4, unique=True))
