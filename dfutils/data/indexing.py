@@ -22,14 +22,15 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import digest
 from dfutils.core.paths import printable, video_id, walk, with_suffix
 from dfutils.core.progress import bar
-from dfutils.data.layouts import FAKE, LAYOUTS, Layout, Listed, plain
+from dfutils.data.layouts import LAYOUTS, Layout
+from dfutils.data.lists import FAKE, Listed, plain
 from dfutils.data.matching import Match, match, plain_path, why_no_video
 
 COLUMNS = [
     "video_id", "path", "label", "dataset", "method", "identity", "donor", "source_video", "official_split",
     "part", "compression", "width", "height", "fps", "n_frames", "duration_s", "codec", "bitrate",
 ]  # fmt: skip
-"""Columns of the videos table, in order."""
+"""Columns of the videos table, in order; `attribute_…` of datasets that say more of their videos follow."""
 
 _NUMERIC_FACTS = ["width", "height", "fps", "n_frames", "duration_s", "bitrate"]  # `codec` is text
 
@@ -135,21 +136,24 @@ def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str
         if other != video.path:
             raise InputError(f"{other} and {video.path} would share the id {name}: rename one of the files.")
     id_of = {video.match.key.lower(): name for name, video in zip(ids, videos, strict=True)}
-    rows = []
+    rows, attributes = [], []
     for name, (path, found, listed, label) in zip(ids, videos, strict=True):
         rule, groups = found.rule, found.groups
-        method = (rule.method or groups.get("method", "")) if label == FAKE else ""
-        source = (listed.source if listed else "") or rule.source.format_map(groups)
+        said = listed or Listed()
+        method = (said.method or rule.method or groups.get("method", "")) if label == FAKE else ""
+        source = said.source or rule.source.format_map(groups)
         if source:
             source = id_of.get(plain_path(entry, source).lower()) or video_id(found.prefix + source)
         split = listed.split if listed else unlisted_split if rule.listed else ""
-        people = (groups.get("identity", ""), groups.get("donor", ""))
-        place = (rule.part, groups.get("compression", "").lower())
+        people = [getattr(said, who) or groups.get(who, "") for who in ("identity", "donor")]
+        place = (rule.part, groups.get("compression", entry.compression).lower())
         rows.append((name, path, label, layout, method, *people, source, split, *place))
+        named = {key: text for key, text in groups.items() if key.startswith("attribute_")}
+        attributes.append(named | {f"attribute_{key}": text for key, text in said.attributes})
     table = pd.DataFrame(rows, columns=COLUMNS[:11]).astype({"label": np.int8})
     for column in COLUMNS[11:]:
         table[column] = "" if column == "codec" else np.nan
-    return table[COLUMNS]
+    return table[COLUMNS].join(pd.DataFrame(attributes).fillna(""))
 
 
 def _warnings(
@@ -174,6 +178,7 @@ def _warnings(
     for warning in warnings:
         if warning["kind"] == "unfitting":
             warning["text"] += f" Expected: files like {entry.example}."
+    warnings += [{"kind": "note", "count": 0, "text": note, "examples": []} for note in entry.notes]
     if entry.lists and not lists:
         names = " or ".join(entry.lists)
         text = f"There is no list ({names}): the official split is unknown, and what lists say is unchecked."
@@ -317,6 +322,8 @@ def pool(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         warnings += [{**warning, "text": f"{name}: {warning['text']}"} for warning in table.attrs.get("warnings", [])]
         videos.attrs = {}
     pooled = pd.concat(prefixed, ignore_index=True)
+    attributes = [column for column in pooled if column.startswith("attribute_")]
+    pooled[attributes] = pooled[attributes].fillna("")
     duplicates = pooled["video_id"][pooled["video_id"].str.lower().duplicated()]
     if len(duplicates):
         raise InputError(

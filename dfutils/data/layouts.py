@@ -6,28 +6,22 @@ from), a reader of the dataset's own lists, the published numbers of files, and 
 folder (`X/X/`) once. A video that matches no pattern gets no label.
 """
 
-import csv
-import json
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dfutils.core.errors import InputError
-from dfutils.core.files import decode
-
-REAL, FAKE = 0, 1
+from dfutils.data import lists
+from dfutils.data.lists import FAKE, REAL, Listed
 
 
 @dataclass(frozen=True)
 class Rule:
     """A pattern of plain paths and what it says of the videos that match.
 
-    `pattern` must match the whole path, ignoring case; its groups `identity`, `donor`, `method` and `compression` fill
-    the columns of those names. `source` (published path of a fake's real video) and `listed` (name of the video in the
-    lists; "" if it is in none) are format strings of the groups; `listed` also of `key`, the whole plain path, and
-    `name`, its last component.
+    `pattern` must match the whole path, ignoring case; its groups `identity`, `donor`, `method`, `compression` and
+    `attribute_…` fill the columns of those names. `source` (published path of a fake's real video) and `listed` (name
+    of the video in the lists; "" if it is in none) are format strings of the groups; `listed` also of `key`, the whole
+    plain path, and `name`, its last component.
     """
 
     part: str
@@ -36,16 +30,6 @@ class Rule:
     method: str = ""
     source: str = ""
     listed: str = "{key}"
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Entry of one video in a dataset's own list; "" and None for what it does not say."""
-
-    split: str = ""
-    label: int | None = None
-    source: str = ""  # path
-    name: str = ""  # as written in the list, for messages
 
 
 @dataclass(frozen=True)
@@ -62,141 +46,10 @@ class Layout:
     tests: int | None = None  # number of videos in the published test list
     published: bool = True  # whether patterns match plain paths; otherwise paths without extension
     ignored: str = ""  # pattern of plain paths of other files than the dataset's videos (masks)
+    compression: str = ""  # of all videos, where paths do not say it
+    notes: tuple[str, ...] = ()  # what a user of the dataset must know, a sentence each
     licence: str = ""
     obtain: str = ""
-
-
-def plain(path: str) -> str:
-    """Return the path without extension and `videos/` level, and with a repeated folder once; case is kept."""
-    *folders, name = path.split("/")
-    published: list[str] = []
-    for folder in folders:
-        if folder.lower() != "videos" and not (published and published[-1].lower() == folder.lower()):
-            published.append(folder)
-    return "/".join([*published, name.rpartition(".")[0] or name])
-
-
-# Readers of the lists. Each takes the root and the paths of the list files below it, and returns their entries by the
-# lower-case name that `Rule.listed` gives.
-
-
-def _text(root: Path, path: str) -> str:
-    """Return the text of a list without a byte-order mark."""
-    try:
-        return decode((root / path).read_bytes())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The list {path} below {root} cannot be read ({error}); fetch it again.") from None
-
-
-def _json(root: Path, path: str) -> object:
-    try:
-        return json.loads(_text(root, path))
-    except ValueError as error:
-        raise InputError(f"The list {path} below {root} is not JSON ({error}); fetch it again.") from None
-
-
-def _add(lists: dict[str, Listed], name: str, entry: Listed, path: str) -> None:
-    """Add an entry to the entries of a list.
-
-    Raises:
-        InputError: if there is a different entry of that name.
-    """
-    if lists.setdefault(name, entry) != entry:
-        raise InputError(f"{path} names {entry.name or name} twice with different splits or labels; correct the list.")
-
-
-def _celeb_list(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read `List_of_testing_videos.txt`: lines of `<digit> <path>` without a header; 1 is real, unlike our labels.
-
-    An invalid line raises, because skipping it would move a test video to training.
-    """
-    lists: dict[str, Listed] = {}
-    for path in paths:
-        for number, line in enumerate(_text(root, path).splitlines(), start=1):
-            if not line.strip():
-                continue
-            match = re.fullmatch(r"\s*([01])\s+(\S.*?)\s*", line)
-            if not match:
-                raise InputError(f"Line {number} of {path} is not '<0 or 1> <path>' but {line.strip()[:80]!r}; fix it.")
-            label = REAL if match[1] == "1" else FAKE
-            name = match[2].replace("\\", "/")
-            _add(lists, plain(name).lower(), Listed("test", label, name=name), path)
-    return lists
-
-
-def _ffpp_splits(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read FaceForensics++'s `train.json`, `val.json`, `test.json`: pairs of real videos, each of which was the target
-    of fakes with the other as donor."""
-    lists: dict[str, Listed] = {}
-    for path in paths:
-        split = Path(path).stem.lower()
-        pairs = _json(root, path)
-        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
-            raise InputError(f"{path} is not FaceForensics++'s list of pairs of sequences; fetch it again.")
-        for first, second in pairs:
-            for name in (f"{first}", f"{second}", f"{first}_{second}", f"{second}_{first}"):
-                _add(lists, name.lower(), Listed(split, name=name), path)
-    return lists
-
-
-def _dfdc_lists(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read DFDC's `metadata.json` of each part and `labels.csv` of the test set, which lie beside the videos."""
-    lists: dict[str, Listed] = {}
-    for path in paths:
-        folder = path.rpartition("/")[0]
-        prefix = f"{folder}/" if folder else ""
-        rows = _dfdc_csv(root, path) if path.lower().endswith(".csv") else _dfdc_json(root, path)
-        for name, split, label, original in rows:
-            source = prefix + original if original else ""
-            _add(lists, plain(prefix + name).lower(), Listed(split, label, source, prefix + name), path)
-    return lists
-
-
-def _dfdc_json(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
-    """Yield name, split, label and original; the label is "FAKE" or "REAL", in the test set `is_fake`, 1 or 0."""
-    entries = _json(root, path)
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise InputError(f"{path} is not DFDC's metadata (a mapping from file names); fetch it again.")
-    labels = {"FAKE": FAKE, "REAL": REAL, "1": FAKE, "0": REAL}
-    splits = {"train": "train", "validate": "val", "validation": "val", "val": "val", "test": "test"}
-    for name, entry in entries.items():
-        split = splits.get(str(entry.get("split", "")).lower(), "test" if "is_fake" in entry else "")
-        label = labels.get(str(entry.get("label", entry.get("is_fake", ""))).upper())
-        yield name, split, label, str(entry.get("original") or "") if label == FAKE else ""
-
-
-def _dfdc_csv(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
-    """Yield name, split, label and original of the rows `filename,label` (1 is fake), with or without a header."""
-    for number, row in enumerate(csv.reader(_text(root, path).splitlines())):
-        if not row or (number == 0 and len(row) > 1 and row[1].strip() not in {"0", "1"}):
-            continue
-        if len(row) < 2 or row[1].strip() not in {"0", "1"}:
-            raise InputError(f"Line {number + 1} of {path} is not 'filename,0' or 'filename,1'; correct it.")
-        yield row[0].strip(), "test", int(row[1]), ""
-
-
-def _kaggle_labels(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read `Gobal_metadata.csv` (the published spelling): rows of `file,LABEL` without a header, which must agree with
-    the folders' labels. Names with both labels are ignored."""
-    labels_of: dict[str, set[int]] = {}
-    for path in paths:
-        for row in csv.reader(_text(root, path).splitlines()):
-            label = {"REAL": REAL, "FAKE": FAKE}.get(row[1].strip().upper()) if len(row) > 1 else None
-            if label is not None:
-                labels_of.setdefault(plain(row[0].strip()).lower(), set()).add(label)
-    return {name: Listed(label=min(labels)) for name, labels in labels_of.items() if len(labels) == 1}
-
-
-def _split_list(root: Path, paths: list[str]) -> dict[str, Listed]:
-    """Read `splits.csv` of a dataset that the suite made: rows of `path,split` after a header."""
-    lists: dict[str, Listed] = {}
-    for path in paths:
-        for row in csv.DictReader(_text(root, path).splitlines()):
-            name, split = str(row.get("path") or ""), str(row.get("split") or "")
-            if split not in ("train", "val", "test"):
-                raise InputError(f"{path} gives {name or 'a line'} no split; delete that folder and make it again.")
-            _add(lists, os.path.splitext(name)[0].lower(), Listed(split, name=name), path)
-    return lists
 
 
 _MADE = (
@@ -228,7 +81,7 @@ LAYOUTS: dict[str, Layout] = {
         rules=(*_CELEB_REALS, _CELEB_SWAPS),
         example="Celeb-synthesis/id0_id1_0000.mp4",
         lists=_CELEB_LISTS,
-        read=_celeb_list,
+        read=lists.celeb_list,
         counts={"Celeb-real": 158, "YouTube-real": 250, "Celeb-synthesis": 795},
         tests=100,
         licence=_CELEB_TERMS,
@@ -239,7 +92,7 @@ LAYOUTS: dict[str, Layout] = {
         rules=(*_CELEB_REALS, _CELEB_SWAPS),
         example="Celeb-synthesis/id0_id1_0000.mp4",
         lists=_CELEB_LISTS,
-        read=_celeb_list,
+        read=lists.celeb_list,
         counts={"Celeb-real": 590, "YouTube-real": 300, "Celeb-synthesis": 5639},
         tests=518,
         licence=_CELEB_TERMS,
@@ -255,7 +108,7 @@ LAYOUTS: dict[str, Layout] = {
         ),
         example="Celeb-synthesis/FaceSwap/SimSwap/id0_id1_0000.mp4",
         lists=_CELEB_LISTS,
-        read=_celeb_list,
+        read=lists.celeb_list,
         # 53,196 fakes: counted by users of the release; the authors publish the test numbers, 178 real and 5,240 fake.
         counts={"Celeb-real": 590, "YouTube-real": 300, "Celeb-synthesis": 53196},
         tests=5418,
@@ -281,7 +134,7 @@ LAYOUTS: dict[str, Layout] = {
         ),
         example="FF_Face_only_data/FF_Face_only_data/626_562.mp4",
         lists=("gobal_metadata.csv",),
-        read=_kaggle_labels,
+        read=lists.kaggle_labels,
         counts={
             "Celeb_fake_face_only": None, "Celeb_real_face_only": None, "DFDC_FAKE_Face_only_data": None,
             "DFDC_REAL_Face_only_data": None, "FF_Face_only_data": None, "all videos": 6450,
@@ -312,11 +165,137 @@ LAYOUTS: dict[str, Layout] = {
         example="manipulated_sequences/Deepfakes/c23/videos/000_003.mp4",
         lists=("train.json", "val.json", "test.json"),
         lists_at="dataset/splits of github.com/ondyari/FaceForensics",
-        read=_ffpp_splits,
+        read=lists.ffpp_splits,
         counts={"youtube": 1000, "actors": 363, **dict.fromkeys(_FF_METHODS, 1000), "DeepFakeDetection": 3068},
         ignored=r"(?:.+/)?(?:masks|models|downloaded_sequences|downloaded_videos)/.+",
         licence="For research and teaching, not for commerce (the FaceForensics terms of use, agreed to in the form).",
         obtain="Fill in the form linked from github.com/ondyari/FaceForensics; the authors send a download script.",
+    ),
+    "ff_c23": Layout(
+        title="Kaggle: FaceForensics++ C23",
+        rules=(
+            Rule("original", REAL, r"original/(?P<identity>\d{3})", listed="{identity}"),
+            *(
+                Rule(
+                    name, FAKE, rf"{name}/(?P<identity>\d{{3}})_(?P<donor>\d{{3}})", method=name,
+                    source="original/{identity}.mp4", listed="{identity}_{donor}",
+                )
+                for name in _FF_METHODS
+            ),
+        ),
+        example="FaceForensics++_C23/Deepfakes/000_003.mp4",
+        lists=("train.json", "val.json", "test.json"),
+        lists_at="dataset/splits of github.com/ondyari/FaceForensics",
+        read=lists.ffpp_splits,
+        counts={"original": 1000, **dict.fromkeys(_FF_METHODS, 1000)},
+        ignored=r"(?:.+/)?DeepFakeDetection/.+",
+        compression="c23",
+        notes=(
+            "Videos of DeepFakeDetection are left out: they are 1920 x 1080 and this copy has no real video of their "
+            "actors, so that size alone would give them away. With their originals they are in the layouts ffpp and "
+            "dfd.",
+        ),
+        licence="FaceForensics++'s terms bind copies as well: research and teaching, not commerce.",
+        obtain="On Kaggle as xdxd003/ff-c23; notebook 01 downloads it.",
+    ),
+    "dfd": Layout(
+        title="Kaggle: DeepFakeDetection",
+        rules=(
+            Rule("original", REAL, rf"DFD_original[ _]sequences/(?P<identity>\d\d){_SCENE}"),
+            Rule(
+                "manipulated", FAKE,
+                rf"DFD_manipulated[ _]sequences/(?P<identity>\d\d)_(?P<donor>\d\d){_SCENE}__\w{{8}}",
+                method="DeepFakeDetection", source="DFD_original sequences/{identity}__{scene}.mp4",
+            ),
+        ),
+        example="DFD_manipulated_sequences/01_02__exit_phone_room__YVGY8LOK.mp4",
+        counts={"original": 363, "manipulated": 3068},
+        notes=("DeepFakeDetection has no official list: its 28 actors are divided by split_policy: identity.",),
+        licence="The terms of FaceForensics++, with which Google gave it out: research and teaching, not commerce.",
+        obtain="On Kaggle in copies of DFD_original sequences and DFD_manipulated_sequences.",
+    ),
+    "fakeavceleb": Layout(
+        title="FakeAVCeleb",
+        rules=tuple(
+            Rule(
+                kind, FAKE if kind.startswith("Fake") else REAL,
+                rf"{kind}/(?P<attribute_race>[^/]+)/(?P<attribute_sex>men|women)/(?P<identity>id\d+)/[^/]+",
+            )
+            for kind in ("RealVideo-RealAudio", "RealVideo-FakeAudio", "FakeVideo-RealAudio", "FakeVideo-FakeAudio")
+        ),
+        example="FakeVideo-RealAudio/African/men/id00076/00109_1.mp4",
+        lists=("meta_data.csv",),
+        read=lists.fakeavceleb,
+        counts={
+            "RealVideo-RealAudio": 500, "RealVideo-FakeAudio": 500, "FakeVideo-RealAudio": 9709,
+            "FakeVideo-FakeAudio": 10835,
+        },
+        notes=("RealVideo-FakeAudio shows real faces with forged voices: it counts as real here (label 0).",),
+        licence="CC BY-NC 4.0, for research; access is granted on request.",
+        obtain="Ask for it by the form linked from github.com/DASH-Lab/FakeAVCeleb.",
+    ),
+    "dfdc_preview": Layout(
+        title="DFDC preview",
+        rules=(
+            Rule("original_videos", REAL, r"original_videos/.+"),
+            Rule("method_A", FAKE, r"method_A/.+", method="method_A"),
+            Rule("method_B", FAKE, r"method_B/.+", method="method_B"),
+        ),
+        example="method_A/1031393_1224068_A_000.mp4",
+        lists=("dataset.json",),
+        read=lists.dfdc_preview,
+        counts={"original_videos": None, "method_A": None, "method_B": None, "all videos": 5214},
+        notes=("dataset.json names both people of every swap: of DFDC, only the preview can be split by identity.",),
+        licence="For research under the terms of the DFDC preview, to be accepted on Meta's page.",
+        obtain="Ask for the DFDC preview dataset on Meta's page of the challenge (ai.meta.com/datasets/dfdc).",
+    ),
+    "deeperforensics": Layout(
+        title="DeeperForensics-1.0",
+        rules=(
+            Rule(
+                "original", REAL, r"original_sequences/youtube/(?P<compression>c23|raw)/(?P<identity>\d{3})",
+                listed="{identity}",
+            ),
+            Rule(
+                "manipulated", FAKE, r"manipulated_videos/(?P<method>[^/]+)/(?P<identity>\d{3})_(?P<donor>[MW]\d+)",
+                source="original_sequences/youtube/c23/videos/{identity}.mp4", listed="{identity}_{donor}",
+            ),
+        ),
+        example="manipulated_videos/end_to_end/000_M101.mp4",
+        lists=("train.txt", "val.txt", "test.txt"),
+        read=lists.deeperforensics,
+        ignored=r"(?:.+/)?source_videos/.+",
+        notes=(
+            "Every folder of manipulated_videos holds the same 1,000 swaps, disturbed otherwise: they stay in one "
+            "split. The real videos are FaceForensics++'s c23 originals, to be put at original_sequences/youtube/c23.",
+        ),
+        licence="Research only, under the terms agreed to in the form.",
+        obtain="Fill in the form linked from github.com/EndlessSora/DeeperForensics-1.0.",
+    ),
+    "deepfake_eval_2024": Layout(
+        title="Deepfake-Eval-2024",
+        rules=(Rule("video-data", None, r"video-data/[^/]+", method="in the wild", listed="{name}"),),
+        example="video-data/<name>.mp4",
+        lists=("video-metadata-publish-with-links.csv",),
+        read=lists.deepfake_eval_2024,
+        notes=(
+            "Many of these videos, collected from social media, show no face, several people or title cards first: "
+            "look at the coverage before any other figure. Videos that are neither Real nor Fake get no label.",
+        ),
+        licence="CC BY-SA 4.0 with terms of use, accepted on the hub; the people shown have not agreed to anything.",
+        obtain="Ask for it at huggingface.co/datasets/nuriachandra/Deepfake-Eval-2024.",
+    ),
+    "uadfv": Layout(
+        title="UADFV",
+        rules=(
+            Rule("real", REAL, r"real/(?P<number>\d+)"),
+            Rule("fake", FAKE, r"fake/(?P<number>\d+)_fake", method="FakeApp", source="real/{number}.mp4"),
+        ),
+        example="fake/0000_fake.mp4",
+        counts={"real": 49, "fake": 49},
+        notes=("A fake and its real video share a number and stay in one split; as plain folders they would leak.",),
+        licence="For research; its authors send it on request.",
+        obtain="Ask its authors (Li, Chang and Lyu, In Ictu Oculi, WIFS 2018).",
     ),
     "dfdc": Layout(
         title="DeepFake Detection Challenge",
@@ -326,7 +305,7 @@ LAYOUTS: dict[str, Layout] = {
         ),
         example="dfdc_train_part_0/aaaaaaaaaa.mp4",
         lists=("metadata.json", "labels.csv"),
-        read=_dfdc_lists,
+        read=lists.dfdc_lists,
         counts={"training videos": 119154},  # Dolhansky et al. 2020, table 1
         licence="For research on detecting forgeries, under the rules of the Kaggle competition, to be accepted there.",
         obtain="Accept the rules of kaggle.com/c/deepfake-detection-challenge, then fetch the parts you need.",
@@ -357,7 +336,7 @@ LAYOUTS: dict[str, Layout] = {
         rules=_MADE,
         example="fake/<method>/<target>__<donor>.mp4",
         lists=("splits.csv",),
-        read=_split_list,
+        read=lists.split_list,
         published=False,
         ignored=r"(?:.+/)?masks/.+",
         licence="As the photographs'; what is trained on them inherits it.",

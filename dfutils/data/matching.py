@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dfutils.core.paths import files_below, printable
-from dfutils.data.layouts import LAYOUTS, Layout, Rule, plain
+from dfutils.data.layouts import LAYOUTS, Layout, Rule
+from dfutils.data.lists import plain
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _LABEL_WORDS = {  # names of folders that often hold real or fake videos; only advice is made of them, never a label

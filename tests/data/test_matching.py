@@ -15,12 +15,13 @@ OWN = ["camera one/a.mp4", "camera two/b.mp4"]
 @pytest.mark.parametrize(
     ("layout", "paths", "says"),
     [
-        # Kaggle's flat FaceForensics++.
+        # Kaggle's flat FaceForensics++, and a flat dataset that no layout is of.
+        ("ffpp", FLAT, ["4 of them fit the layout ff_c23: set `layout: ff_c23`."]),
         ("ffpp", FLAT, ["original (2), Deepfakes (1), NeuralTextures (1)", "for example Deepfakes/000_003.mp4"]),
         ("ffpp", FLAT, ["Expected: files like manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"]),
         (
             "ffpp",
-            FLAT,
+            [path.replace("000_003", "a").replace("original/000", "original/b") for path in FLAT],
             ["If real videos are in original and fake videos are in Deepfakes, NeuralTextures, move or link"],
         ),
         ("folder", SPLIT, ["train/real (3)", "test/fake (3)", "{root}/test, {root}/train are datasets of their own"]),

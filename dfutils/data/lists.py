@@ -1,0 +1,226 @@
+"""Readers of the lists that datasets bring along: labels, splits and people by the name of a video.
+
+Each reader takes the root and the paths of the list files below it, and returns their entries by the lower-case name
+that `layouts.Rule.listed` gives.
+"""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfutils.core.errors import InputError
+from dfutils.core.files import decode
+
+REAL, FAKE = 0, 1
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Entry of one video in a dataset's own list; "" and None for what it does not say."""
+
+    split: str = ""
+    label: int | None = None
+    source: str = ""  # path
+    name: str = ""  # as written in the list, for messages
+    method: str = ""
+    identity: str = ""
+    donor: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()  # names and values, such as ("language", "en")
+
+
+def plain(path: str) -> str:
+    """Return the path without extension and `videos/` level, and with a repeated folder once; case is kept."""
+    *folders, name = path.split("/")
+    published: list[str] = []
+    for folder in folders:
+        if folder.lower() != "videos" and not (published and published[-1].lower() == folder.lower()):
+            published.append(folder)
+    return "/".join([*published, name.rpartition(".")[0] or name])
+
+
+def _text(root: Path, path: str) -> str:
+    """Return the text of a list without a byte-order mark."""
+    try:
+        return decode((root / path).read_bytes())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The list {path} below {root} cannot be read ({error}); fetch it again.") from None
+
+
+def _json(root: Path, path: str) -> object:
+    try:
+        return json.loads(_text(root, path))
+    except ValueError as error:
+        raise InputError(f"The list {path} below {root} is not JSON ({error}); fetch it again.") from None
+
+
+def _add(lists: dict[str, Listed], name: str, entry: Listed, path: str) -> None:
+    """Add an entry to the entries of a list.
+
+    Raises:
+        InputError: if there is a different entry of that name.
+    """
+    if lists.setdefault(name, entry) != entry:
+        raise InputError(f"{path} names {entry.name or name} twice with different splits or labels; correct the list.")
+
+
+def celeb_list(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read `List_of_testing_videos.txt`: lines of `<digit> <path>` without a header; 1 is real, unlike our labels.
+
+    An invalid line raises, because skipping it would move a test video to training.
+    """
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        for number, line in enumerate(_text(root, path).splitlines(), start=1):
+            if not line.strip():
+                continue
+            match = re.fullmatch(r"\s*([01])\s+(\S.*?)\s*", line)
+            if not match:
+                raise InputError(f"Line {number} of {path} is not '<0 or 1> <path>' but {line.strip()[:80]!r}; fix it.")
+            label = REAL if match[1] == "1" else FAKE
+            name = match[2].replace("\\", "/")
+            _add(lists, plain(name).lower(), Listed("test", label, name=name), path)
+    return lists
+
+
+def ffpp_splits(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read FaceForensics++'s `train.json`, `val.json`, `test.json`: pairs of real videos, each of which was the target
+    of fakes with the other as donor."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        split = Path(path).stem.lower()
+        pairs = _json(root, path)
+        if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            raise InputError(f"{path} is not FaceForensics++'s list of pairs of sequences; fetch it again.")
+        for first, second in pairs:
+            for name in (f"{first}", f"{second}", f"{first}_{second}", f"{second}_{first}"):
+                _add(lists, name.lower(), Listed(split, name=name), path)
+    return lists
+
+
+def dfdc_lists(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read DFDC's `metadata.json` of each part and `labels.csv` of the test set, which lie beside the videos."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        prefix = f"{folder}/" if folder else ""
+        rows = _dfdc_csv(root, path) if path.lower().endswith(".csv") else _dfdc_json(root, path)
+        for name, split, label, original in rows:
+            source = prefix + original if original else ""
+            _add(lists, plain(prefix + name).lower(), Listed(split, label, source, prefix + name), path)
+    return lists
+
+
+def _dfdc_json(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
+    """Yield name, split, label and original; the label is "FAKE" or "REAL", in the test set `is_fake`, 1 or 0."""
+    entries = _json(root, path)
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise InputError(f"{path} is not DFDC's metadata (a mapping from file names); fetch it again.")
+    labels = {"FAKE": FAKE, "REAL": REAL, "1": FAKE, "0": REAL}
+    splits = {"train": "train", "validate": "val", "validation": "val", "val": "val", "test": "test"}
+    for name, entry in entries.items():
+        split = splits.get(str(entry.get("split", "")).lower(), "test" if "is_fake" in entry else "")
+        label = labels.get(str(entry.get("label", entry.get("is_fake", ""))).upper())
+        yield name, split, label, str(entry.get("original") or "") if label == FAKE else ""
+
+
+def _dfdc_csv(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
+    """Yield name, split, label and original of the rows `filename,label` (1 is fake), with or without a header."""
+    for number, row in enumerate(csv.reader(_text(root, path).splitlines())):
+        if not row or (number == 0 and len(row) > 1 and row[1].strip() not in {"0", "1"}):
+            continue
+        if len(row) < 2 or row[1].strip() not in {"0", "1"}:
+            raise InputError(f"Line {number + 1} of {path} is not 'filename,0' or 'filename,1'; correct it.")
+        yield row[0].strip(), "test", int(row[1]), ""
+
+
+def kaggle_labels(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read `Gobal_metadata.csv` (the published spelling): rows of `file,LABEL` without a header, which must agree with
+    the folders' labels. Names with both labels are ignored."""
+    labels_of: dict[str, set[int]] = {}
+    for path in paths:
+        for row in csv.reader(_text(root, path).splitlines()):
+            label = {"REAL": REAL, "FAKE": FAKE}.get(row[1].strip().upper()) if len(row) > 1 else None
+            if label is not None:
+                labels_of.setdefault(plain(row[0].strip()).lower(), set()).add(label)
+    return {name: Listed(label=min(labels)) for name, labels in labels_of.items() if len(labels) == 1}
+
+
+def split_list(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read `splits.csv` of a dataset that the suite made: rows of `path,split` after a header."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        for row in csv.DictReader(_text(root, path).splitlines()):
+            name, split = str(row.get("path") or ""), str(row.get("split") or "")
+            if split not in ("train", "val", "test"):
+                raise InputError(f"{path} gives {name or 'a line'} no split; delete that folder and make it again.")
+            _add(lists, os.path.splitext(name)[0].lower(), Listed(split, name=name), path)
+    return lists
+
+
+def dfdc_preview(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read the DFDC preview's `dataset.json`: by path, label, set, and both people, `target_id` and `swapped_id`."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        entries = _json(root, path)
+        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+            raise InputError(f"{path} is not the DFDC preview's list (a mapping from paths); fetch it again.")
+        for name, entry in entries.items():
+            label = {"real": REAL, "fake": FAKE}.get(str(entry.get("label")).lower())
+            split = str(entry.get("set") or "").lower()
+            target, swapped = (str(entry.get(key) or "") for key in ("target_id", "swapped_id"))
+            donor = swapped if swapped != target else ""
+            split = split if split in ("train", "val", "test") else ""
+            _add(lists, plain(name).lower(), Listed(split, label, name=name, identity=target, donor=donor), path)
+    return lists
+
+
+def fakeavceleb(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read FakeAVCeleb's `meta_data.csv` by position: source, target1, target2, method, category, type, race, gender,
+    file name, folder. The last column has no usable name. Targets, where they are people, are donors of the face."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        for number, row in enumerate(csv.reader(_text(root, path).splitlines())):
+            if number == 0 or not row:
+                continue
+            if len(row) < 10:
+                raise InputError(f"Line {number + 1} of {path} has {len(row)} columns, not 10; fetch the list again.")
+            source, *targets, method = (text.strip() for text in row[:4])
+            donors = [name for name in targets if re.fullmatch(r"id\d+", name) and name != source]
+            name = f"{row[9].strip().partition('/')[2]}/{row[8].strip()}"
+            entry = Listed(name=name, method=method, donor=donors[0] if donors else "")
+            _add(lists, plain(name).lower(), entry, path)
+    return lists
+
+
+def deeperforensics(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read DeeperForensics' `train.txt`, `val.txt`, `test.txt`: names of forged videos, `<target>_<actor>.mp4`, and so
+    of the real videos they were made from."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        for line in filter(None, map(str.strip, _text(root, path).splitlines())):
+            name = plain(line).rpartition("/")[2]
+            for listed in (name, name.partition("_")[0]):
+                _add(lists, listed.lower(), Listed(Path(path).stem.lower(), name=listed), path)
+    return lists
+
+
+def deepfake_eval_2024(root: Path, paths: list[str]) -> dict[str, Listed]:
+    """Read Deepfake-Eval-2024's table of videos by the names of its columns; a video that is neither Real nor Fake has
+    no label."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        for row in csv.DictReader(_text(root, path).splitlines()):
+            if not {"Filename", "Video Ground Truth"} <= set(row):
+                raise InputError(f"{path} has no columns Filename and Video Ground Truth; fetch it again.")
+            label = {"real": REAL, "fake": FAKE}.get(str(row["Video Ground Truth"]).strip().lower())
+            split = str(row.get("Finetuning Set") or "").strip().lower()
+            language = str(row.get("Language") or "").strip()
+            name = str(row["Filename"]).strip()
+            attributes = (("language", language),) if language else ()
+            split = split if split in ("train", "val", "test") else ""
+            _add(lists, plain(name).lower(), Listed(split, label, name=name, attributes=attributes), path)
+    return lists

@@ -1,0 +1,172 @@
+"""Layouts of copies and of less common datasets: each a tree of empty files, column by column, up to the split."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dfutils.core.errors import InputError
+from dfutils.core.params import SplitSettings
+from dfutils.core.paths import video_id
+from dfutils.data.indexing import pool, scan
+from dfutils.splits.division import divide
+from dfutils.splits.identities import content_keys
+
+REAL, FAKE = 0, 1
+COLUMNS = ["label", "method", "identity", "donor", "source_video", "official_split"]
+Row = tuple[int, str, str, str, str, str]
+
+
+def scanned(root: Path, layout: str, paths, lists: dict[str, str] | None = None) -> pd.DataFrame:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    for path, text in (lists or {}).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text, encoding="utf-8")
+    return scan(layout, root)
+
+
+def rows(table: pd.DataFrame) -> dict[str, Row]:
+    return dict(zip(table["path"], table[COLUMNS].itertuples(index=False, name=None), strict=True))
+
+
+def notes(table: pd.DataFrame) -> str:
+    return " ".join(warning["text"] for warning in table.attrs["warnings"] if warning["kind"] == "note")
+
+
+def assert_divided(table: pd.DataFrame, copies: int = 30) -> None:
+    """Assert that the dataset, with many people of its kind, is divided without a person or source on two sides."""
+    many = []
+    for k in range(copies):
+        renamed = {c: table[c].where(table[c] == "", f"{k}-" + table[c]) for c in ("identity", "donor", "source_video")}
+        many.append(table.assign(video_id=f"{k}-" + table["video_id"], **renamed))
+    split = divide(pd.concat(many, ignore_index=True), SplitSettings(), 0)
+    used = split[split["split"] != ""]
+    assert set(used["split"]) == {"train", "val", "test"}
+    shown = [used.assign(who=content_keys(used)), *(used.assign(who=used[c]) for c in ("identity", "donor"))]
+    named = pd.concat(shown)
+    assert named[named["who"] != ""].groupby("who")["split"].nunique().max() == 1
+
+
+def test_ff_c23(tmp_path):
+    top = "FaceForensics++_C23"
+    expected: dict[str, Row] = {
+        f"{top}/original/000.mp4": (REAL, "", "000", "", "", "train"),
+        f"{top}/original/003.mp4": (REAL, "", "003", "", "", "train"),
+        f"{top}/Deepfakes/000_003.mp4": (FAKE, "Deepfakes", "000", "003", video_id(f"{top}/original/000.mp4"), "train"),
+        f"{top}/FaceShifter/003_000.mp4": (
+            FAKE, "FaceShifter", "003", "000", video_id(f"{top}/original/003.mp4"), "train",
+        ),
+    }  # fmt: skip
+    others = [f"{top}/DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4"]
+    lists = {f"{top}/train.json": '[["000", "003"]]', f"{top}/csv/FF++_Metadata.csv": "File Path,Label\n"}
+    table = scanned(tmp_path, "ff_c23", [*expected, *others], lists)
+    assert rows(table) == expected
+    assert set(table["compression"]) == {"c23"}
+    assert "DeepFakeDetection are left out" in notes(table)
+    assert_divided(table)
+
+
+def test_dfd(tmp_path):
+    real, fake = "DFD_original sequences", "DFD_manipulated_sequences/DFD_manipulated_sequences"
+    source = video_id(f"{real}/01__exit_phone_room.mp4")
+    expected: dict[str, Row] = {
+        f"{real}/01__exit_phone_room.mp4": (REAL, "", "01", "", "", ""),
+        f"{fake}/01_02__exit_phone_room__YVGY8LOK.mp4": (FAKE, "DeepFakeDetection", "01", "02", source, ""),
+    }
+    table = scanned(tmp_path, "dfd", expected)
+    assert rows(table) == expected
+    assert "no official list" in notes(table)
+    assert_divided(table)
+
+
+def test_fakeavceleb(tmp_path):
+    who = "African/men/id00076"
+    expected: dict[str, Row] = {
+        f"FakeAVCeleb/RealVideo-RealAudio/{who}/00109.mp4": (REAL, "", "id00076", "", "", ""),
+        f"FakeAVCeleb/RealVideo-FakeAudio/{who}/00109_fake.mp4": (REAL, "", "id00076", "", "", ""),
+        f"FakeAVCeleb/FakeVideo-RealAudio/{who}/00109_1.mp4": (FAKE, "faceswap", "id00076", "id00166", "", ""),
+        f"FakeAVCeleb/FakeVideo-FakeAudio/{who}/00109_2.mp4": (FAKE, "wav2lip", "id00076", "", "", ""),
+    }
+    head = "source,target1,target2,method,category,type,race,gender,path,Unnamed: 9\n"
+    methods = {"00109": "real", "00109_fake": "rtvc", "00109_1": "faceswap", "00109_2": "wav2lip"}
+    lines = [
+        f"id00076,{'id00166' if Path(path).stem == '00109_1' else '-'},-,{methods[Path(path).stem]},A,"
+        f"{path.split('/')[1]},African,men,{Path(path).name},{path.rpartition('/')[0]}\n"
+        for path in expected
+    ]
+    table = scanned(tmp_path, "fakeavceleb", expected, {"FakeAVCeleb/meta_data.csv": head + "".join(lines)})
+    assert rows(table) == expected
+    assert set(table["attribute_race"]) == {"African"} and set(table["attribute_sex"]) == {"men"}
+    assert "RealVideo-FakeAudio shows real faces" in notes(table)
+    assert_divided(table)
+    (tmp_path / "FakeAVCeleb" / "meta_data.csv").write_text(head + "id00076,-,-\n")
+    with pytest.raises(InputError, match=r"Line 2 .* has 3 columns, not 10"):
+        scan("fakeavceleb", tmp_path)
+
+
+def test_dfdc_preview(tmp_path):
+    expected: dict[str, Row] = {
+        "original_videos/643384/643384_A_000.mp4": (REAL, "", "643384", "", "", "train"),
+        "method_A/643384_1224068_A_000.mp4": (FAKE, "method_A", "643384", "1224068", "", "train"),
+        "method_B/1224068_643384_B_000.mp4": (FAKE, "method_B", "1224068", "643384", "", "test"),
+    }
+    listed = {
+        path: {"label": "fake" if row[0] else "real", "target_id": row[2], "swapped_id": row[3] or None, "set": row[5]}
+        for path, row in expected.items()
+    }
+    table = scanned(tmp_path, "dfdc_preview", expected, {"dataset.json": json.dumps(listed)})
+    assert rows(table) == expected
+    assert "names both people" in notes(table)
+    assert_divided(table)
+    (tmp_path / "dataset.json").write_text(json.dumps(listed)[:40])
+    with pytest.raises(InputError, match="is not JSON"):
+        scan("dfdc_preview", tmp_path)
+
+
+def test_deeperforensics(tmp_path):
+    real = "original_sequences/youtube/c23/videos/000.mp4"
+    fakes = [f"manipulated_videos/{variant}/000_M101.mp4" for variant in ("end_to_end", "end_to_end_level_1")]
+    expected: dict[str, Row] = {
+        real: (REAL, "", "000", "", "", "train"),
+        **{path: (FAKE, path.split("/")[1], "000", "m101", video_id(real), "train") for path in fakes},
+    }
+    table = scanned(tmp_path, "deeperforensics", expected, {"lists/splits/train.txt": "000_M101.mp4\n"})
+    assert rows(table) == expected
+    assert "they stay in one split" in notes(table)
+    assert_divided(table)
+
+
+def test_deepfake_eval_2024(tmp_path):
+    head = "Filename,Video Ground Truth,Finetuning Set,Language\n"
+    lines = "a.mp4,Real,Train,en\nb.mp4,Fake,Test,\nc.mp4,Unknown,Test,fr\n"
+    lists = {"video-metadata-publish-with-links.csv": head + lines}
+    table = scanned(tmp_path, "deepfake_eval_2024", [f"video-data/{name}.mp4" for name in "abc"], lists)
+    assert rows(table) == {
+        "video-data/a.mp4": (REAL, "", "", "", "", "train"),
+        "video-data/b.mp4": (FAKE, "in the wild", "", "", "", "test"),
+    }
+    assert table["attribute_language"].tolist() == ["en", ""]
+    assert "look at the coverage" in notes(table)
+    assert any(warning["kind"] == "unlabelled" for warning in table.attrs["warnings"])
+    assert_divided(table)
+
+
+def test_uadfv(tmp_path):
+    expected: dict[str, Row] = {
+        "real/0000.mp4": (REAL, "", "", "", "", ""),
+        "fake/0000_fake.mp4": (FAKE, "FakeApp", "", "", "real__0000", ""),
+    }
+    table = scanned(tmp_path, "uadfv", expected)
+    assert rows(table) == expected
+    assert "as plain folders they would leak" in notes(table)
+    assert_divided(table)
+
+
+def test_attributes_of_one_dataset_are_empty_in_another(tmp_path):
+    who = "RealVideo-RealAudio/African/men/id00076/00109.mp4"
+    people = scanned(tmp_path / "a", "fakeavceleb", [who, who.replace("RealVideo-Real", "FakeVideo-Real")])
+    pooled = pool({"a": people, "b": scanned(tmp_path / "b", "uadfv", ["real/0000.mp4", "fake/0000_fake.mp4"])})
+    assert pooled["attribute_race"].tolist() == ["African", "African", "", ""]
