@@ -7,7 +7,6 @@ frame that is shown large, by mouse, touch or keyboard.
 import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +60,10 @@ def fragment(verdict: Verdict, heat: np.ndarray | None = None, nonce: str = "") 
 
 def page(verdict: Verdict, heat: np.ndarray | None = None) -> str:
     """Return a verdict as a whole HTML page, which loads nothing."""
-    when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Verdict on {escape(verdict.file)}</title>\n"
-        '<link rel="icon" href="data:,">\n'
-        "<style>:root { color-scheme: light dark; } body { max-width: 58rem; margin: 0 auto; padding: 1.5rem 1rem; "
-        "background: #fff; } @media (prefers-color-scheme: dark) { body { background: #14181f; } }</style>\n"
-        f"</head>\n<body>\n<main>\n{fragment(verdict, heat)}\n"
-        f'<p class="verdict soft">Made {when}.</p>\n</main>\n</body>\n</html>\n'
+    return _TEMPLATES.get_template("report.html.j2").render(
+        file=verdict.file,
+        verdict=Markup(fragment(verdict, heat)),
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 

@@ -14,8 +14,8 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parent / "templates"
 _PAGE = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True).get_template("page.html.j2")
 _STAGES = ("Waiting for a free place", "Decoding, and looking for faces", "Scoring", "Marking what raised the score")
-_GONE = "The video is no longer here: send it again."
-_FAILED = "The service failed: try again."
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:*"
@@ -47,30 +45,22 @@ _POLICY = (
 
 
 class _Progress:
-    """The events of one video on its way to a verdict, for whoever follows them, from any event on."""
+    """The events of one video on its way to a verdict; the last one is no stage."""
 
     def __init__(self) -> None:
         self.events: list[ServerSentEvent] = []
-        self.followers, self.task = 0, asyncio.Future[None]()
-        self._new = asyncio.Event()
+        self.more, self.followers = asyncio.Event(), 0
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
     def add(self, event: str, text: str) -> None:
         self.events.append(ServerSentEvent(raw_data=text, event=event, id=str(len(self.events))))
-        self._new.set()
-        self._new = asyncio.Event()
-
-    async def follow(self, after: int) -> AsyncIterator[ServerSentEvent]:
-        """Yield the events with a larger number than `after`; the last one is not a stage."""
-        for number in range(max(after + 1, 0), 100):
-            while number >= len(self.events):
-                await self._new.wait()
-            yield self.events[number]
-            if self.events[number].event != "stage":
-                return
+        self.more.set()
+        self.more = asyncio.Event()
 
 
 class _Videos:
-    """The videos that the page has sent and somebody follows, by secret."""
+    """The videos that the page has sent, by secret; one whose progress nobody follows is given up after a while."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -86,18 +76,18 @@ class _Videos:
         async def judge() -> None:
             async with kept:
                 try:
-                    progress.add(
-                        "done", await explain(self._service, video, None, lambda k: progress.add("stage", f"{k}"))
-                    )
+                    html = await explain(self._service, video, None, lambda stage: progress.add("stage", str(stage)))
+                    progress.add("done", html)
                 except Refusal as refusal:
                     progress.add("refused", refusal.text)
                 except Exception:
                     log.exception("a video could not be judged")
-                    progress.add("refused", _FAILED)
+                    progress.add("refused", "The service failed: try again.")
 
         self._progress[secret] = progress
         progress.task = asyncio.create_task(judge())
-        self._give_up_later(secret)
+        progress.task.add_done_callback(lambda _: progress.more.set())
+        self._give_up_later(secret, progress)
         return secret
 
     async def find(self, secret: str) -> _Progress:
@@ -107,27 +97,34 @@ class _Videos:
             Refusal: 404, if there is none, or no longer.
         """
         if secret not in self._progress:
-            raise Refusal(404, _GONE)
+            raise Refusal(404, "The video is no longer here: send it again.")
         return self._progress[secret]
 
-    @contextmanager
-    def followed(self, secret: str, progress: _Progress) -> Iterator[None]:
-        """Count the block as one that follows a video; one that nobody follows is given up after a while."""
+    async def follow(self, secret: str, progress: _Progress, after: int) -> AsyncIterator[ServerSentEvent]:
+        """Yield the events of a video with a larger number than `after`."""
+        progress.timer.cancel()
         progress.followers += 1
+        number = max(after + 1, 0)
         try:
-            yield
+            while True:
+                more = progress.more
+                for event in progress.events[number:]:
+                    yield event
+                    number += 1
+                if progress.task.done() and number >= len(progress.events):
+                    return
+                await more.wait()
         finally:
             progress.followers -= 1
-            self._give_up_later(secret)
+            if not progress.followers:
+                self._give_up_later(secret, progress)
 
-    def _give_up_later(self, secret: str) -> None:
+    def _give_up_later(self, secret: str, progress: _Progress) -> None:
         def give_up() -> None:
-            if secret in self._progress and not self._progress[secret].followers:
-                progress = self._progress.pop(secret)
-                progress.task.cancel()
-                progress.add("refused", _GONE)
+            self._progress.pop(secret, None)
+            progress.task.cancel()
 
-        asyncio.get_running_loop().call_later(self._service.limits.unfollowed_seconds, give_up)
+        progress.timer = asyncio.get_running_loop().call_later(self._service.limits.unfollowed_seconds, give_up)
 
 
 async def explain(service: Service, video: Upload, nonce: str | None, on_stage: Callable[[int], None]) -> str:
@@ -220,9 +217,8 @@ def _router(service: Service, origins: list[str], examples: list[Path]) -> APIRo
     async def follow(
         secret: str, progress: Annotated[_Progress, Depends(videos.find)], last_event_id: Annotated[int, Header()] = -1
     ) -> AsyncIterator[ServerSentEvent]:
-        with videos.followed(secret, progress):
-            async for event in progress.follow(last_event_id):
-                yield event
+        async for event in videos.follow(secret, progress, last_event_id):
+            yield event
 
     return router
 
