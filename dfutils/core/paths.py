@@ -1,5 +1,6 @@
 """Ids of videos, what counts as a video, and the search for videos below a folder."""
 
+import fnmatch
 import hashlib
 import os
 import re
@@ -100,12 +101,14 @@ def files_below(root: Path | str, extensions: Collection[str] | None = None) -> 
 def walk(
     root: Path, list_names: Iterable[str], extensions: Collection[str] | None = None
 ) -> tuple[list[str], list[str]]:
-    """Return the paths of the videos and of the list files (by lower-case name) below `root`, as `files_below` does.
+    """Return the paths of the videos and of the list files below `root`, as `files_below` does.
+
+    `list_names` are lower-case names, or patterns such as `*.csv`.
 
     Raises:
         InputError: if a folder cannot be read.
     """
-    list_names = set(list_names)
+    is_list = re.compile("|".join(map(fnmatch.translate, list_names)) or r"(?!)")
     videos, lists = [], []
 
     def visit(folder: str, prefix: str, parents: tuple[str, ...]) -> None:
@@ -121,7 +124,7 @@ def walk(
                 continue
             if entry.is_dir():
                 visit(entry.path, f"{prefix}{entry.name}/", (*parents, real_path))
-            elif entry.name.lower() in list_names:
+            elif is_list.match(entry.name.lower()):
                 lists.append(prefix + entry.name)
             elif _has_extension(entry, extensions or EXTENSIONS) or (extensions is None and _begins_like_video(entry)):
                 videos.append(prefix + entry.name)

@@ -37,16 +37,16 @@ def indexed_place(place: Place) -> Place:
     return place._replace(layout=about["layout"], root=ROOT / about["root"])
 
 
-def index(place: Place) -> pd.DataFrame:
+def index(place: Place, label_one: str = "") -> pd.DataFrame:
     """Return the videos table of a dataset with its container facts, and write it to the dataset's folder.
 
     If ids, labels and file sizes are those of an earlier call, its table is returned and no video is opened.
-    `attrs["warnings"]` is that of `indexing.scan`.
+    `attrs["warnings"]` is that of `indexing.scan`, which takes `label_one`.
 
     Raises:
         InputError: as `indexing.scan`.
     """
-    scanned = indexing.scan(place.layout, place.root).assign(dataset=place.name)
+    scanned = indexing.scan(place.layout, place.root, label_one).assign(dataset=place.name)
     fingerprint = indexing.fingerprint(scanned, place.root)
     about = {"layout": place.layout, "root": _relative(place.root), "fingerprint": fingerprint}
     about["columns"] = len(indexing.COLUMNS)  # an index of an earlier version is made again

@@ -64,7 +64,7 @@ def find_layout(name: str) -> Layout:
     raise InputError(f"There is no layout {name!r}: {hint}")
 
 
-def scan(layout: str, root: Path | str) -> pd.DataFrame:
+def scan(layout: str, root: Path | str, label_one: str = "") -> pd.DataFrame:
     """Return the videos table of the dataset below `root`, sorted by path, without opening any video.
 
     Columns are `COLUMNS`: `label` is int8 (0 real, 1 fake), container facts are NaN or "", `dataset` is the layout's
@@ -74,17 +74,19 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
     `table.attrs["warnings"]` is a list of `{"kind", "count", "text", "examples"}`: videos that were left out, names in
     the lists without a video, videos that are in no list, and counts that differ from the published ones.
 
+    Args:
+        layout: name of an entry of `layouts.LAYOUTS`.
+        root: the dataset's folder.
+        label_one: what 1 means in a list of one's own (layout `listed`), `real` or `fake`.
+
     Raises:
         InputError: if the layout is unknown, `root` is missing or a file, no video matches the layout, two files are
             the same video of a published dataset or would have the same id, or a list is invalid or contradicts itself.
     """
     entry, root = find_layout(layout), Path(root)
-    if not root.exists():
-        raise InputError(f"The dataset's folder {root} is missing: fetch the dataset (notebook 01) or correct `root`.")
-    if not root.is_dir():
-        raise InputError(f"{root} is a file: `root` must be the folder of the dataset ({entry.title}).")
+    _check_root(root, entry)
     paths, list_paths = walk(root, entry.lists)
-    lists = entry.read(root, list_paths) if entry.read and list_paths else {}
+    lists = entry.read(root, list_paths, label_one) if entry.read and list_paths else {}
     left_out: dict[str, list[str]] = defaultdict(list)  # by kind
     path_of: dict[str, str] = {}  # path by key, to detect duplicate videos
     videos: list[_Video] = []
@@ -121,6 +123,13 @@ def scan(layout: str, root: Path | str) -> pd.DataFrame:
         *_count_warnings(check(layout, table)),
     ]
     return table
+
+
+def _check_root(root: Path, entry: Layout) -> None:
+    if not root.exists():
+        raise InputError(f"The dataset's folder {root} is missing: fetch the dataset (notebook 01) or correct `root`.")
+    if not root.is_dir():
+        raise InputError(f"{root} is a file: `root` must be the folder of the dataset ({entry.title}).")
 
 
 def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str) -> pd.DataFrame:

@@ -41,7 +41,7 @@ class Layout:
     example: str
     lists: tuple[str, ...] = ()  # lower-case names of the list files
     lists_at: str = ""  # where the lists are, if not in the dataset's archive
-    read: Callable[[Path, list[str]], dict[str, Listed]] | None = None
+    read: Callable[[Path, list[str], str], dict[str, Listed]] | None = None
     counts: Mapping[str, int | None] = field(default_factory=dict)  # published files of each part; None: not published
     tests: int | None = None  # number of videos in the published test list
     published: bool = True  # whether patterns match plain paths; otherwise paths without extension
@@ -321,6 +321,16 @@ LAYOUTS: dict[str, Layout] = {
         published=False,
         licence="Your own videos, or ones whose owners let you use them; faces are personal data in many countries.",
         obtain="Put real videos below real/ and fakes below fake/<method>/; without fakes, set forge_fakes: true.",
+    ),
+    "listed": Layout(
+        title="Videos in a table of one's own",
+        rules=(Rule("listed", None, r".+"),),
+        example="any name.mp4, named in a CSV or Parquet file with the columns path and label",
+        lists=("*.csv", "*.parquet"),
+        read=lists.own_table,
+        published=False,
+        licence="Your own videos, or ones whose owners let you use them; faces are personal data in many countries.",
+        obtain="Put a CSV or Parquet file with the columns path and label beside the videos.",
     ),
     "sample": Layout(
         title="Built-in sample",

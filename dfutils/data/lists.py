@@ -1,16 +1,20 @@
 """Readers of the lists that datasets bring along: labels, splits and people by the name of a video.
 
-Each reader takes the root and the paths of the list files below it, and returns their entries by the lower-case name
-that `layouts.Rule.listed` gives.
+Each reader takes the root, the paths of the list files below it, and what 1 means where a list of one's own has
+numbers as labels (`real`, `fake` or ""). It returns the entries by the lower-case name of
+`layouts.Rule.listed`.
 """
 
 import csv
+import io
 import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import decode
@@ -67,7 +71,7 @@ def _add(lists: dict[str, Listed], name: str, entry: Listed, path: str) -> None:
         raise InputError(f"{path} names {entry.name or name} twice with different splits or labels; correct the list.")
 
 
-def celeb_list(root: Path, paths: list[str]) -> dict[str, Listed]:
+def celeb_list(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read `List_of_testing_videos.txt`: lines of `<digit> <path>` without a header; 1 is real, unlike our labels.
 
     An invalid line raises, because skipping it would move a test video to training.
@@ -86,7 +90,7 @@ def celeb_list(root: Path, paths: list[str]) -> dict[str, Listed]:
     return lists
 
 
-def ffpp_splits(root: Path, paths: list[str]) -> dict[str, Listed]:
+def ffpp_splits(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read FaceForensics++'s `train.json`, `val.json`, `test.json`: pairs of real videos, each of which was the target
     of fakes with the other as donor."""
     lists: dict[str, Listed] = {}
@@ -101,7 +105,7 @@ def ffpp_splits(root: Path, paths: list[str]) -> dict[str, Listed]:
     return lists
 
 
-def dfdc_lists(root: Path, paths: list[str]) -> dict[str, Listed]:
+def dfdc_lists(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read DFDC's `metadata.json` of each part and `labels.csv` of the test set, which lie beside the videos."""
     lists: dict[str, Listed] = {}
     for path in paths:
@@ -137,7 +141,7 @@ def _dfdc_csv(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str
         yield row[0].strip(), "test", int(row[1]), ""
 
 
-def kaggle_labels(root: Path, paths: list[str]) -> dict[str, Listed]:
+def kaggle_labels(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read `Gobal_metadata.csv` (the published spelling): rows of `file,LABEL` without a header, which must agree with
     the folders' labels. Names with both labels are ignored."""
     labels_of: dict[str, set[int]] = {}
@@ -149,7 +153,7 @@ def kaggle_labels(root: Path, paths: list[str]) -> dict[str, Listed]:
     return {name: Listed(label=min(labels)) for name, labels in labels_of.items() if len(labels) == 1}
 
 
-def split_list(root: Path, paths: list[str]) -> dict[str, Listed]:
+def split_list(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read `splits.csv` of a dataset that the suite made: rows of `path,split` after a header."""
     lists: dict[str, Listed] = {}
     for path in paths:
@@ -161,7 +165,7 @@ def split_list(root: Path, paths: list[str]) -> dict[str, Listed]:
     return lists
 
 
-def dfdc_preview(root: Path, paths: list[str]) -> dict[str, Listed]:
+def dfdc_preview(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read the DFDC preview's `dataset.json`: by path, label, set, and both people, `target_id` and `swapped_id`."""
     lists: dict[str, Listed] = {}
     for path in paths:
@@ -178,7 +182,7 @@ def dfdc_preview(root: Path, paths: list[str]) -> dict[str, Listed]:
     return lists
 
 
-def fakeavceleb(root: Path, paths: list[str]) -> dict[str, Listed]:
+def fakeavceleb(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read FakeAVCeleb's `meta_data.csv` by position: source, target1, target2, method, category, type, race, gender,
     file name, folder. The last column has no usable name. Targets, where they are people, are donors of the face."""
     lists: dict[str, Listed] = {}
@@ -196,7 +200,7 @@ def fakeavceleb(root: Path, paths: list[str]) -> dict[str, Listed]:
     return lists
 
 
-def deeperforensics(root: Path, paths: list[str]) -> dict[str, Listed]:
+def deeperforensics(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read DeeperForensics' `train.txt`, `val.txt`, `test.txt`: names of forged videos, `<target>_<actor>.mp4`, and so
     of the real videos they were made from."""
     lists: dict[str, Listed] = {}
@@ -208,7 +212,7 @@ def deeperforensics(root: Path, paths: list[str]) -> dict[str, Listed]:
     return lists
 
 
-def deepfake_eval_2024(root: Path, paths: list[str]) -> dict[str, Listed]:
+def deepfake_eval_2024(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read Deepfake-Eval-2024's table of videos by the names of its columns; a video that is neither Real nor Fake has
     no label."""
     lists: dict[str, Listed] = {}
@@ -224,3 +228,70 @@ def deepfake_eval_2024(root: Path, paths: list[str]) -> dict[str, Listed]:
             split = split if split in ("train", "val", "test") else ""
             _add(lists, plain(name).lower(), Listed(split, label, name=name, attributes=attributes), path)
     return lists
+
+
+_PEOPLE_AND_MORE = {"person": "identity", "donor": "donor", "source": "source", "method": "method"}
+_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
+    """Read a table of one's own: columns `path` and `label`, optionally `split`, `person`, `donor`, `source` (path of a
+    fake's real video) and `method`; any other column becomes an attribute.
+
+    Labels are real and fake in any case, or 1 and 0 where `label_one` says what 1 means. Delimiter and encoding are
+    found out; Parquet is read as well.
+    """
+    at_top = [path for path in paths if "/" not in path]
+    if len(at_top) != 1:
+        named = f"{len(at_top)} ({', '.join(at_top[:4])})" if at_top else "none"
+        raise InputError(f"{root} must hold one CSV or Parquet file that lists its videos, and holds {named}.")
+    path = at_top[0]
+    table = _table(root, path)
+    if missing := [name for name in ("path", "label") if name not in table]:
+        raise InputError(f"{path} has no column {' and no column '.join(missing)}, but {', '.join(table)[:200]}.")
+    labels = _labels(table["label"], path, label_one)
+    others = [name for name in table if name not in {"path", "label", "split", *_PEOPLE_AND_MORE}]
+    lists: dict[str, Listed] = {}
+    for row, label in zip(table.to_dict("records"), labels, strict=True):
+        name = row["path"].replace("\\", "/").removeprefix("./")
+        if name.startswith("/") or re.match(r"[A-Za-z]:/", name):
+            raise InputError(f"{path} names {name}: paths must begin at root ({root}), without a drive or a slash.")
+        split = row.get("split", "").lower()
+        if split not in ("", *_SPLITS):
+            raise InputError(f"{path} gives {name} the split {split!r}: use train, val or test, or leave it empty.")
+        values = {column: row.get(key, "") for key, column in _PEOPLE_AND_MORE.items()}
+        attributes = tuple((key, row[key]) for key in others)
+        entry = Listed(_SPLITS.get(split, ""), label, name=name, attributes=attributes, **values)
+        _add(lists, os.path.splitext(name)[0].lower(), entry, path)
+    return lists
+
+
+def _table(root: Path, path: str) -> pd.DataFrame:
+    """Return a CSV or Parquet file as texts without surrounding blanks, "" where there is none."""
+    try:
+        if path.lower().endswith(".parquet"):
+            table = pd.read_parquet(root / path)
+        else:
+            table = pd.read_csv(io.StringIO(_text(root, path)), sep=None, engine="python", dtype=str)
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path} cannot be read as a table: {str(error).partition(chr(10))[0]}") from None
+    table = table.rename(columns=lambda name: str(name).strip().lower())
+    return table.astype(object).where(table.notna(), "").astype(str).apply(lambda column: column.str.strip())
+
+
+def _labels(column: pd.Series, path: str, label_one: str) -> list[int]:
+    """Return the labels that words or numbers stand for; what 1 means is never guessed."""
+    labels = {"real": REAL, "fake": FAKE}
+    found = sorted(set(column.str.lower()))
+    if set(found) <= {"0", "1", "0.0", "1.0"}:
+        if label_one not in labels:
+            raise InputError(
+                f"{path} has labels 0 and 1: say what 1 means with `label_one: real` or `label_one: fake`."
+            )
+        one = labels[label_one]
+        labels = {"1": one, "1.0": one, "0": 1 - one, "0.0": 1 - one}
+    if unknown := [word or "nothing" for word in found if word not in labels]:
+        raise InputError(
+            f"{path} has the labels {', '.join(unknown[:5])}: use real and fake, or 0 and 1 with label_one."
+        )
+    return [labels[word] for word in column.str.lower()]

@@ -170,3 +170,62 @@ def test_attributes_of_one_dataset_are_empty_in_another(tmp_path):
     people = scanned(tmp_path / "a", "fakeavceleb", [who, who.replace("RealVideo-Real", "FakeVideo-Real")])
     pooled = pool({"a": people, "b": scanned(tmp_path / "b", "uadfv", ["real/0000.mp4", "fake/0000_fake.mp4"])})
     assert pooled["attribute_race"].tolist() == ["African", "African", "", ""]
+
+
+TABLE = "path,label,split,person,donor,source,method,platform\n"
+LISTED: dict[str, Row] = {
+    "a/one.mp4": (REAL, "", "anna", "", "", "train"),
+    "a/two.mov": (FAKE, "swap", "anna", "ben", "a__one", "val"),
+}
+LINES = ["a/one.mp4,Real,train,anna,,,,tv", "a\\two.mov,FAKE,valid,anna,ben,a/one.mp4,swap,"]
+
+
+def listed(folder: Path, text: str | bytes, label_one: str = "", name: str = "list.csv") -> pd.DataFrame:
+    scanned_paths = [*LISTED, "other.mp4"]
+    for path in scanned_paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return scan("listed", folder, label_one)
+
+
+@pytest.mark.parametrize("change", [str.encode, lambda t: t.encode("utf-8-sig"), lambda t: t.encode("utf-16"),
+                                    lambda t: t.replace(",", ";").encode()])  # fmt: skip
+def test_a_table_of_ones_own_in_any_encoding(tmp_path, change):
+    table = listed(tmp_path, change(TABLE + "\n".join([*LINES, "gone.mp4,real,,,,,,"])))
+    assert rows(table) == LISTED
+    assert table["attribute_platform"].tolist() == ["tv", ""]
+    warned = {warning["kind"]: warning["count"] for warning in table.attrs["warnings"]}
+    assert warned == {"unlabelled": 1, "absent": 1}
+
+
+def test_a_table_of_ones_own_as_parquet_with_numbers(tmp_path):
+    pd.DataFrame({"path": list(LISTED), "label": [1, 0]}).to_parquet(tmp_path / "x.parquet")
+    content = (tmp_path / "x.parquet").read_bytes()
+    (tmp_path / "x.parquet").unlink()
+    table = listed(tmp_path, content, "real", "list.parquet")
+    assert table["label"].tolist() == [REAL, FAKE]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path,label\na/one.mp4,1\na/two.mov,0\n", "say what 1 means with `label_one: real` or `label_one: fake`"),
+        ("path,label\na/one.mp4,real\na/two.mov,unsure\n", "has the labels unsure: use real and fake"),
+        ("path,label\na/one.mp4,real\na/one.mp4,fake\n", "names a/one.mp4 twice with different splits or labels"),
+        ("path,label\nC:\\x\\one.mp4,real\n", "paths must begin at root"),
+        ("path,label\n/home/x/one.mp4,real\n", "paths must begin at root"),
+        ("path,label,split\na/one.mp4,real,dev\n", "gives a/one.mp4 the split 'dev'"),
+        ("file,label\na/one.mp4,real\n", "has no column path, but file, label"),
+        (b"\x00\x01", "list.csv"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_said(tmp_path, text, says):
+    with pytest.raises(InputError, match=says):
+        listed(tmp_path, text)
+
+
+def test_two_tables_are_one_too_many(tmp_path):
+    (tmp_path / "more.csv").write_text(TABLE)
+    with pytest.raises(InputError, match=r"must hold one CSV or Parquet file .* 2 \(list.csv, more.csv\)"):
+        listed(tmp_path, TABLE + "\n".join(LINES))
