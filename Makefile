@@ -1,7 +1,9 @@
+# make predict VIDEO=clip.mp4   install, then judge a video
 # make run   install, then run the notebooks on the built-in sample: reports/sample/index.html
 # make test  install, then run every test, on all cores; the notebooks are among them
 # make bench measure speed and memory against the figures that the suite promises
 # make lab   install, then open JupyterLab
+# make example   the same, then write the report of the sample as Markdown: reports/example/
 # make lock  renew requirements.lock from pyproject.toml
 
 PYTHON ?= python3
@@ -9,7 +11,7 @@ PARAMS ?= params/sample.yaml
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env run test lab lock lint bench
+.PHONY: env run predict example test lab lock lint bench
 
 env: .venv/.installed
 
@@ -25,6 +27,16 @@ env: .venv/.installed
 
 run: env
 	$(BIN)/dfutils run $(PARAMS)
+	@echo "To use the command dfutils here: . $(BIN)/activate (or write $(BIN)/dfutils)"
+
+predict: env
+	@test -n "$(VIDEO)" || { echo "Name a video: make predict VIDEO=clip.mp4"; exit 2; }
+	$(BIN)/dfutils predict "$(VIDEO)" --explain reports/videos
+	@echo "The report is in reports/videos. To use the command dfutils here: . $(BIN)/activate (or write $(BIN)/dfutils)"
+
+example: env
+	$(BIN)/dfutils run params/sample.yaml
+	$(BIN)/python -m dfutils.reporting.markdown reports/sample reports/example
 
 test: env
 	$(BIN)/python -m pytest tests/test_end_to_end.py tests -n auto --dist loadfile --no-loadscope-reorder --durations 10

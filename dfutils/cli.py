@@ -108,7 +108,11 @@ def predict(
         Path | None, typer.Option(help="Write a one-file HTML report per video, with Grad-CAM.", metavar="DIR")
     ] = None,
 ) -> None:
-    """Judge videos: real or fake, and how sure. Exit status 3 if some could not be judged."""
+    """Judge videos: what was found, and how many real videos look as suspicious. Exit status 3 if some were not judged.
+
+    An answer is a reason to look further, never proof. The detector that comes with the suite is for research and other
+    non-commercial use.
+    """
     from dfutils.serving import commands
 
     scored = commands.predict(videos, model, as_json=as_json, csv=csv, explain=explain)

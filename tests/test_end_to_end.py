@@ -5,6 +5,8 @@ The notebooks are run twice: by the runner, with parameters from a file, and by 
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,9 @@ from dfutils.core.parameter_files import load_params
 from dfutils.core.stages import DEFAULT_STAGES, STAGES
 from dfutils.data import index, obtain
 from dfutils.evaluation import Experiment, evaluate, metrics_json, score_splits
+from dfutils.reporting import markdown
 from tests.support.pages import loads
+from tests.support.readme import commands, works_here
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,6 +74,59 @@ def test_no_person_stands_on_two_sides(home):
     )
     people = people[people["identity"] != ""]
     assert people.groupby("identity")["split"].nunique().max() == 1
+
+
+@pytest.fixture(scope="module")
+def as_the_readme_has_it(home) -> Path:
+    """Name what was made as the README does: the tiny sample is its sample, its videos are those of a user."""
+    shutil.copytree(ROOT / "params", home / "params")
+    tiny = (ROOT / "params" / "tiny.yaml").read_text(encoding="utf-8")
+    (home / "params" / "sample.yaml").write_text(f"{tiny}experiment: tiny\n", encoding="utf-8")
+    for name in ("sample", "faces2"):
+        (home / "runs" / name).symlink_to(home / "runs" / "tiny")
+    for name in ("videos", "more"):
+        (home / name).mkdir()
+    for name in ("clip.mp4", "videos/a.mp4", "more/b.mov"):
+        shutil.copyfile(next((home / "data" / "tiny" / "videos" / "real").glob("*.mp4")), home / name)
+    return home
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the README's commands are for a POSIX shell")
+@pytest.mark.parametrize("command", dict.fromkeys(filter(works_here, commands("README.md"))))
+def test_the_readmes_commands_work_as_written(as_the_readme_has_it, command):
+    activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **activated, "DFUTILS_HOME": str(as_the_readme_has_it)}
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=environment, cwd=as_the_readme_has_it, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    if command.startswith("dfutils predict") and ">" not in command:
+        assert "real videos look as suspicious" in done.stdout or "real validation videos look" in done.stdout
+
+
+def test_the_report_can_be_read_as_markdown(home, tmp_path):
+    report = home / "reports" / "tiny"
+    markdown.write(report, tmp_path)
+    markdown.write(report, tmp_path)  # again, over what is there
+    text = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.md"))
+    assert len(list(tmp_path.glob("*.md"))) == len(markdown.SHOWN)
+    assert not re.search(r"<(table|style|img|div|script)|base64|Traceback|/tmp/", text)
+    linked = re.findall(r"\]\((pictures/[^)]+)\)", text)
+    assert sorted(linked) == sorted(f"pictures/{path.name}" for path in (tmp_path / "pictures").iterdir())
+    assert len(linked) > 15 and "| ROC AUC |" in text
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.*")) < 4 * 2**20
+    assert markdown.differences(report, tmp_path) == []
+    figures = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    figures["test"]["video"]["roc_auc"]["value"] += 0.002
+    (tmp_path / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    (said,) = markdown.differences(report, tmp_path)
+    assert said.startswith("test.video.roc_auc.value: ")
+    figures |= {"processor": "another"}
+    (tmp_path / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    assert markdown.differences(report, tmp_path) == [], "on another processor it must lie in the interval"
+    figures["test"]["video"]["roc_auc"] |= {"low": 2.0, "high": 3.0}
+    (tmp_path / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    assert len(markdown.differences(report, tmp_path)) == 1
 
 
 def test_nbval_passes_every_notebook_and_its_figures_are_the_runners_to_the_byte(home, tmp_path):

@@ -124,8 +124,8 @@ def test_modules_and_functions_can_be_read_at_one_sitting(module):
     assert not long, f"functions of more than 60 lines: {', '.join(long)}"
 
 
-def test_the_order_is_that_of_the_readme():
-    text = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+def test_the_order_is_that_of_the_map():
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     rows = [text.find(f"\n| `{room}` |") for room in ROOMS]
-    assert min(rows) >= 0, "the README's table of rooms lacks one"
+    assert min(rows) >= 0, "the table of rooms lacks one"
     assert all(first < second for first, second in pairwise(rows))

@@ -330,7 +330,7 @@ class ErrorSettings(Settings):
 
     mistakes_shown: int = Field(6, ge=1, le=100, description="surest mistakes of each kind shown in report 05")
     neighbours: int = Field(2000, ge=0, le=10**6, description="training clips compared with mistakes, at most; 0: none")
-    explained: int = Field(24, ge=0, le=10_000, description="fakes whose Grad-CAM is held against what was forged")
+    explained: int = Field(24, ge=0, le=10_000, description="fakes whose Grad-CAM is compared with what was forged")
 
 
 class RobustnessSettings(Settings):

@@ -35,7 +35,7 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
         InputError: if there is no such network, or its weights cannot be downloaded or read or do not fit; random
             weights are never used instead.
     """
-    network, width, dropped = _lite() if name == LITE else _torchvision(name)
+    network, width, dropped = _OTHERS[name]() if name in _OTHERS else _torchvision(name)
     if str(pretrained) != "none":
         if str(pretrained) == "imagenet":
             weights = _imagenet(name)
@@ -93,6 +93,10 @@ def _lite() -> tuple[nn.Module, int, tuple[str, ...]]:
 
     network = timm.create_model(LITE, pretrained=False, num_classes=0)
     return network, network.num_features, ("classifier.",)
+
+
+_OTHERS = {LITE: _lite}
+"""Networks of other libraries than torchvision, by name."""
 
 
 def _zero_init_residual(network: ResNet) -> None:

@@ -26,7 +26,7 @@ def properties(table: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame) 
     """Return properties that may affect a video's score, one row per video of `table`, by `video_id`.
 
     Columns: means over the scored frames of `face_px`, `sharpness`, `brightness`, `turn` (of the head to either side)
-    and `nod` (up or down) in degrees; `bits`, the bits a pixel that the file spends (its compression), and `people`,
+    and `nod` (up or down) in degrees; `bits`, the bits per pixel that the file spends (its compression), and `people`,
     how many were seen. NaN where it is not known.
 
     Args:

@@ -208,6 +208,6 @@ def caveats(
     if error["low"] is not None and error["low"] > MISCALIBRATED:
         said.append(
             f"Scores are no probabilities here: they miss the share of fakes by {error['value']:.2f} on average (95%: "
-            f"{_span(error)}). Hold a score against the threshold only."
+            f"{_span(error)}). Compare a score with the threshold only."
         )
     return said

@@ -46,7 +46,7 @@ def facts(videos: pd.DataFrame) -> Picture:
     names = {
         "duration_s": ("Length", "seconds"),
         "side": ("Size", "pixels of the shorter side"),
-        "fps": ("Rate", "frames a second"),
+        "fps": ("Rate", "frames per second"),
         "kbits": ("Bitrate", "kbit a second"),
     }
     return _by_class(shown, names, "container fact")
@@ -74,7 +74,7 @@ def faces_found(videos: pd.DataFrame, frames: pd.DataFrame) -> Picture:
     read = videos[~videos["status"].isin(["unreadable", "excluded"])]
     counts = frames[frames["person"] == 0].groupby("video_id").size()
     found = read.assign(found=read["video_id"].map(counts).fillna(0))
-    names = {"found": ("Faces found", "valid faces a video"), "people": ("People seen", "a video")}
+    names = {"found": ("Faces found", "valid faces per video"), "people": ("People seen", "people per video")}
     return _by_class(found, names, "count of faces")
 
 

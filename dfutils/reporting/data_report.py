@@ -74,7 +74,7 @@ class DatasetReport:
 
     def medians(self) -> Table:
         """Return the median of each container fact for both classes."""
-        names = {"width": "width, pixels", "height": "height, pixels", "fps": "frames a second", "n_frames": "frames"}
+        names = {"width": "width, pixels", "height": "height, pixels", "fps": "frames per second", "n_frames": "frames"}
         names |= {"duration_s": "length, seconds", "bitrate": "kbit a second"}
         kbits = self.videos.assign(bitrate=self.videos["bitrate"] / 1000)
         medians = kbits.groupby(_classes(self.videos))[list(names)].median().rename(columns=names).T

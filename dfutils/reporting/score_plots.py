@@ -150,7 +150,7 @@ def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = 
             near = "; ".join(f"{step:.1f}: {(of_class >= step).mean():.0%}" for step in np.arange(0.1, 1, 0.2))
             figure.alt += f" {words.capitalize()} of all {_NAMES[label]} {unit} by threshold, {near}."
         axes.axvline(threshold, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)
-        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="threshold: called fake from this score on")
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="threshold: called fake at or above it")
         axes.set_ylabel("share of the class")
         in_percent(axes, "y")
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 import torch
 
-from dfutils.core.params import TrainingSettings
-from dfutils.detector import layer_table, schedule
+from dfutils.core.params import HardwareSettings, TrainingSettings
+from dfutils.detector import hardware, layer_table, schedule
 from dfutils.detector.clips import Batch, Batches, class_weights, dropout_seed, loader
 from dfutils.detector.experiment import Clips
 from dfutils.detector.network import Detector
@@ -31,7 +31,7 @@ class TrainingReport:
         return Table(counts, "Videos with enough faces, by split and class")
 
     def class_weights(self, weights: str, balanced_sampling: bool, swap: float) -> Text:
-        """Return what a mistake on a clip of each class costs, and how many clips are made fakes on the spot.
+        """Return what a mistake on a clip of each class costs, and how many clips are turned into fakes on the fly.
 
         The arguments are the parameters `class_weights`, `balanced_sampling` and `swap`.
         """
@@ -71,13 +71,17 @@ class TrainingReport:
         weights = torch.tensor(class_weights(train.labels, settings.class_weights, **sampled))
         return next(iter(loader(train, batches))), weights, dropout_seed(settings.seed, epoch=0, step=0)
 
+    def is_bf16(self, settings: HardwareSettings) -> bool:
+        """Return whether training computes in bf16 on this machine."""
+        return hardware.precision(settings.precision, torch.cuda.is_available()) == "bf16"
+
     def first_batch(self, batch: Batch, most: int = 6) -> Pictures:
         """Draw the first clips of a batch as the network sees them."""
         train = self.clips.train
         seen = self.detector.denormalise(self.detector.normalise(batch.frames))
         drawn = Pictures()
         for index, label, frames in list(zip(batch.index.tolist(), batch.labels.tolist(), seen, strict=True))[:most]:
-            blended = ", made on the spot" if label != train.labels[index] else ""
+            blended = ", made on the fly" if label != train.labels[index] else ""
             title = f"{('real', 'fake')[label]}{blended} · {train.video_ids[index]}"
             drawn.append(image_plots.strip(frames.permute(0, 2, 3, 1).numpy(), title=title))
         return drawn
@@ -108,7 +112,7 @@ class TrainingReport:
             f"Training accuracy: {best['train_accuracy']:.2%}, training average loss: {best['train_loss']:.4f}",
             f"Validation accuracy: {best['val_accuracy']:.2%}, average loss: {best['val_loss']:.4f}",
             f"Validation AUC: {best['val_auc']:.3f}",
-            f"Epochs: {len(history)}, {seconds:.0f} s in all, {speed:.0f} images a second.",
+            f"Epochs: {len(history)}, {seconds:.0f} s in all, {speed:.0f} images per second.",
         ]
         return Text("\n".join(lines))
 
@@ -116,4 +120,6 @@ class TrainingReport:
         """Return the kept epoch of each history, by `temporal`, where there is more than one."""
         kept = {name: history[history["best"]].drop(columns="best") for name, history in histories.items()}
         rows = pd.concat(kept).droplevel(1).rename_axis("temporal")
-        return or_none(rows if len(rows) > 1 else rows.head(0), "The kept epoch by `temporal`", "Not asked for.")
+        return or_none(
+            rows if len(rows) > 1 else rows.head(0), "The kept epoch by `temporal`", "Skipped: `ablation` is false."
+        )

@@ -25,7 +25,7 @@ _PROPERTIES = {
     "face_px": "face size in pixels",
     "turn": "turn of the head in degrees",
     "nod": "nod of the head in degrees",
-    "bits": "compression: bits a pixel",
+    "bits": "compression: bits per pixel",
     "people": "faces seen in the video",
     "yaw": "yaw in degrees",
     "pitch": "pitch in degrees",

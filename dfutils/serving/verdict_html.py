@@ -130,7 +130,7 @@ def _details(verdict: Verdict) -> list[tuple[str, str]]:
     if facts:
         known = facts.duration_s == facts.duration_s
         length = f"{facts.duration_s:.1f} s, {facts.n_frames:,} frames" if known else "not stated"
-        rate = f"{facts.fps:g} frames a second" if facts.fps == facts.fps else "not stated"
+        rate = f"{facts.fps:g} frames per second" if facts.fps == facts.fps else "not stated"
         bits = f", {facts.bitrate / 1000:,.0f} kbit/s" if facts.bitrate == facts.bitrate else ""
         rows += [
             ("Picture", f"{facts.width} × {facts.height} pixels, {rate}"),

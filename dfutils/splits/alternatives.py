@@ -17,7 +17,7 @@ def candidates(
     seed: int = 0,
     val_fraction: float = DEFAULTS.val_fraction,
     test_fraction: float = DEFAULTS.test_fraction,
-    draws: int = 5,
+    draws: int = 10,
 ) -> dict[tuple[str, int], pd.DataFrame]:
     """Return split tables by policy and number of the draw, the policy that leaks most first.
 

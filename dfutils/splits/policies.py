@@ -23,7 +23,7 @@ POLICIES = {
     "official": "the dataset's own test list; validation from the remaining training identities",
     "identity": "no person, target or donor, in two splits",
     "source": "fakes stay with the video they were made from",
-    "random": "video by video, as the seed projects did: people and source videos leak between splits",
+    "random": "video by video, as is widely done: people and source videos leak between splits",
 }
 """Names of the policies and what they do."""
 
