@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -279,8 +280,9 @@ def check_sender(request: Request, origins: list[str]) -> None:
     if origin in origins or not (origin or site):  # no browser
         return
     host, reached = request.headers.get("host", ""), (request.scope.get("server") or ("",))[0]
+    name = re.sub(r":\d+$", "", host).strip("[]")
     own = site in ("same-origin", "none") if site else origin in (f"http://{host}", f"https://{host}")
-    if not own or (not site and _is_this_machine(reached) and not _is_this_machine(request.url.hostname or "")):
+    if not own or (not site and _is_this_machine(reached) and not _is_this_machine(name)):
         raise Refusal(403, "Only the service's own page may send this: name others with --allow-origin.")
 
 

@@ -40,7 +40,7 @@ _PAGE = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True).get_templ
 _STAGES = ("Waiting for a free place", "Decoding, and looking for faces", "Scoring", "Marking what raised the score")
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:*"
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'self' http://localhost:* http://127.0.0.1:* {origins}"
 )  # a notebook of this machine shows the page in a frame
 
 
@@ -167,9 +167,9 @@ def _render(service: Service, examples: list[Path], request: Request, nonce: str
     )
 
 
-def _headers(nonce: str) -> dict[str, str]:
+def _headers(origins: list[str], nonce: str) -> dict[str, str]:
     return {
-        "Content-Security-Policy": _POLICY.format(nonce=nonce),
+        "Content-Security-Policy": _POLICY.format(nonce=nonce, origins=" ".join(origins)).strip(),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-store",
@@ -179,13 +179,13 @@ def _headers(nonce: str) -> dict[str, str]:
 def _router(service: Service, origins: list[str], examples: list[Path]) -> APIRouter:
     """Return the endpoints of the page; the arguments are those of `create`."""
     router, videos = APIRouter(include_in_schema=False), _Videos(service)
-    page = partial(_render, service, examples)
+    page, headers = partial(_render, service, examples), partial(_headers, origins)
 
     @router.head("/")
     @router.get("/")
     async def show(request: Request) -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
-        return HTMLResponse(page(request, nonce), headers=_headers(nonce))
+        return HTMLResponse(page(request, nonce), headers=headers(nonce))
 
     @router.post("/")
     async def judge(request: Request, example: int | None = None) -> Response:
@@ -201,8 +201,8 @@ def _router(service: Service, origins: list[str], examples: list[Path]) -> APIRo
                 html = page(request, nonce, verdict=await services.unless_disconnected(request, work))
             except Refusal as refusal:
                 html = page(request, nonce, refusal=refusal.text)
-                return RefusalResponse(html, refusal.status, _headers(nonce) | (refusal.headers or {}), "text/html")
-        return HTMLResponse(html, headers=_headers(nonce))
+                return RefusalResponse(html, refusal.status, headers(nonce) | (refusal.headers or {}), "text/html")
+        return HTMLResponse(html, headers=headers(nonce))
 
     async def take(request: Request, example: int | None, kept: AsyncExitStack) -> Upload:
         """Return the example, or the video in the request; `kept` is left holding it and its slot."""

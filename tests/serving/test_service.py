@@ -398,6 +398,7 @@ FOREIGN = [
     {"origin": "https://example.org", "sec-fetch-site": "cross-site"},
     {"origin": "http://localhost:8888", "sec-fetch-site": "same-site"},
     {"origin": "http://evil.example:7860", "host": "evil.example:7860"},  # a name that was pointed at this machine
+    {"origin": "http://[", "host": "["},
 ]
 
 
