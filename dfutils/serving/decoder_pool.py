@@ -3,8 +3,8 @@
 A file can be crafted to crash a video decoder or to keep it busy forever. Therefore a service never opens a video
 itself: a few processes of a `pebble.ProcessPool` do, with limits on memory and time, and may not write files. Nothing
 that they load imports torch or pandas, so that they start quickly and stay small. A file that takes over the decoder is
-not kept out: pebble unpickles what comes back, and the process belongs to the same user. Where strangers send files, run
-the service in a container.
+not kept out: pebble unpickles what comes back, and the process belongs to the same user. Where strangers send files,
+run the service in a container.
 """
 
 import asyncio
