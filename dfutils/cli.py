@@ -82,12 +82,49 @@ def train(
 @app.command()
 def compare(
     reports: Annotated[Path | None, typer.Argument(help="The folder of reports; default: the project's.")] = None,
+    matrix: Annotated[bool, typer.Option("--matrix", help="Print ROC AUC by training and test dataset.")] = False,
 ) -> None:
     """Compare all evaluated runs on one page: figures, intervals, parameters that differ."""
     from dfutils.core import params as parameters
+    from dfutils.evaluation import comparison
     from dfutils.reporting import overview
 
-    typer.echo(f"Runs side by side: {overview.write_overview(reports or parameters.ROOT / 'reports')}")
+    folder = reports or parameters.ROOT / "reports"
+    page = overview.write_overview(folder)
+    if matrix:
+        typer.echo(comparison.train_test_matrix(folder).to_string())
+    else:
+        typer.echo(f"Runs side by side: {page}")
+
+
+@app.command()
+def runs(
+    delete: Annotated[str, typer.Option(help="Delete this run, after asking.", metavar="NAME")] = "",
+) -> None:
+    """List the runs on this machine: size on disk, finished stages, and what was changed; or delete one."""
+    from dfutils.core import experiments
+
+    known = experiments.runs()
+    chosen = [run for run in known if run.name == delete]
+    for run in chosen if chosen else known if not delete else ():
+        shared = f" ({_size(run.shared)} shared)" if run.shared else ""
+        typer.echo(
+            f"{run.name}  {_size(run.size)}{shared}  {', '.join(run.finished) or 'nothing finished'}  {run.about}"
+        )
+    if not known:
+        typer.echo("There are no runs yet: dfutils run PARAMS makes one.")
+    if not delete:
+        return
+    if not chosen or typer.confirm(f"Delete runs/{delete} and reports/{delete}?"):
+        experiments.delete(delete)
+        typer.echo(f"Deleted: {delete}. Videos and face strips in data/ stay.")
+    else:
+        typer.echo("Nothing was deleted.")
+
+
+def _size(count: float) -> str:
+    """Return a number of bytes in megabytes, or in gigabytes from one on."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _seeds(text: str) -> list[int]:

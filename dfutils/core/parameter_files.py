@@ -13,6 +13,7 @@ from typing import Any, get_args
 import yaml
 from pydantic.fields import FieldInfo
 
+from dfutils.core import detectors
 from dfutils.core import params as parameters
 from dfutils.core.errors import InputError
 from dfutils.core.files import decode, digest
@@ -45,11 +46,22 @@ def load_params(path: str | os.PathLike[str], /, **overrides: Any) -> Params:
 def with_overrides(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Params:
     """Return the defaults, changed as `base` says and then as `overrides` says, which name the experiment.
 
+    What judging a `detector` implies (`detectors.implied`) wins over `base`.
+
     Raises:
-        InputError: for a wrong name or value.
+        InputError: for a wrong name or value, or one that contradicts the detector.
     """
     defaults = {name: field.default for name, field in Params.model_fields.items()}
     before, after = Params(**{**defaults, **base}), Params(**{**defaults, **base, **overrides})
+    if after.detector:
+        implied = detectors.implied(after.detector)
+        for name in implied.keys() & differences(before, after, overrides):
+            if getattr(after, name) != implied[name]:
+                raise InputError(
+                    f"{name} = {overrides[name]!r} is not possible with detector = {after.detector!r}, which takes "
+                    f"{implied[name]!r}: leave {name} out."
+                )
+        before, after = before.model_copy(update=implied), Params(**{**after.model_dump(), **implied})
     if "experiment" in overrides:
         return after
     return after.model_copy(update={"experiment": named_after(before.experiment, differences(before, after))})

@@ -197,13 +197,14 @@ class FaceSettings(Settings):
 class SplitSettings(Settings):
     """Splits (02)."""
 
-    split_policy: Literal["official", "identity", "source", "method", "random"] = Field(
-        "identity", description="what never stands in two splits (random leaks, and the report says so)"
+    split_policy: Literal["official", "identity", "source", "method", "random", "test"] = Field(
+        "identity",
+        description="what never stands in two splits (random leaks, and the report says so); test: no splits",
     )
     test_methods: str = Field("", description="split_policy method: methods in the test alone, comma-separated")
     test_sources: str = Field("", description="split_policy method: datasets or parts of them in the test alone")
     eval_videos: Literal["official", "all"] = Field(
-        "official", description="of eval_datasets: official test lists where there are any, or all"
+        "official", description="of what is only scored: official test lists where there are any, or all"
     )
     val_fraction: float = Field(0.15, gt=0.0, lt=0.5, description="share of the videos for validation")
     test_fraction: float = Field(0.2, gt=0.0, lt=0.8, description="share of the videos for the test")
@@ -373,6 +374,8 @@ class Params(
         # How many frames a video has is another notebook's parameter than how many of them training takes.
         if "frames_per_video" in self.model_fields_set and self.train_frames > self.frames_per_video:
             raise ValueError("train_frames is larger than frames_per_video")
+        if self.split_policy == "test" and not self.detector:
+            raise ValueError("split_policy = 'test' leaves nothing to train on: name the detector to judge")
         return self
 
 

@@ -281,10 +281,38 @@ def fingerprint(table: pd.DataFrame, root: Path | str | None = None) -> str:
 
 def fingerprints(table: pd.DataFrame) -> dict[str, str]:
     """Return what names a split table, 16 hexadecimal digits each: `fingerprint` its data (ids and labels), `splits`
-    its videos, labels and splits. The order of rows does not matter."""
+    its videos, labels and splits, and `own_splits` the same without datasets that are only scored. The order of rows
+    does not matter."""
+    return {"fingerprint": fingerprint(table), "splits": _splits(table), "own_splits": _splits(own_part(table))}
+
+
+def _splits(table: pd.DataFrame) -> str:
     rows = zip(table["video_id"], table["label"].astype(int), table["split"], strict=True)
-    splits = digest(sorted([name, int(label), split] for name, label, split in rows))
-    return {"fingerprint": fingerprint(table), "splits": splits}
+    return digest(sorted([name, int(label), split] for name, label, split in rows))
+
+
+def own_part(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a split table whose datasets are not only scored, with the ids that they have without those:
+    what training depends on."""
+    if "dataset" not in table:
+        return table
+    own = table["split"].isin(["train", "val", "test"]).groupby(table["dataset"]).transform("any")
+    rows, names = table[own], table.loc[own, "dataset"].unique()
+    if own.all() or len(names) != 1:
+        return rows
+    return rows.assign(video_id=rows["video_id"].str.removeprefix(f"{names[0]}__"))
+
+
+def is_trained_on(training: Mapping[str, Any], table: pd.DataFrame) -> bool:
+    """Return whether a detector was trained on the videos, labels and splits of a split table, by what its config.json
+    says of its training. Earlier versions have recorded less: what they have not is taken to agree."""
+    now = fingerprints(table)
+    if "own_splits" in training:
+        return training["own_splits"] == now["own_splits"]
+    return (
+        training.get("split_fingerprint") == now["fingerprint"]
+        and training.get("splits", now["splits"]) == now["splits"]
+    )
 
 
 def check_splits(table: pd.DataFrame, made: Mapping[str, Any]) -> None:

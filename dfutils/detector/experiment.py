@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +98,8 @@ def fit_experiment(params: Params, network: Detector, data: Clips, *, progress: 
             _start(params, devices)
         machine = machine.model_copy(update={"resume": "auto"})  # what was just trained
     made = stages.record(params, "preprocess")
-    fingerprint = digest({"videos": made["fingerprint"], "strips": batch.signature(made["settings"])})
+    videos = indexing.own_part(read_table(params.run_folder / "videos.parquet"))
+    fingerprint = digest({"videos": indexing.fingerprint(videos), "strips": batch.signature(made["settings"])})
     settings = TrainingSettings.of(params)
     return training.fit(network, data.train, data.val, folder, settings, machine, data=fingerprint, progress=progress)
 
@@ -125,6 +125,7 @@ def save_detector(params: Params, network: Detector, history: pd.DataFrame) -> N
         "experiment": params.experiment,
         "split_fingerprint": named["fingerprint"],
         "splits": named["splits"],
+        "own_splits": named["own_splits"],
         "layouts": made["layouts"],
         "best_epoch": best,
         "parameters": lasting(params, sorted(params.model_fields_set & stages.depends("train"))),
@@ -133,12 +134,12 @@ def save_detector(params: Params, network: Detector, history: pd.DataFrame) -> N
     earlier = provenance.earlier_training(params.first_weights, params.pretrained)
     facts |= {"earlier": earlier} if earlier else {}
     crop = {name: made["settings"][name] for name in ("face_size", "face_margin", "align", "frames_per_video")}
-    kept = _calibration(folder, network, facts)
+    kept = _calibration(folder, network, videos)
     network.save(folder, **crop, **kept, preprocessing=dict(made["settings"]), training=facts)
     stages.finish(params, "train", best_epoch=best, **history.attrs)
 
 
-def _calibration(folder: Path, network: Detector, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _calibration(folder: Path, network: Detector, videos: pd.DataFrame) -> dict[str, Any]:
     """Return what validation chose for the detector in a folder, if it has the same weights and splits; else nothing.
 
     So opening notebook 03 again does not undo notebook 04.
@@ -148,8 +149,7 @@ def _calibration(folder: Path, network: Detector, facts: Mapping[str, Any]) -> d
     except InputError:  # there is no detector yet, or a broken one
         return {}
     training = before.config["training"]
-    same = all(training.get(name, facts[name]) == facts[name] for name in ("split_fingerprint", "splits"))
-    if not same or before.digest() != network.digest():
+    if not indexing.is_trained_on(training, videos) or before.digest() != network.digest():
         return {}
     said = [name for name in ("validation_reals", "measured_on") if name in before.config]
     return {name: before.config[name] for name in (*CALIBRATION, *said)}

@@ -23,6 +23,7 @@ from typing import Any
 import lightning.pytorch as lightning
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dfutils.core.errors import InputError
@@ -72,30 +73,51 @@ def fit(
         PyTorch cannot repeat exactly on this device) of the run that made it.
 
     Raises:
-        InputError: if the splits cannot be trained on, `folder` holds a run with other settings or data, the loss is
-            not finite, memory does not suffice, or `torchrun` is needed.
+        InputError: if the splits cannot be trained on, `folder` holds a run with other settings or data, or another
+            process trains there, the loss is not finite, memory does not suffice, or `torchrun` is needed.
     """
     gpu = torch.cuda.is_available()
     _check(settings, train, val)
     detector.check_size(train.face_size)
     folder = make_folder(Path(folder))
     record = _record(detector, train, val, settings, machine, data)
-    if machine.resume == "never":
-        for name in ("last.ckpt", "best.safetensors", "history.csv"):
-            (folder / name).unlink(missing_ok=True)
-    history, environment, detector.config["normalisation"] = _earlier(folder, record)
-    environment = environment or _environment(machine, gpu)
-    if not finished(history, settings):
-        _check_processes(machine.devices * machine.num_nodes)
-        workers = _loader_workers(machine, gpu)
-        fitting = Fitting(detector, train, val, folder, settings, record, history, environment, workers)
-        _train(fitting, machine, gpu, progress)
+    with _alone(folder):
+        if machine.resume == "never":
+            for name in ("last.ckpt", "best.safetensors", "history.csv"):
+                (folder / name).unlink(missing_ok=True)
+        history, environment, detector.config["normalisation"] = _earlier(folder, record)
+        environment = environment or _environment(machine, gpu)
+        if not finished(history, settings):
+            _check_processes(machine.devices * machine.num_nodes)
+            state = (record, history, environment, _loader_workers(machine, gpu))
+            fitting = Fitting(detector, train, val, folder, settings, *state)
+            _train(fitting, machine, gpu, progress)
     detector.load_state_dict(read_weights(folder / "best.safetensors"))
     detector.frozen_backbone = False
     detector.to("cpu").eval()
     rows = table(history, settings.monitor)
     rows.attrs.update(environment)
     return rows
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from training in a folder; of the processes of one training, the first one does."""
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"Another notebook or command is training in {folder}: wait until it has finished, or give this one a name "
+            "of its own (experiment)."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _record(

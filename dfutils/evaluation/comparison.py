@@ -158,7 +158,8 @@ def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metr
         trained = ", ".join(written.get("trained_on") or [])
         if not trained:
             continue
-        tests = {trained: written["test"], **written.get("eval", {})}
+        tested = ", ".join(written.get("tested_on") or []) or trained  # earlier versions tested what they trained on
+        tests = {tested: written["test"], **written.get("eval", {})}
         for name, part in tests.items():
             videos = part.get("videos") or _judged(folder, name if part is not written["test"] else "")
             column = (name, videos["fingerprint"])

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import digest, read_json, write_json
 from dfutils.core.params import DEFAULTS
-from dfutils.data.indexing import fingerprints
+from dfutils.data.indexing import is_trained_on
 from dfutils.evaluation import coverage, metrics_json
 from dfutils.evaluation.method_figures import compressions
 from dfutils.faces.strips import strip_names
@@ -79,7 +80,8 @@ def with_strips(videos: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
     rows = videos[videos["status"] == "ok"]
     counts = rows["strips"].fillna(1) if "strips" in rows else [1] * len(rows)  # earlier versions did not count them
-    return rows[[all(map(whole, strip_names(strip, int(n)))) for strip, n in zip(rows["strip"], counts, strict=True)]]
+    kept = [all(map(whole, strip_names(strip, int(n)))) for strip, n in zip(rows["strip"], counts, strict=True)]
+    return rows[np.array(kept, dtype=bool)]
 
 
 def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tuple[float, str]:
@@ -181,9 +183,7 @@ def check_trained_on(detector: Any, videos: pd.DataFrame) -> None:
     Raises:
         InputError: if videos, labels or splits have changed since.
     """
-    training, now = detector.config["training"], fingerprints(videos)
-    same = training.get("splits", now["splits"]) == now["splits"]
-    if training.get("split_fingerprint") != now["fingerprint"] or not same:
+    if not is_trained_on(detector.config["training"], videos):
         raise InputError(
             "The videos, their labels or their splits have changed since this detector was trained: run notebook 03 "
             "again, or its test videos may be among those it was trained on."
@@ -194,6 +194,8 @@ def cautions(detector: Any, videos: pd.DataFrame) -> list[str]:
     """Return what must be said with every figure of a detector on the test videos of a split table: that they may be
     among the videos it was trained on, or among those that its first weights were trained on."""
     training = detector.config["training"]
+    if not is_trained_on(training, videos):  # a detector that is only judged
+        return provenance.cautions(provenance.everything_seen(training), videos)
     said = provenance.cautions(training.get("earlier"), videos)
     if "splits" not in training:
         said.append(

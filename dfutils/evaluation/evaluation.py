@@ -4,7 +4,7 @@ Calibration and threshold come from the validation split, every figure from the 
 of its parts when it is first asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pandas as pd
 
 from dfutils.core import stages
 from dfutils.core.files import make_folder, plain_rows, write_json, write_table
-from dfutils.core.params import DEFAULTS
+from dfutils.core.params import DEFAULTS, split_list
 from dfutils.data import catalog
 from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
 from dfutils.evaluation.coverage import Counted, with_policy
@@ -36,6 +36,7 @@ class Scores:
         frames: `video_id`, `person`, `position` and `logit` of each of their frames.
         alone: by `video_id`, the mean logit of frames that were each scored without their neighbours in time.
         missing: how many strips are missing.
+        config: of the detector, with its calibration and threshold as they were.
     """
 
     videos: pd.DataFrame
@@ -43,6 +44,7 @@ class Scores:
     frames: pd.DataFrame
     alone: pd.Series
     missing: int
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) -> Scores:
@@ -60,7 +62,7 @@ def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) 
         )
     alone = recorder.alone(frames).set_index("video_id")["logit"]
     missing = int((judged["status"] == "ok").sum()) - len(clips)
-    return Scores(judged, clips, frames, alone, missing)
+    return Scores(judged, clips, frames, alone, missing, dict(experiment.detector.config))
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,12 @@ def calibrate(
     target_recall: float = DEFAULTS.target_recall,
     prior_fake: float = DEFAULTS.prior_fake,
 ) -> Calibration:
-    """Calibrate for a share of fakes on the validation videos, then choose the threshold by `rule`; return both."""
+    """Calibrate for a share of fakes on the validation videos, then choose the threshold by `rule`; return both.
+
+    Without validation videos, as where a detector is only judged, both are its own, unless `rule` is a number.
+    """
+    if not (scores.videos["split"] == "val").any():
+        return _own_calibration(scores.config, rule, target_recall)
     val = scores.videos[scores.videos["split"] == "val"].merge(scores.clips.dropna(), on="video_id")
     usable = scores.videos[(scores.videos["status"] == "ok") & (scores.videos["split"] == "test")]
     missing = sorted(set(usable["method"]) - set(val["method"]) - {""})
@@ -92,6 +99,16 @@ def calibrate(
     val["probability_fake"] = scaling.probability(val["logit"])
     threshold, note = evaluate.choose_threshold(val, rule, target_recall)
     return Calibration(scaling, threshold, rule, target_recall, note, len(val))
+
+
+def _own_calibration(config: dict[str, Any], rule: str, target_recall: float) -> Calibration:
+    """Return the calibration that a detector has brought along."""
+    scaling = Scaling(**{name: config[name] for name in ("slope", "offset", "prior_fake")})
+    try:
+        threshold, note = float(rule), "There are no validation videos: the calibration is the detector's own."
+    except ValueError:
+        threshold, note = config["threshold"], "There are no validation videos: calibration and threshold are its own."
+    return Calibration(scaling, threshold, rule, target_recall, note, 0)
 
 
 class Evaluation:
@@ -216,13 +233,14 @@ class Evaluation:
         preprocessed, chosen = self.experiment.record("preprocess"), self.calibration
         scores = self.counted.labels, self.uncalibrated, self.counted.scores
         calibration = metrics_json.calibration(*scores, chosen.scaling, self.prior_fake)
-        methods = metrics_json.seen_methods(videos)
+        methods = None if params.detector else metrics_json.seen_methods(videos)
         caveats = [*evaluate.cautions(detector, videos), *filter(None, [chosen.note])]
         caveats += metrics_json.caveats(preprocessed, self.measured, calibration, methods)
         return {
             "schema": metrics_json.SCHEMA,
             "experiment": params.experiment,
-            "trained_on": sorted(videos.loc[videos["split"] == "train", "dataset"].unique()),
+            "trained_on": self._trained_on(),
+            "tested_on": sorted(self.test["dataset"].unique()),
             "verdict": metrics_json.verdict(self.measured, self.baselines),
             "caveats": caveats,
             "threshold": {
@@ -248,6 +266,14 @@ class Evaluation:
             "made_by": stages.provenance(),
         }
 
+    def _trained_on(self) -> list[str]:
+        """Return the datasets that the detector was trained on, as its own record says where it is only judged."""
+        if not self.experiment.params.detector:
+            videos = self.experiment.videos
+            return sorted(videos.loc[videos["split"] == "train", "dataset"].unique())
+        training = self.experiment.detector.config["training"]
+        return split_list(training.get("parameters", {}).get("dataset", "")) or [self.experiment.params.detector]
+
     @property
     def detector(self) -> str:
         """The fingerprint of the detector with its calibration, by which later notebooks know that it is the same."""
@@ -262,6 +288,10 @@ class Evaluation:
         write_json(self.document, folder / "metrics.json")
         table, judged = self.predictions, self.predictions[self.predictions["split"].isin(["test", "eval"])]
         reals = table.loc[(table["split"] == "val") & (table["label"] == 0), "probability_fake"].dropna()
-        chosen = (self.calibration.scaling, self.threshold, reals, judged["dataset"].unique())
+        measured_on = set(judged["dataset"])
+        if params.detector:  # validation is not repeated, and what it was measured on before stays true
+            reals = self.scores.config.get("validation_reals", ())
+            measured_on |= set(self.scores.config.get("measured_on", ()))
+        chosen = (self.calibration.scaling, self.threshold, reals, measured_on)
         evaluate.keep_calibration(params.run_folder / "detector", *chosen)
         return folder

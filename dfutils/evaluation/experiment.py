@@ -49,17 +49,20 @@ class Experiment:
 
     @cached_property
     def detector(self) -> Detector:
-        """The trained detector."""
+        """The detector that was trained, or is to be judged."""
         return Detector.load(self.params.run_folder / "detector")
 
     def check_detector(self) -> None:
         """Make sure that the detector was trained on the videos, splits and faces of this experiment as they are now.
 
+        One that is only judged may have been trained on other videos, but not on other faces.
+
         Raises:
             InputError: if they have changed since.
         """
         videos = self.videos  # first, so that what is missing is named in the order of the notebooks
-        check_trained_on(self.detector, videos)
+        if not self.params.detector:
+            check_trained_on(self.detector, videos)
         self.detector.check_geometry(self.record("preprocess")["settings"])
 
     def check_evaluated(self) -> None:

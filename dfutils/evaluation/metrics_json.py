@@ -5,7 +5,7 @@ The schema:
 | key | what |
 | --- | --- |
 | `schema` | 3; raised when a key changes its meaning (see `SCHEMA`) |
-| `experiment`, `trained_on` | the name, and the datasets of its training videos |
+| `experiment`, `trained_on`, `tested_on` | the name, and the datasets of its training and its test videos |
 | `verdict`, `caveats` | the result in words, and what limits it |
 | `threshold` | `value`, `rule`, and the number of `validation_videos` that chose it; `note` if it could not |
 | `calibration` | `slope`, `offset`, `note`, and `before` and `after` the test videos' `ece`, `log_loss` and `brier` |

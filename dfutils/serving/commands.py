@@ -47,6 +47,7 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     Raises:
         InputError: if an argument names no video, or there is no such detector.
     """
+    from dfutils.core import detectors
     from dfutils.core.progress import bar
     from dfutils.serving import hub
 
@@ -54,7 +55,7 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     reports = _report_names(paths) if explain else {}
     if explain:
         make_folder(explain)
-    detector = hub.load(model or hub.SHIPPED)  # says what is wrong with a name before it imports PyTorch
+    detector = hub.load(model or detectors.SHIPPED)  # says what is wrong with a name before it imports PyTorch
     from dfutils.serving import verdict as verdicts
     from dfutils.serving import verdict_html
 
@@ -164,11 +165,12 @@ def serve(model: str, host: str, port: int, origins: list[str], root: str) -> No
     Raises:
         InputError: if there is no such detector, it cannot be loaded, or the port is taken.
     """
-    from dfutils.serving import hub, web_page
+    from dfutils.core import detectors
+    from dfutils.serving import web_page
 
-    model = model or str(hub.SHIPPED)
-    if not model.startswith(hub.PREFIX):
-        hub.find(model)
+    model = model or str(detectors.SHIPPED)
+    if not model.startswith(detectors.PREFIX):
+        detectors.find(model)
     web_page.serve(model, host, port, origins=origins, examples=examples(), root=root, report=typer.echo)
 
 

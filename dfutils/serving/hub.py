@@ -5,24 +5,13 @@ model card written from them: limits come before figures, every figure has its i
 audit of the splits found. Nothing here imports torch until weights are read.
 """
 
-import re
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dfutils.core.detectors import DETECTOR, PREFIX, find
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, read_json, write_json
-
-PREFIX = "hf://"
-"""Prefix of the name of a detector on the hub: hf://owner/name."""
-
-SHIPPED = Path(__file__).parent / "weights"
-"""Folder of the detector that comes with the suite and is the default."""
-
-_DETECTOR = ("config.json", "model.safetensors")  # the files of a detector's folder
-_WEIGHTS = (".safetensors", ".pt", ".pth")  # endings of files of published weights
-_STATES = re.compile(r"(.*/)?(optimizer|scheduler|scaler|rng_state|training_args|ema)[^/]*")  # of training, beside them
 
 
 def load(name: str | Path) -> Any:
@@ -46,101 +35,6 @@ def load(name: str | Path) -> Any:
     return detector
 
 
-def find(name: str | Path) -> Path:
-    """Return the folder of a detector, or the file of its weights, fetched if need be.
-
-    Raises:
-        InputError: if there is none, or it cannot be fetched.
-    """
-    path = fetch(str(name)) if str(name).startswith(PREFIX) else Path(name)
-    if not path.exists():
-        raise InputError(f"There is no detector at {path}: notebook 03 makes one, in runs/<experiment>/detector.")
-    if path.is_dir() and not (path / _DETECTOR[0]).is_file():
-        raise InputError(f"{path} is no detector: it has no {_DETECTOR[0]}; notebook 03 makes one, with its weights.")
-    return path
-
-
-def fetch(name: str) -> Path:
-    """Download a detector from the hub unless it is cached; return its folder, or its file of published weights.
-
-    Args:
-        name: `hf://owner/name`, optionally followed by `/file` for one of several files of weights, and by `@revision`.
-
-    Raises:
-        InputError: if there is no such detector, there are several, or the hub cannot be reached and it is not cached.
-    """
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    address, _, revision = name.removeprefix(PREFIX).partition("@")
-    parts = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/(.+))?", address)
-    if not parts:
-        raise InputError(f"{name} is not the name of a detector on the hub: write hf://owner/name.")
-    repo, file = parts.groups()
-    source: dict[str, Any] = {"repo_id": repo, "revision": revision or None}
-    try:
-        try:
-            files = [file.rfilename for file in HfApi().model_info(**source, timeout=15).siblings or []]
-        except HfHubHTTPError:
-            raise
-        except Exception:  # no network: use the cache
-            return _cached(name, source, file)
-        chosen = _detector_files(files, name, file)
-        if not chosen:
-            raise InputError(f"{name} holds no detector: neither config.json with model.safetensors nor a .pt file.")
-        if chosen == _DETECTOR:
-            return Path(snapshot_download(**source, allow_patterns=list(chosen)))
-        return Path(hf_hub_download(**source, filename=chosen[0]))
-    except LocalEntryNotFoundError:
-        raise InputError(
-            f"{name} cannot be fetched: the hub cannot be reached, and it was not fetched before."
-        ) from None
-    except HfHubHTTPError as error:
-        lines = str(error).strip().splitlines()
-        raise InputError(f"{name} cannot be fetched from the hub: {lines[0] if lines else error!r}") from None
-    except HFValidationError:
-        raise InputError(f"{name} is not the name of a detector on the hub: write hf://owner/name.") from None
-
-
-def _cached(name: str, source: dict[str, Any], file: str | None) -> Path:
-    """Return the folder, or the file of weights, of a detector that was downloaded before, as `fetch` does.
-
-    Raises:
-        LocalEntryNotFoundError: if nothing of it is in the cache.
-        InputError: if only a part of it is.
-    """
-    from huggingface_hub import snapshot_download
-
-    patterns = [*_DETECTOR, *(f"*{ending}" for ending in _WEIGHTS)]
-    folder = Path(snapshot_download(**source, local_files_only=True, allow_patterns=patterns))
-    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-    chosen = _detector_files(files, name, file)
-    if not chosen:
-        text = f"{name} was not fetched whole, and the hub cannot be reached: try again with a network."
-        raise InputError(text) from None
-    return folder if chosen == _DETECTOR else folder / chosen[0]
-
-
-def _detector_files(files: Iterable[str], name: str, file: str | None) -> tuple[str, ...]:
-    """Return those of a repository's files that make a detector: a folder's two, one of weights (`file`), or none.
-
-    Raises:
-        InputError: if there are several files of weights and none was chosen; the message names them.
-    """
-    files = sorted(files)
-    if file is None and set(_DETECTOR) <= set(files):
-        return _DETECTOR
-    weights = [path for path in files if path.endswith(_WEIGHTS) and not _STATES.fullmatch(path)]
-    if file is None and len(weights) > 1:
-        more = f" and {len(weights) - 6} more" if len(weights) > 6 else ""
-        repo, at, revision = name.partition("@")
-        raise InputError(
-            f"{name} holds several files of weights ({', '.join(weights[:6])}{more}): choose one, as in "
-            f"{repo}/{weights[0]}{at}{revision}."
-        )
-    return tuple(path for path in weights if file in (None, path))
-
-
 def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False) -> Path:
     """Write the folder to publish (weights, `config.json`, `metrics.json`, the model card as README.md); return it.
 
@@ -158,7 +52,7 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
         InputError: if the detector or its figures are missing, or the figures are not of this detector with its
             calibration.
     """
-    for name in _DETECTOR:
+    for name in DETECTOR:
         if not (model / name).is_file():
             raise InputError(f"{model} holds no detector: it has no {name}; notebook 03 makes one.")
     if not metrics.is_file():
@@ -178,7 +72,7 @@ def prepare(model: Path, metrics: Path, out: Path, repo: str, half: bool = False
 
     with atomic(out) as temporary:
         temporary.mkdir()
-        for name in _DETECTOR:
+        for name in DETECTOR:
             shutil.copyfile(model / name, temporary / name)
         if half:
             from dfutils.detector import backbones

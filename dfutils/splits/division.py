@@ -18,6 +18,7 @@ from dfutils.splits.policies import assign, excluded, hold_out
 POLICIES = {
     **policies.POLICIES,
     "method": "the methods and sources named stand in the test alone; no person in two splits",
+    "test": "no training: all videos, or those on the dataset's own test list, are for the test",
 }
 """Names of all policies and what they do."""
 
@@ -43,6 +44,10 @@ def divide(videos: pd.DataFrame, settings: SplitSettings, seed: int, held_out: C
         other = videos["dataset"].isin(list(held_out))
         own = divide(videos[~other], settings, seed)
         return pd.concat([own, hold_out(videos[other], settings.eval_videos)])
+    if settings.split_policy == "test":
+        judged = hold_out(videos, settings.eval_videos).replace({"split": {"eval": "test"}})
+        judged.attrs |= {"policy": "test", "groups": len(judged), "dropped": int((judged["split"] == "").sum())}
+        return judged
     fractions = settings.val_fraction, settings.test_fraction
     if settings.split_policy != "method":
         return assign(videos, settings.split_policy, seed, *fractions)

@@ -49,32 +49,41 @@ def earlier_training(weights: str | Path, name: str) -> dict[str, Any] | None:
         return None
     folder = Path(weights)
     training = read_json(folder / "config.json").get("training", {}) if (folder / "config.json").is_file() else {}
+    return {"weights": name, **everything_seen(training)}
+
+
+def everything_seen(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a detector has seen by what its config.json says of its training, and the weights that it began with:
+    `seen`, and `complete`, false if some of it is not recorded."""
     before = training.get("earlier") or {"seen": {}, "complete": True}
     parts = (training.get("seen", {}), before["seen"])
     everything = {kind: sorted({name for part in parts for name in part.get(kind, ())}) for kind in KINDS}
-    return {"weights": name, "seen": everything, "complete": "seen" in training and before["complete"]}
+    return {"seen": everything, "complete": "seen" in training and before["complete"]}
 
 
 def cautions(earlier: Mapping[str, Any] | None, videos: pd.DataFrame) -> list[str]:
     """Return what must be said with every figure on the test videos (and those of other datasets that are scored) of a
-    split table, given what the detector's first weights had seen: nothing if that was none of them."""
+    split table, given what the detector's first weights had seen: nothing if that was none of them.
+
+    Without the name of `weights`, `earlier` is what the detector itself has seen, which was not trained here.
+    """
     if not earlier:
         return []
+    weights = earlier.get("weights", "")
+    opening = f"Training began with the weights of {weights}, and of" if weights else "Of"
     said = []
     for split, what in (("test", "test videos"), ("eval", "videos of other datasets")):
         rows = videos[videos["split"] == split]
         shared = overlap(earlier["seen"], rows)
         if any(shared.values()):
             said.append(
-                f"Training began with the weights of {earlier['weights']}, and of the {len(rows)} {what} those "
+                f"{opening} the {len(rows)} {what} {'those' if weights else 'the detector'} "
                 f"had seen {shared['videos']} in training, the people of {shared['people']}, and the source videos of "
                 f"{shared['sources']}: every figure on them is too good."
             )
     if not earlier["complete"]:
-        said.append(
-            f"Training began with the weights of {earlier['weights']}, and what those were trained on is not recorded: "
-            "the test videos may be among it."
-        )
+        opening = f"{opening.removesuffix(' of')} what those were" if weights else "What the detector was"
+        said.append(f"{opening} trained on is not recorded: the test videos may be among it.")
     return said
 
 

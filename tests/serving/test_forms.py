@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import pytest
 
+from dfutils.core import detectors
 from dfutils.serving import hub
 from dfutils.serving import verdict as serving_verdict
 from tests.conftest import SHARED
@@ -26,7 +27,7 @@ TWINS = [
 def score(tmp_path_factory):
     if not (SHARED / "forms").is_dir():
         pytest.skip("forms: the shared folder of real media is not beside this checkout")
-    detector = hub.load(hub.SHIPPED)
+    detector = hub.load(detectors.SHIPPED)
     folder = tmp_path_factory.mktemp("cut")
 
     def of(name: str, seconds: float = 60) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from dfutils.core import detectors
 from dfutils.core.files import read_json
 from dfutils.serving import hub
 from dfutils.serving import verdict as serving_verdict
@@ -15,11 +16,11 @@ from dfutils.serving import verdict as serving_verdict
 
 @pytest.fixture(scope="module")
 def detector():
-    return hub.load(hub.SHIPPED)
+    return hub.load(detectors.SHIPPED)
 
 
 def test_it_is_small_and_in_half_precision():
-    path = hub.SHIPPED / "model.safetensors"
+    path = detectors.SHIPPED / "model.safetensors"
     assert path.stat().st_size < 24 * 2**20
     with safe_open(path, "pt") as weights:
         kinds = {name: weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118 (no mapping)
@@ -29,11 +30,11 @@ def test_it_is_small_and_in_half_precision():
 
 
 def test_its_folder_says_what_it_is(detector):
-    config = read_json(hub.SHIPPED / "config.json")
+    config = read_json(detectors.SHIPPED / "config.json")
     assert config["labels"] == ["real", "fake"]
     assert config["training"]["layouts"] == ["stills"]
     assert 0 < config["threshold"] < 1
-    card = (hub.SHIPPED / "README.md").read_text(encoding="utf-8")
+    card = (detectors.SHIPPED / "README.md").read_text(encoding="utf-8")
     for words in ("never proof", "What limits it", "non-commercial", "Figures", "95%", "Poisson", "blended"):
         assert words in card, words
     assert serving_verdict.OF_PHOTOGRAPHS in serving_verdict.warnings_of(detector)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dfutils.core import detectors
 from dfutils.core import paths as core_paths
 from dfutils.core.progress import bar
 from dfutils.data import indexing
@@ -49,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", required=True, type=Path)
     parser.add_argument("--work", required=True, type=Path)
-    parser.add_argument("--model", default=str(hub.SHIPPED))
+    parser.add_argument("--model", default=str(detectors.SHIPPED))
     parser.add_argument("--frames", type=int, default=150)
     options = parser.parse_args()
     detector = hub.load(options.model)

@@ -26,10 +26,10 @@ from pathlib import Path
 
 import torch
 
+from dfutils.core import detectors
 from dfutils.core.params import HardwareSettings
 from dfutils.detector.network import Detector, logits
 from dfutils.evaluation.scoring import score
-from dfutils.serving import hub
 from tests.benchmarks.speed import train
 
 TOLERANCE = 1e-3
@@ -41,7 +41,7 @@ def agreement(folder: Path, device: torch.device, count: int = 8) -> float:
 
     `folder` takes the strips of the `count` clips.
     """
-    detector = Detector.load(hub.SHIPPED)
+    detector = Detector.load(detectors.SHIPPED)
     faces = detector.face_settings
     table = train.strips(folder, faces.face_size, count, faces.frames_per_video)
     (clips, frames), (clips_there, frames_there) = (
