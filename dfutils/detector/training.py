@@ -79,9 +79,8 @@ def fit(
     gpu = torch.cuda.is_available()
     _check(settings, train, val)
     detector.check_size(train.face_size)
-    folder = make_folder(Path(folder))
     record = _record(detector, train, val, settings, machine, data)
-    with _alone(folder):
+    with _alone(folder := Path(folder)):
         if machine.resume == "never":
             for name in ("last.ckpt", "best.safetensors", "history.csv"):
                 (folder / name).unlink(missing_ok=True)
@@ -104,9 +103,10 @@ def fit(
 def _alone(folder: Path) -> Iterator[None]:
     """Keep others from training in a folder; of the processes of one training, the first one does."""
     if os.environ.get("RANK", "0") != "0":
+        make_folder(folder)
         yield
         return
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(make_folder(folder) / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -141,8 +141,9 @@ class ErrorAnalysis:
         """
         train = self.videos[(self.videos["split"] == "train") & (self.videos["status"] == "ok")].sort_values("video_id")
         train = train.sample(min(len(train), most), random_state=self.seed).sort_values("video_id")
-        asked = pd.concat([train, self.videos.loc[self.mistakes["video_id"]]]) if len(train) else train
-        asked = evaluate.with_strips(asked, catalog.DATA)
+        if train.empty:  # none are asked for, or the detector was trained elsewhere
+            return neighbours.diagnose(self.mistakes, neighbours.nearest((), ((), ()), ((), ()), train), np.nan)
+        asked = evaluate.with_strips(pd.concat([train, self.videos.loc[self.mistakes["video_id"]]]), catalog.DATA)
         with neighbours.recording(self.detector) as recorder:
             _, frames = scoring.score(self.detector, asked, catalog.DATA, batch_size=batch_size)
         names, vectors = recorder.vectors(frames)
