@@ -86,6 +86,10 @@ class ErrorReport:
         """Return the errors in thirds of each property of face and file."""
         return tables.slices(self.analysis.by_property, "Mistakes by property of face and file")
 
+    def gaps(self) -> Table | Text:
+        """Return between which values of each attribute of the dataset the error rates differ most."""
+        return tables.gaps(self.analysis.by_property)
+
     def methods(self) -> Picture:
         """Draw the error rate by method of forgery."""
         return score_plots.slices(self.analysis.by_method)

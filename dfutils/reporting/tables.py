@@ -7,6 +7,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from dfutils.core.files import digest, plain_rows
+from dfutils.evaluation.errors import largest_gaps
 from dfutils.evaluation.method_figures import FIGURES as METHOD_FIGURES
 from dfutils.evaluation.reference_scores import FIGURES as REFERENCE_FIGURES
 from dfutils.evaluation.robustness import FIGURES as ROBUSTNESS_FIGURES
@@ -149,6 +150,26 @@ def paired_runs(table: pd.DataFrame) -> pd.DataFrame:
             texts[f"{words}, here less there"] = f"{row[name]:+.3f}{interval}"
         rows.append(texts)
     return pd.DataFrame(rows)
+
+
+def gaps(sliced: pd.DataFrame) -> Table | Text:
+    """Return the largest difference between the error rates of an attribute's values, one row per attribute.
+
+    Args:
+        sliced: the errors by property, as `errors.by_properties` gives them.
+    """
+    rows = {
+        property_name(row["attribute"]): {
+            **{
+                words: f"{row[end]}: {row[f'{end}_rate']:.0%} ({row[f'{end}_low']:.0%} – {row[f'{end}_high']:.0%})"
+                for end, words in (("lowest", "fewest mistakes"), ("highest", "most mistakes"))
+            },
+            "difference": f"{row['gap']:.0%}",
+        }
+        for row in plain_rows(largest_gaps(sliced))
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return or_none(table, "Largest gaps between values of an attribute", "The dataset names no attributes to compare.")
 
 
 def slices(table: pd.DataFrame, caption: str = "Mistakes by slice") -> Table:

@@ -37,7 +37,7 @@ _PROPERTIES = {
 
 def property_name(name: str) -> str:
     """Return the name of a property of videos for readers, with its unit."""
-    return _PROPERTIES.get(name, name.replace("_", " "))
+    return _PROPERTIES.get(name, name.removeprefix("attribute_").replace("_", " "))
 
 
 _WORDS = {
