@@ -120,7 +120,7 @@ def _table(source: str) -> str:
     if not rows[1]:
         return ""
     width = max(map(len, rows[1]))
-    above = [["", *row][-width:] if len(row) < width else row[-width:] for row in rows[0]] or [[""] * width]
+    above = [([""] * width + row)[-width:] for row in rows[0]] or [[""] * width]
     names = [" ".join(dict.fromkeys(filter(None, texts))) for texts in zip(*above, strict=True)]
     lines = [names, ["---"] * width, *([""] * (width - len(row)) + row for row in rows[1])]
     above_it = f"*{html.unescape(caption[1]).strip()}*\n\n" if caption else ""

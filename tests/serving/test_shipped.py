@@ -40,6 +40,9 @@ def test_its_folder_says_what_it_is(detector):
     assert serving_verdict.OF_PHOTOGRAPHS in serving_verdict.warnings_of(detector)
     assert serving_verdict.OF_THE_SAMPLE not in serving_verdict.warnings_of(detector)
     assert serving_verdict.is_calibrated(detector)
+    reals = detector.config["validation_reals"]
+    assert len(reals) == 175 and 0 <= min(reals) and max(reals) <= 1
+    assert sum(score >= config["threshold"] for score in reals) == 2
 
 
 def test_it_is_used_where_no_other_is_named(clips_dir):
@@ -50,6 +53,7 @@ def test_it_is_used_where_no_other_is_named(clips_dir):
     assert verdict["status"] == "ok"
     assert verdict["model"]["name"] == "faces2"
     assert 0 <= verdict["probability_fake"] <= 1
+    assert "of 175 real validation videos look" in verdict["sure"]
     assert serving_verdict.OF_PHOTOGRAPHS in ended.stderr
 
 

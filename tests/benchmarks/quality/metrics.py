@@ -47,7 +47,7 @@ class Population:
 POPULATIONS = [
     Population("calibrated", 150, 150, 1.8),
     Population("too sure", 100, 200, 1.8, stretch=2.0),
-    Population("as seed two", 88, 84, 3.0, stretch=0.8),
+    Population("as a published report", 88, 84, 3.0, stretch=0.8),
     Population("people", 200, 300, 1.8, stretch=1.5, people=50, within=0.3),
     Population("1,000 videos", 500, 500, 2.2, stretch=1.5),
 ]

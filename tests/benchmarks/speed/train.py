@@ -1,4 +1,4 @@
-"""How fast training is: against the bare network, and against the recipe that this suite follows.
+"""How fast training is: against the bare network, and against the widely copied recipe.
 
 Prints images a second, in a row a crop size and precision, of
 
@@ -145,7 +145,7 @@ class Videos(Dataset):
 
 
 class Plain(nn.Module):
-    """ResNeXt-50, average pool, LSTM, mean over time, linear; as seed one describes it."""
+    """ResNeXt-50, average pool, LSTM, mean over time, linear; as the widely copied code has it."""
 
     def __init__(self) -> None:
         super().__init__()
