@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_its_folder_says_what_it_is(detector):
     assert serving_verdict.OF_THE_SAMPLE not in serving_verdict.warnings_of(detector)
     assert serving_verdict.is_calibrated(detector)
     reals = detector.config["validation_reals"]
-    assert len(reals) == 175 and 0 <= min(reals) and max(reals) <= 1
+    assert len(reals) == 175 and min(reals) >= 0 and max(reals) <= 1
     assert sum(score >= config["threshold"] for score in reals) == 2
 
 
@@ -55,6 +56,12 @@ def test_it_is_used_where_no_other_is_named(clips_dir):
     assert 0 <= verdict["probability_fake"] <= 1
     assert "of 175 real validation videos look" in verdict["sure"]
     assert serving_verdict.OF_PHOTOGRAPHS in ended.stderr
+
+
+def test_the_readme_shows_what_it_says_of_a_real_video(detector, clips_dir):
+    readme = Path(__file__).resolve().parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    verdict = serving_verdict.predict_video(clips_dir / "s18.mp4", detector)
+    assert verdict.sure in " ".join(readme.split())
 
 
 def test_real_videos_are_called_real(detector, clips_dir):
