@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +68,33 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporaries that killed processes left in a folder; no process may be writing there."""
     for path in Path(folder).glob(".*.part*"):
         _remove(path)
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`, in which the holder is named; the system releases it if this process is killed.
+
+    Raises:
+        InputError: if another process holds it (`what` says what that is doing), or the file cannot be written.
+    """
+    from filelock import FileLock, Timeout  # decoders start faster without it
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with suppress(OSError):  # Windows does not let others read it
+            what += f" ({path.read_text(encoding='utf-8') or 'just begun'})"
+        raise InputError(f"Another run is {what}: wait until it has ended, then run again.") from None
+    except OSError as error:
+        raise InputError(f"{path.parent} cannot be written to: {error.strerror or error}.") from None
+    try:
+        with suppress(OSError):
+            began = f"{datetime.now():%Y-%m-%d %H:%M}"
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {began}", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
 
 
 def make_folder(path: Path) -> Path:

@@ -4,7 +4,6 @@ All frames of a clip share every draw, so that what moves between them is the fa
 grain of the noise differs, as it does in a camera.
 """
 
-import cv2
 import numpy as np
 import torch
 from torchvision.transforms import InterpolationMode
@@ -58,7 +57,11 @@ def augment(frames: torch.Tensor, rng: np.random.Generator, strengths: Augmentat
         grain = torch.from_numpy(rng.standard_normal(frames.shape, dtype=np.float32)) * (1 + 9 * u["noise_sd"])
         frames = (frames + grain).round_().clamp_(0, 255).to(torch.uint8)
     if u["jpeg"] < strengths.jpeg:
-        frames = _jpeg(frames, int(30 + 65 * u["jpeg_quality"]))
+        quality = int(30 + 65 * u["jpeg_quality"])
+        coded = [
+            video.jpeg(frame.permute(1, 2, 0).numpy(), quality) for frame in frames
+        ]  # torchvision's codecs go away
+        frames = torch.from_numpy(np.stack(coded)).permute(0, 3, 1, 2)
     if u["h264"] < strengths.h264:
         side = 2 * round(size * (0.5 + 0.75 * u["h264_size"]) / 2)
         coded = vision.resize(frames, [side, side], antialias=True).permute(0, 2, 3, 1).contiguous().numpy()
@@ -70,11 +73,3 @@ def augment(frames: torch.Tensor, rng: np.random.Generator, strengths: Augmentat
         grey = torch.tensor(_GREY, dtype=torch.uint8)[:, None, None].expand(3, h, w)
         frames = vision.erase(frames, y, x, h, w, grey)
     return frames
-
-
-def _jpeg(frames: torch.Tensor, quality: int) -> torch.Tensor:
-    """Compress and decompress each frame, by OpenCV: torchvision is giving up its codecs."""
-    bgr = [frame.permute(1, 2, 0).flip(-1).numpy() for frame in frames]
-    coded = [cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for picture in bgr]
-    back = np.stack([cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1] for data in coded])
-    return torch.from_numpy(back).permute(0, 3, 1, 2)

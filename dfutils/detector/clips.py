@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dfutils.core.errors import InputError
@@ -236,16 +237,10 @@ class ClipDataset(Dataset):
 def collate(items: Sequence[tuple[Key, torch.Tensor, np.ndarray, int]]) -> Batch:
     """Put clips into one batch, padding shorter ones at the end."""
     keys, clips, taken, labels = zip(*items, strict=True)
-    lengths = torch.tensor([len(clip) for clip in clips])
-    longest = int(lengths.max())
-    size = clips[0].shape[-1]
     # Colours last in memory, as they come out of the strip and as convolutions want them.
-    frames = torch.zeros((len(clips), longest, size, size, 3), dtype=torch.uint8).permute(0, 1, 4, 2, 3)
-    positions = torch.full((len(clips), longest), -1)
-    for row, (clip, frame_positions) in enumerate(zip(clips, taken, strict=True)):
-        frames[row, : len(clip)] = clip
-        positions[row, : len(clip)] = torch.from_numpy(frame_positions)
-    mask = None if bool((lengths == longest).all()) else torch.arange(longest) < lengths[:, None]
+    frames = pad_sequence([clip.permute(0, 2, 3, 1) for clip in clips], batch_first=True).permute(0, 1, 4, 2, 3)
+    positions = pad_sequence([torch.from_numpy(chosen) for chosen in taken], batch_first=True, padding_value=-1)
+    mask = None if bool((positions >= 0).all()) else positions >= 0
     index = torch.tensor([key.index for key in keys])
     counts = torch.tensor([float(key.counts) for key in keys])
     return Batch(frames, mask, torch.tensor(labels), index, positions, counts)

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
 from dfutils.core.params import TrainingSettings
-from dfutils.core.progress import bar
 from dfutils.detector import clips, schedule
 from dfutils.detector.clips import Batch, Batches, ClipDataset, dropout_seed
 from dfutils.detector.network import Detector
@@ -44,16 +44,11 @@ class Fitting(lightning.LightningModule):
         environment: dict[str, Any],
         workers: int,
     ) -> None:
-        """Store the arguments, which `training.fit` has checked, and compute the class weights.
+        """Take what `training.fit` has checked; for its arguments see there.
 
         Args:
-            detector: trained in place.
-            train: training clips.
-            val: validation clips.
-            folder: folder in which `last.ckpt`, `best.safetensors` and `history.csv` are written.
-            settings: parameters of the training.
             record: everything that must be equal for a later run to resume from the checkpoint.
-            history: the epochs done, one mapping per epoch.
+            history: the epochs done, one mapping per epoch; completed epochs are added to it.
             environment: device, precision and threads of the run, stored in the checkpoint.
             workers: number of loader processes.
         """
@@ -189,7 +184,9 @@ class Fitting(lightning.LightningModule):
 
         The running ones lag behind the weights by some ten steps, which on small data is the better part of an epoch:
         a network that separates its batches perfectly then validates like a coin. After "precise BN" (Wu and Johnson,
-        Rethinking "Batch" in BatchNorm, 2021, section 3). Every process measures on the same clips.
+        Rethinking "Batch" in BatchNorm, 2021, section 3). Every process measures on the same clips. PyTorch's
+        `update_bn` would do it with the whole backbone in training mode, and so measure its dropout and its stochastic
+        depth as well.
         """
         layers = [module for module in self.detector.backbone.modules() if isinstance(module, _BatchNorm)]
         momenta = [layer.momentum for layer in layers]
@@ -275,40 +272,22 @@ def _sums(losses: torch.Tensor, weights: torch.Tensor, logits: torch.Tensor, bat
 
 
 class Progress(lightning.Callback):
-    """A progress bar over the clips of all epochs, and one line of figures per epoch on standard error."""
+    """Moves a progress bar over the clips of all epochs, and writes a line of figures an epoch on standard error."""
 
-    def __init__(self, clips: int, epochs: int) -> None:
-        self.clips, self.epochs, self.bar = clips, epochs, None
-
-    def on_train_start(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
-        if trainer.is_global_zero:
-            remaining = self.epochs - len(fitting.history)
-            self.bar = bar(total=remaining * self.clips, desc="train", unit="clip")
+    def __init__(self, progress_bar: tqdm) -> None:
+        self.bar = progress_bar
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, fitting: Fitting, outputs: Any, batch: Batch, step: int
     ) -> None:
-        if self.bar is not None:
-            self.bar.update(int(batch.counts.sum()) * trainer.world_size)
+        self.bar.update(int(batch.counts.sum()) * trainer.world_size)
 
     def on_validation_end(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
-        if self.bar is not None:
-            figures, sums = fitting.val_figures, fitting.sums.tolist()
-            line = (
-                f"epoch {trainer.current_epoch + 1:>3} of {self.epochs}: training loss {sums[0] / sums[1]:.4f}, "
-                f"accuracy {sums[2] / sums[3]:.3f}; validation loss {figures['val_loss']:.4f}, accuracy "
-                f"{figures['val_accuracy']:.3f}, AUC {figures['val_auc']:.3f}; "
-                f"{sums[4] / (fitting.trained - fitting.started):.1f} images/s"
-            )
-            self.bar.write(line, file=sys.stderr)
-
-    def on_train_end(self, trainer: lightning.Trainer, fitting: Fitting) -> None:
-        self._close()
-
-    def on_exception(self, trainer: lightning.Trainer, fitting: Fitting, exception: BaseException) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-            self.bar = None
+        figures, sums = fitting.val_figures, fitting.sums.tolist()
+        line = (
+            f"epoch {trainer.current_epoch + 1:>3} of {trainer.max_epochs}: training loss {sums[0] / sums[1]:.4f}, "
+            f"accuracy {sums[2] / sums[3]:.3f}; validation loss {figures['val_loss']:.4f}, accuracy "
+            f"{figures['val_accuracy']:.3f}, AUC {figures['val_auc']:.3f}; "
+            f"{sums[4] / (fitting.trained - fitting.started):.1f} images/s"
+        )
+        self.bar.write(line, file=sys.stderr)

@@ -5,6 +5,11 @@ epoch, when to stop, the seed of every dropout mask) is a function of the settin
 the step, and of nothing else. So a run that was killed goes on at its last completed epoch as if nothing had happened,
 and on a CPU two runs with the same number of threads give the same weights to the last bit.
 
+Of Lightning's callbacks and loggers none is used, after trials. `CSVLogger` deletes the earlier epochs when a run
+resumes, and rounds to float32. `ModelCheckpoint` compares one figure, where small validation sets need a second to
+decide between equal AUCs, and its files are moved from another folder, which is not atomic between file systems. The
+progress bars count the steps of an epoch and do not know when the run ends.
+
 Several processes share each step's clips, so that N of them with a batch of B equal one with a batch of N·B, but for
 two things. Batch normalisation sees only the batch of its own process (on GPUs it is synchronised): set
 `freeze_batchnorm` where they must agree. And dropout masks are each process's own. A run resumes where it was killed
@@ -16,19 +21,20 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.memory import is_oom_error
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import make_folder
+from dfutils.core.files import locked, make_folder
 from dfutils.core.params import HardwareSettings, TrainingSettings
+from dfutils.core.progress import bar
 from dfutils.detector import clips, hardware
 from dfutils.detector.backbones import IMAGENET, read_weights
 from dfutils.detector.clips import ClipDataset
@@ -52,18 +58,17 @@ def fit(
 
     The loss is the cross-entropy of the clip's logits, weighted by class; `frame_loss` is the share of it that is taken
     on every frame's logits instead (averaged over the clip's frames). Validation weighs its own classes; accuracy calls
-    a clip fake at probability .5. Convolutions see their pictures with channels last, on every device.
+    a clip fake at probability .5.
 
     Args:
         detector: trained in place.
         train: training clips, made with `training`.
         val: validation clips.
         folder: for `history.csv`, `best.safetensors` and `last.ckpt`; several machines share it.
-        settings: of the training.
-        machine: devices and precision. More than one device needs `torchrun`, as `experiment` starts it. A CPU is
-            always deterministic, and with `loader_workers: -1` no process reads clips ahead, as its cores are better
-            used for training.
-        data: fingerprint of the videos and of how their strips were made; a run with another is not resumed.
+        settings: parameters of the training.
+        machine: more than one device needs `torchrun`, as `experiment` starts it. A CPU is always deterministic, and
+            with `loader_workers: -1` no process reads clips ahead, as its cores are better used for training.
+        data: fingerprint of the videos and their strips; a run with another is not resumed.
         progress: show a bar, and a line an epoch.
 
     Returns:
@@ -73,14 +78,17 @@ def fit(
         PyTorch cannot repeat exactly on this device) of the run that made it.
 
     Raises:
-        InputError: if the splits cannot be trained on, `folder` holds a run with other settings or data, or another
-            process trains there, the loss is not finite, memory does not suffice, or `torchrun` is needed.
+        InputError: if the splits cannot be trained on, `folder` holds a run with other settings or data or one that is
+            in progress, the loss is not finite, memory does not suffice, or `torchrun` is needed.
     """
     gpu = torch.cuda.is_available()
     _check(settings, train, val)
     detector.check_size(train.face_size)
+    folder = make_folder(Path(folder))
     record = _record(detector, train, val, settings, machine, data)
-    with _alone(folder := Path(folder)):
+    # Of torchrun's processes, which train together, the first holds the lock.
+    lock = locked(folder.with_name(f".{folder.name}.lock"), f"training in {folder}")
+    with lock if _is_first() else nullcontext():
         if machine.resume == "never":
             for name in ("last.ckpt", "best.safetensors", "history.csv"):
                 (folder / name).unlink(missing_ok=True)
@@ -88,8 +96,8 @@ def fit(
         environment = environment or _environment(machine, gpu)
         if not finished(history, settings):
             _check_processes(machine.devices * machine.num_nodes)
-            state = (record, history, environment, _loader_workers(machine, gpu))
-            fitting = Fitting(detector, train, val, folder, settings, *state)
+            workers = _loader_workers(machine, gpu)
+            fitting = Fitting(detector, train, val, folder, settings, record, history, environment, workers)
             _train(fitting, machine, gpu, progress)
     detector.load_state_dict(read_weights(folder / "best.safetensors"))
     detector.frozen_backbone = False
@@ -97,27 +105,6 @@ def fit(
     rows = table(history, settings.monitor)
     rows.attrs.update(environment)
     return rows
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from training in a folder; of the processes of one training, the first one does."""
-    if os.environ.get("RANK", "0") != "0":
-        make_folder(folder)
-        yield
-        return
-    lock = FileLock(make_folder(folder) / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"Another notebook or command is training in {folder}: wait until it has finished, or give this one a name "
-            "of its own (experiment)."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _record(
@@ -158,13 +145,23 @@ def _loader_workers(machine: HardwareSettings, gpu: bool) -> int:
 
 def _train(fitting: Fitting, machine: HardwareSettings, gpu: bool, progress: bool) -> None:
     """Run the epochs that are left, with PyTorch's settings lent for as long as it takes."""
-    settings, folder = fitting.settings, fitting.folder
+    settings, folder, backbone = fitting.settings, fitting.folder, fitting.detector.backbone
     options = _trainer_options(settings, machine, gpu, fitting.environment["deterministic"])
-    options["default_root_dir"] = folder
-    options["callbacks"] = [Progress(len(fitting.train_clips), settings.epochs)] if progress else []
-    compiled = _compiled(fitting.detector, machine.compile and gpu)
-    with _quiet(), hardware.torch_settings(machine.threads, gpu), compiled:
-        _run(options, fitting, folder / "last.ckpt" if fitting.history else None)
+    clips_left = (settings.epochs - len(fitting.history)) * len(fitting.train_clips)
+    shown = bar(total=clips_left, desc="train", unit="clip") if progress and _is_first() else None
+    if machine.compile and gpu:
+        backbone.compile()  # its weights keep their names
+    try:
+        options |= {"default_root_dir": folder, "callbacks": [] if shown is None else [Progress(shown)]}
+        with _quiet(), hardware.torch_settings(machine.threads, gpu), nullcontext() if shown is None else shown:
+            _run(options, fitting, folder / "last.ckpt" if fitting.history else None)
+    finally:
+        backbone._compiled_call_impl = None
+
+
+def _is_first() -> bool:
+    """Return whether this is the first of torchrun's processes, or the only process."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _trainer_options(
@@ -268,17 +265,6 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in {**plain, **train, **val}.items() if value}
 
 
-@contextmanager
-def _compiled(detector: Detector, wanted: bool) -> Iterator[None]:
-    """Let the backbone run compiled; its weights keep their names."""
-    if wanted:
-        detector.backbone.compile()
-    try:
-        yield
-    finally:
-        detector.backbone._compiled_call_impl = None
-
-
 def _run(trainer_options: dict[str, Any], fitting: Fitting, checkpoint: Path | None) -> None:
     """Run the loop, with errors in the user's words, and Ctrl-C as every other stage passes it on."""
     interrupt = signal.getsignal(signal.SIGINT)
@@ -307,17 +293,13 @@ def _run(trainer_options: dict[str, Any], fitting: Fitting, checkpoint: Path | N
         if "more than 1 value per channel" not in str(error):
             raise
         raise InputError("A step of one picture is too little for batch normalisation: raise batch_size.") from None
-    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if not _is_out_of_memory(error):
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or is_oom_error(error)):
             raise
         raise InputError(
             f"Memory ran out with batch_size = {batch_size}: lower batch_size, or take fewer frames of a clip "
             "(train_frames) or smaller crops (face_size)."
         ) from None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager

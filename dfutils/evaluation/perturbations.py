@@ -113,11 +113,6 @@ def _pixelation(frame: np.ndarray, factor: float, _rng: np.random.Generator) -> 
     return cv2.resize(small, (width, height))
 
 
-def _jpeg(frame: np.ndarray, quality: float, _rng: np.random.Generator) -> np.ndarray:
-    coded = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, int(quality)])[1]
-    return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
 _ON_FRAMES: dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarray]] = {
     "saturation": _saturation,
     "contrast": _contrast,
@@ -125,7 +120,7 @@ _ON_FRAMES: dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndar
     "noise": _noise,
     "blur": _blur,
     "pixelation": _pixelation,
-    "jpeg": _jpeg,
+    "jpeg": lambda frame, quality, _rng: video.jpeg(frame, int(quality)),
 }
 
 

@@ -8,19 +8,17 @@ reads it has a row file too (`dfutils.faces.workers`).
 """
 
 import socket
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from joblib import cpu_count
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import digest, make_folder, read_json, remove_leftovers, write_json, write_table
+from dfutils.core.files import digest, locked, make_folder, read_json, remove_leftovers, write_json, write_table
 from dfutils.core.params import FaceSettings, Indexed, PreprocessSettings
 from dfutils.core.progress import bar
 from dfutils.faces import review
@@ -100,7 +98,7 @@ def preprocess(dataset: Indexed, settings: PreprocessSettings, *, progress: bool
     if videos.empty:
         raise InputError(f"There are no videos in the index of {dataset.name} to preprocess: run notebook 01 again.")
     make_folder(folder / "rows")
-    with _locked(folder, dataset.name):
+    with locked(folder / "run.lock", f"preprocessing {dataset.name} with these settings"):
         for leftovers in (folder, folder / "rows"):
             remove_leftovers(leftovers)
         actions = review.actions(folder, set(videos["video_id"]) | dataset.left_out)
@@ -140,24 +138,6 @@ def _open_jobs(
         if not _is_done(job):
             jobs.append(job)
     return jobs
-
-
-@contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
-    """Lock the folder against other runs; the operating system releases the lock of a process that was killed."""
-    lock = FileLock(folder / "run.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"Another run is preprocessing {name} with these settings: wait until it has ended, then run again."
-        ) from None
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written to: {error.strerror or error}.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _remove_failed_row(row: Path) -> None:

@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
@@ -166,6 +167,12 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf
                 container.mux(stream.encode())
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"{path} cannot be written: {error.strerror or error}.") from None
+
+
+def jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
+    """Return an RGB uint8 frame after encoding as JPEG of a quality of 1 to 100 and decoding."""
+    coded = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def compress(frames: np.ndarray, crf: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Training: it learns, is reproducible, resumes after it was killed, and reports errors in one sentence."""
 
+import os
 import signal
 import warnings
 from pathlib import Path
@@ -221,6 +222,19 @@ def test_a_checkpoint_that_was_cut_is_never_taken_for_whole(train, val, tmp_path
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == sorted(
         ["best.safetensors", "history.csv", "last.ckpt"]
     )
+
+
+def test_a_second_training_of_one_run_is_refused_with_who_holds_it(strips, train, val, tmp_path):
+    class Second(ClipDataset):
+        """Starts a second training of the same run in the first step of a first one."""
+
+        def __getitem__(self, key):
+            run(untrained(**TINY), train, val, tmp_path / "run")
+            return super().__getitem__(key)
+
+    with pytest.raises(InputError, match=rf"training in .*run \(process {os.getpid()} on .*, since .*\): wait"):
+        run(untrained(**TINY), data(strips, rows(0, 12), Second, train=True), val, tmp_path / "run")
+    assert len(run(untrained(**TINY), train, val, tmp_path / "run", epochs=1)) == 1
 
 
 def test_data_that_changed_since_are_not_mixed_in(strips, train, val, tmp_path):
