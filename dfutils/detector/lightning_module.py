@@ -42,7 +42,6 @@ class Fitting(lightning.LightningModule):
         record: dict[str, Any],
         history: list[dict[str, Any]],
         environment: dict[str, Any],
-        workers: int,
     ) -> None:
         """Take what `training.fit` has checked; for its arguments see there.
 
@@ -50,12 +49,11 @@ class Fitting(lightning.LightningModule):
             record: everything that must be equal for a later run to resume from the checkpoint.
             history: the epochs done, one mapping per epoch; completed epochs are added to it.
             environment: device, precision and threads of the run, stored in the checkpoint.
-            workers: number of loader processes.
         """
         super().__init__()
         self.detector, self.train_clips, self.val_clips, self.folder = detector, train, val, folder
         self.settings, self.record, self.history, self.environment = settings, record, history, environment
-        self.workers = workers
+        self.workers = 0  # processes that read clips ahead
         self.operations: set[str] = set()  # names of operations without a deterministic implementation, as they occur
         self.last_step: tuple[torch.Tensor, torch.Tensor, int, float] | None = None  # loss, clips, step, learning rate
         weights = clips.class_weights(

@@ -61,11 +61,8 @@ def fit(
     a clip fake at probability .5.
 
     Args:
-        detector: trained in place.
         train: training clips, made with `training`.
-        val: validation clips.
         folder: for `history.csv`, `best.safetensors` and `last.ckpt`; several machines share it.
-        settings: parameters of the training.
         machine: more than one device needs `torchrun`, as `experiment` starts it. A CPU is always deterministic, and
             with `loader_workers: -1` no process reads clips ahead, as its cores are better used for training.
         data: fingerprint of the videos and their strips; a run with another is not resumed.
@@ -96,14 +93,14 @@ def fit(
         environment = environment or _environment(machine, gpu)
         if not finished(history, settings):
             _check_processes(machine.devices * machine.num_nodes)
-            workers = _loader_workers(machine, gpu)
-            fitting = Fitting(detector, train, val, folder, settings, record, history, environment, workers)
-            _train(fitting, machine, gpu, progress)
+            _train(
+                Fitting(detector, train, val, folder, settings, record, history, environment), machine, gpu, progress
+            )
     detector.load_state_dict(read_weights(folder / "best.safetensors"))
     detector.frozen_backbone = False
     detector.to("cpu").eval()
     rows = table(history, settings.monitor)
-    rows.attrs.update(environment)
+    rows.attrs |= environment
     return rows
 
 
@@ -146,6 +143,7 @@ def _loader_workers(machine: HardwareSettings, gpu: bool) -> int:
 def _train(fitting: Fitting, machine: HardwareSettings, gpu: bool, progress: bool) -> None:
     """Run the epochs that are left, with PyTorch's settings lent for as long as it takes."""
     settings, folder, backbone = fitting.settings, fitting.folder, fitting.detector.backbone
+    fitting.workers = _loader_workers(machine, gpu)
     options = _trainer_options(settings, machine, gpu, fitting.environment["deterministic"])
     clips_left = (settings.epochs - len(fitting.history)) * len(fitting.train_clips)
     shown = bar(total=clips_left, desc="train", unit="clip") if progress and _is_first() else None

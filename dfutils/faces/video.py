@@ -183,7 +183,9 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
     encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
-    encoder.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
+    # x264's macroblock tree reads memory beyond a frame that is no multiple of 64, and decides by what lies there.
+    options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
+    encoder.options = {**options, "x264-params": "mbtree=0"}
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     packets = [p for image in frames for p in encoder.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))]
