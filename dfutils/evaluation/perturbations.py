@@ -2,7 +2,8 @@
 
 The seven of DeeperForensics-1.0 (Jiang et al., CVPR 2020) at its five levels, and JPEG. A disturbed video is written
 again as a video, without loss, and goes the way of every other: so what a disturbance does to finding the face counts
-as much as what it does to the verdict. H.264 is really re-encoded.
+as much as what it does to the verdict. H.264 is really re-encoded. Noise, blur and scaling are not those of training
+clips (`detector.augmentation`), which are defined for crops: variance and kernel are DeeperForensics's.
 """
 
 import os

@@ -69,14 +69,21 @@ def _on_this_machine(
     waiting, running = list(reversed(chosen)), {}
     if not waiting:
         return
-    pool = _pool(function.__module__, workers)
+    pool, begun = _pool(function.__module__, workers), False
     try:
         with _without_script():
             while waiting or running:
                 while waiting and len(running) < 2 * workers and pool.active:
                     k = waiting.pop()
                     running[pool.schedule(_call, (function, jobs[k]), timeout=timeout_s)] = k
-                for call in _ended(pool, running):
+                done = _ended(running)
+                if begun and not pool.active:  # a process died before the pool knew what it was doing
+                    yield from ((k, CRASHED) for k in running.values())
+                    yield from _on_this_machine(function, jobs, waiting[::-1], timeout_s, workers=workers)
+                    return
+                _check_begun(pool)
+                for call in done:
+                    begun = True
                     yield running.pop(call), _failure(call)
     finally:
         _end(pool)
@@ -125,12 +132,14 @@ def _call(function: Callable[..., Any], job: tuple) -> None:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-def _ended(pool: ProcessPool, calls: Iterable[Future]) -> set[Future]:
+def _ended(calls: Iterable[Future]) -> set[Future]:
     """Return those of the calls that end within a second, or earlier, when the first ends."""
-    done = wait(calls, 1, FIRST_COMPLETED).done
+    return wait(calls, 1, FIRST_COMPLETED).done
+
+
+def _check_begun(pool: ProcessPool) -> None:
     if not pool.active:  # then some calls may never end
         raise RuntimeError("A process ended before it could begin; what it said stands above.")
-    return done
 
 
 def _failure(call: Future) -> str:
@@ -166,8 +175,8 @@ def _call_on_worker(function: Callable[..., Any], job: tuple, timeout_s: float) 
     with _LOCK:
         pool = _pool_of_worker(function.__module__)
     call = pool.schedule(_call, (function, job), timeout=timeout_s)
-    while not _ended(pool, [call]):
-        pass
+    while not _ended([call]):
+        _check_begun(pool)
     failure = _failure(call)
     if failure:
         raise _FailedError(failure)

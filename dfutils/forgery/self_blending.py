@@ -4,7 +4,8 @@ After Shiohara & Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 
 it, is blended with a copy of itself that is slightly moved, warped, and different in colour, sharpness or resolution,
 so that a detector learns traces of blending and not those of one generator. With a donor, the same masks blend another
 person's face. Unlike the few fixed methods of `face_swap`, all parameters are drawn from wide ranges, once per clip,
-with a small flicker from frame to frame; either the face or its surroundings are degraded.
+with a small flicker from frame to frame; either the face or its surroundings are degraded. (The method of `face_swap`
+stays beside it, because with this one the sample would be another.)
 """
 
 from typing import NamedTuple

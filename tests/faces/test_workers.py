@@ -101,6 +101,29 @@ def test_a_crash_that_was_not_the_calls_own_fault_is_repeated(tmp_path):
     assert lines(tmp_path / "started") == Counter("0112")
 
 
+def test_a_pool_that_breaks_after_it_has_begun_loses_no_call(tmp_path, monkeypatch):
+    pools = []
+
+    class Pool(faces_workers.ProcessPool):
+        broken = False
+
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            pools.append(self)
+
+        @property
+        def active(self) -> bool:
+            return super().active and not self.broken
+
+    monkeypatch.setattr(faces_workers, "ProcessPool", Pool)
+    jobs = [("slow", f"{k}", tmp_path) for k in range(9)]
+    ended = faces_workers.call_each(act, jobs, workers=2, timeout_s=60)
+    first = next(ended)
+    pools[0].broken = True
+    assert dict([first, *ended]) == dict.fromkeys(range(9), "")
+    assert len(pools) == 3  # the second for those that were waiting, the third for those that were running
+
+
 def test_a_script_is_not_run_again_by_the_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
