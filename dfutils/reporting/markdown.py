@@ -42,7 +42,9 @@ def write(report: Path, folder: Path) -> None:
         path = report / f"{STAGES[stage]}.ipynb"
         if not path.is_file():
             raise InputError(f"{path} is missing: run its experiment first.")
-        text = _markdown(nbformat.read(path, as_version=4), folder, STAGES[stage])
+        source = f"[Notebook {STAGES[stage][:2]}](../../notebooks/{path.name})"
+        about = f"> {source} of the experiment `{report.name}`, executed; its code is left out.\n\n"
+        text = about + _markdown(nbformat.read(path, as_version=4), folder, STAGES[stage])
         with atomic(folder / f"{STAGES[stage]}.md") as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     figures = read_json(report / "metrics.json")
