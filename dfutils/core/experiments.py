@@ -184,7 +184,7 @@ def changes(params: Params) -> dict[str, tuple[Any, Any]]:
     about = params.run_folder / "experiment.json"
     begun = {name: (old, new) for name, (old, new) in read_json(about)["changed"].items()} if about.exists() else {}
     file = find(params.params_file) if params.params_file else None
-    return begun | (differences(load_params(file), params) if file and file.is_file() else {})
+    return begun | (differences(load_params(file), params, params.model_fields_set) if file and file.is_file() else {})
 
 
 def headline(params: Params) -> str:
@@ -203,6 +203,13 @@ def headline(params: Params) -> str:
             taken.setdefault(source, []).append(stage)
     others = "".join(f" Taken over from {source}: {', '.join(names)}." for source, names in taken.items())
     return f"Experiment {params.experiment}{f': {origin}' if origin else ''}.{others}"
+
+
+def _origin(params: Params) -> str:
+    """Return in words what distinguishes an experiment: its parameter file, and what was changed."""
+    pairs = sorted(changes(params).items())
+    changed = ", ".join(f"{name} {_shown(new)} instead of {_shown(old)}" for name, (old, new) in pairs)
+    return " with ".join(part for part in (params.params_file, changed) if part)
 
 
 def _shown(value: Any) -> str:
@@ -298,15 +305,13 @@ def runs() -> list[Run]:
     names = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
     found = []
     for name in sorted(names):
-        p = Params.model_construct(experiment=name)
-        facts = [path.stat() for folder in folders for path in (folder / name).rglob("*") if path.is_file()]
+        p = Params.model_construct(experiment=name, **recorded(name))
         about = p.run_folder / "experiment.json"
-        known = read_json(about) if about.exists() else {"params_file": ""}
-        text = headline(p.model_copy(update={**recorded(name), "params_file": known["params_file"]}))
+        p = p.model_copy(update={"params_file": read_json(about)["params_file"] if about.exists() else ""})
+        facts = [path.stat() for folder in folders for path in (folder / name).rglob("*") if path.is_file()]
         shared = sum(fact.st_size for fact in facts if fact.st_nlink > 1)
         finished = [stage for stage in STAGES if path_of(p, stage).exists()]
-        about = text.removeprefix(f"Experiment {name}").lstrip(":. ").split(". Taken over")[0].rstrip(".")
-        found.append(Run(name, finished, sum(fact.st_size for fact in facts), shared, about))
+        found.append(Run(name, finished, sum(fact.st_size for fact in facts), shared, _origin(p)))
     return found
 
 
@@ -322,5 +327,8 @@ def delete(experiment: str) -> None:
         hint = f": did you mean {close[0]!r}?" if close else "; `dfutils runs` lists them."
         raise InputError(f"There is no run {experiment!r}{hint}")
     for folder in ("runs", "reports"):
-        if (path := parameters.ROOT / folder / experiment).is_dir():
+        path = parameters.ROOT / folder / experiment
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir():
             shutil.rmtree(path)

@@ -4,10 +4,12 @@ import json
 import os
 
 import pytest
+from typer.testing import CliRunner
 
+from dfutils import cli
 from dfutils.core import params, stages
 from dfutils.core.errors import InputError
-from dfutils.core.experiments import changes, claim, from_notebook, headline, take_over
+from dfutils.core.experiments import changes, claim, delete, from_notebook, headline, runs, take_over
 from dfutils.core.files import make_folder, write_json
 from dfutils.core.parameter_files import load_params
 from dfutils.core.params import Params
@@ -188,10 +190,37 @@ def test_splits_of_another_seed_or_other_videos_are_not_taken_over(home):
 
 
 def test_a_run_that_was_deleted_is_said_to_be_missing(home):
-    from dfutils.core.experiments import delete
-
     sample = opened(CELL)
     finished(sample, "download", "preprocess")
     delete(sample.experiment)
     with pytest.raises(InputError, match="has no finished preprocess stage: run notebook 02_preprocess first"):
         stages.record(sample, "preprocess")
+
+
+def test_runs_are_listed_with_their_size_and_what_was_changed(home):
+    finished(opened(CELL), "download", "preprocess", "train")
+    finished(opened(CELL.replace("epochs = None", "epochs = 3")), "train")
+    first, second = runs()
+    assert (first.name, second.name) == ("sample", "sample-epochs_3")
+    assert first.finished == second.finished == ["download", "preprocess", "train"]
+    assert second.about == "params/sample.yaml with epochs 3 instead of 14"
+    files = [path for path in (home / "runs" / "sample").rglob("*") if path.is_file()]
+    assert first.size == sum(path.stat().st_size for path in files) > first.shared > 0
+    shown = CliRunner().invoke(cli.app, ["runs"]).stdout.splitlines()
+    assert shown[1].startswith("sample-epochs_3  0.0 MB") and "with epochs 3 instead of 14" in shown[1]
+
+
+def test_a_run_is_deleted_after_asking_and_no_other_is_harmed(home):
+    finished(opened(CELL), "download", "preprocess", "train", "evaluate")
+    other = opened(CELL.replace("epochs = None", "epochs = 3"))
+    kept = CliRunner().invoke(cli.app, ["runs", "--delete", "sample"], input="n\n")
+    assert "Nothing was deleted." in kept.stdout and (home / "runs" / "sample").is_dir()
+    done = CliRunner().invoke(cli.app, ["runs", "--delete", "sample"], input="y\n")
+    assert "Deleted: sample." in done.stdout
+    assert not (home / "runs" / "sample").exists() and not (home / "reports" / "sample").exists()
+    assert (other.run_folder / "videos.parquet").read_text() == "sample"
+    for name, says in (("sampel-epochs_3", "did you mean 'sample-epochs_3'"), ("../x", "`dfutils runs` lists them")):
+        with pytest.raises(InputError, match=says):
+            delete(name)
+    assert CliRunner().invoke(cli.app, ["runs", "--delete", "sample-epochs_3"], input="y\n").exit_code == 0
+    assert "There are no runs yet" in CliRunner().invoke(cli.app, ["runs"]).stdout

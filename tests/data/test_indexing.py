@@ -10,6 +10,7 @@ import pytest
 
 from dfutils.core.errors import InputError
 from dfutils.core.paths import video_id
+from dfutils.data import indexing
 from dfutils.data.indexing import (
     COLUMNS,
     check,
@@ -470,3 +471,18 @@ def test_every_layout_says_on_what_terms_one_gets_it() -> None:
         assert layout.title
         assert layout.licence.endswith(".")
         assert layout.obtain.endswith(".")
+
+
+def test_what_training_depends_on_has_the_same_fingerprint_with_other_datasets_beside_it():
+    alone = pd.DataFrame(
+        {"video_id": ["a", "b", "c"], "label": [0, 1, 1], "dataset": "own", "split": ["train", "val", "test"]}
+    )
+    other = pd.DataFrame({"video_id": ["x", "y"], "label": [0, 1], "dataset": "other", "split": ["eval", ""]})
+    pooled = pd.concat([table.assign(video_id=table["dataset"] + "__" + table["video_id"]) for table in (alone, other)])
+    before, now = fingerprints(alone), fingerprints(pooled)
+    assert before["own_splits"] == now["own_splits"] == before["splits"] != now["splits"]
+    for training in (before, {"split_fingerprint": before["fingerprint"], "splits": before["splits"]}):
+        assert indexing.is_trained_on(training, alone)
+    assert indexing.is_trained_on(before, pooled)
+    moved = pooled.replace({"split": {"val": "train"}})
+    assert not indexing.is_trained_on(before, moved)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from dfutils.core.errors import InputError
@@ -425,3 +426,13 @@ def test_a_plateau_halves_the_rate_as_torch_does():
         expected.step(loss)
         assert 0.5 ** plateau_halvings([(loss,) for loss in losses[: epoch + 1]]) == optimizer.param_groups[0]["lr"]
     assert plateau_halvings([(float("nan"),)] * 3) == 1
+
+
+def test_two_notebooks_do_not_train_in_one_folder(train, val, tmp_path):
+    run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)
+    with (
+        FileLock(tmp_path / ".a.lock"),
+        pytest.raises(InputError, match="Another run is training in .*: wait until it has ended"),
+    ):
+        run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)
+    run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)

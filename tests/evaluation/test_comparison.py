@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from dfutils import cli
 from dfutils.core.errors import InputError
 from dfutils.evaluation import comparison, coverage, evaluate
 from dfutils.metrics import figures
@@ -29,7 +31,7 @@ def predictions(shift: float, first: int = 0, n: int = 60, seed: int = 0) -> pd.
     )
 
 
-def report(reports: Path, name: str, table: pd.DataFrame, trained="d", evaluated=(), **parameters) -> None:
+def report(reports: Path, name: str, table: pd.DataFrame, trained="d", evaluated=(), tested="", **parameters) -> None:
     folder = reports / name
     folder.mkdir(parents=True)
     counted = coverage.with_policy(table)
@@ -39,6 +41,7 @@ def report(reports: Path, name: str, table: pd.DataFrame, trained="d", evaluated
         "video": figures.summary(counted.labels, counted.scores, resamples=50),
     }
     written = {"schema": 2, "trained_on": [trained], "threshold": {"value": 0.5}, "test": part}
+    written |= {"tested_on": [tested]} if tested else {}
     written["eval"] = {name: {**part, "videos": evaluate.tested(predictions(0, n=len(table)))} for name in evaluated}
     (folder / "metrics.json").write_text(json.dumps(written))
     (folder / "run.json").write_text(
@@ -148,3 +151,11 @@ def test_runs_that_share_few_people_are_not_told_apart(reports):
     table, _ = comparison.paired(mine, 0.5, reports, "plain", resamples=200)
     assert table[["roc_auc_low", "roc_auc_high"]].isna().all(axis=None)
     assert "(too few people)" in tables.paired_runs(table).iloc[0]["AUC, here less there"]
+
+
+def test_a_judged_detector_has_its_cell_in_the_matrix_and_the_command_prints_it(reports):
+    report(reports, "judged", predictions(2, first=2000, seed=3), trained="d", tested="new")
+    table = comparison.train_test_matrix(reports)
+    assert table.loc["d", "new"] != "" == table.loc["e", "new"]
+    shown = CliRunner().invoke(cli.app, ["compare", str(reports), "--matrix"]).stdout
+    assert table.loc["d", "new"] in shown and "trained on" in shown

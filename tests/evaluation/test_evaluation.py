@@ -13,6 +13,7 @@ from dfutils.core.params import Params
 from dfutils.evaluation.evaluation import Evaluation, Scores, calibrate
 from dfutils.evaluation.method_figures import KNOWN, LEFT_OUT
 from dfutils.reporting.evaluation_report import EvaluationReport
+from dfutils.splits import provenance
 from tests.support.evaluated import PREPROCESSED, Judge
 
 
@@ -116,3 +117,39 @@ def test_methods_left_out_of_training_stand_apart_from_those_it_had():
     assert list(rows) == [KNOWN, LEFT_OUT, "lips", "swap"]
     assert rows[LEFT_OUT]["roc_auc"] == rows["lips"]["roc_auc"]
     assert (rows[KNOWN]["fake"], rows[LEFT_OUT]["fake"]) == (120, 60)
+
+
+def test_a_detector_that_is_only_judged_keeps_its_own_calibration_and_threshold(tmp_path, monkeypatch):
+    monkeypatch.setattr("dfutils.core.params.ROOT", tmp_path)
+    own = {
+        "slope": 0.5,
+        "offset": 0.1,
+        "prior_fake": 0.5,
+        "threshold": 0.3,
+        "validation_reals": [0.2],
+        "measured_on": ["e"],
+    }
+    scores = scored(2.0)
+    scores = replace(scores, videos=scores.videos.assign(split="test"), config=own)
+    chosen = calibrate(scores, "balanced")
+    assert (chosen.scaling.slope, chosen.scaling.offset, chosen.threshold, chosen.videos) == (0.5, 0.1, 0.3, 0)
+    assert "its own" in chosen.note
+    assert calibrate(scores, "0.7").threshold == 0.7 and calibrate(scores, "0.7").scaling.slope == 0.5
+    judge = Judge()
+    judge.config = {"training": {"parameters": {"dataset": "e"}, "seen": provenance.seen(scores.videos[:9])}}
+    p = Params(experiment="mine", detector="shipped")
+    write_json({**own, **judge.config}, p.run_folder / "detector" / "config.json")
+    judged = SimpleNamespace(
+        params=p, videos=scores.videos, frames=None, detector=judge, record=lambda _stage: PREPROCESSED
+    )
+    evaluation = Evaluation(judged, scores, chosen, resamples=100)
+    written = evaluation.document
+    assert (written["trained_on"], written["tested_on"], written["methods"]) == (["e"], ["d"], None)
+    assert written["caveats"][0].startswith("Of the 240 test videos the detector had seen 9 in training")
+    assert any("There are no validation videos" in caveat for caveat in written["caveats"])
+    evaluation.write()
+    kept = read_json(p.run_folder / "detector" / "config.json")
+    assert {name: kept[name] for name in ("slope", "threshold", "validation_reals")} == {
+        "slope": 0.5, "threshold": 0.3, "validation_reals": [0.2]
+    }  # fmt: skip
+    assert kept["measured_on"] == ["d", "e"]

@@ -62,3 +62,17 @@ def test_a_method_whose_people_all_are_in_training_is_said() -> None:
     one = one.assign(identity=learnt, source_video=learnt, donor=f"{int(learnt) ^ 1:03d}")
     with pytest.raises(InputError, match="show people or sources of the training videos"):
         left_out(pd.concat([videos, one]), test_methods="b")
+
+
+def test_where_a_detector_is_judged_all_videos_or_an_official_list_are_the_test() -> None:
+    videos = pairs()
+    whole = divide(videos, SplitSettings(split_policy="test"), 0)
+    assert (whole["split"] == "test").all() and whole.attrs["dropped"] == 0
+    listed = videos.assign(official_split=["test", ""] * (len(videos) // 2))
+    chosen = divide(listed, SplitSettings(split_policy="test"), 0)
+    assert (chosen["split"] == "test").tolist() == (listed["official_split"] == "test").tolist()
+    assert (divide(listed, SplitSettings(split_policy="test", eval_videos="all"), 0)["split"] == "test").all()
+    excluded = divide(
+        videos.assign(status=["excluded"] + ["ok"] * (len(videos) - 1)), SplitSettings(split_policy="test"), 0
+    )
+    assert (excluded["split"] == "").sum() == 1

@@ -77,3 +77,12 @@ def test_what_first_weights_have_seen_of_the_test_stands_as_a_caution():
 @pytest.mark.parametrize("rows", [videos(""), videos("a")[:1]])
 def test_few_videos_have_few_hashes(rows):
     assert len(provenance.seen(rows)["videos"]) == len(rows)
+
+
+def test_a_detector_that_is_only_judged_says_which_test_videos_it_has_seen():
+    training = {"seen": provenance.seen(videos("ab"))}
+    (said,) = provenance.cautions(provenance.everything_seen(training), videos("bc"))
+    assert said.startswith("Of the 4 test videos the detector had seen 2 in training, the people of 2")
+    assert provenance.cautions(provenance.everything_seen(training), videos("xy")) == []
+    (said,) = provenance.cautions(provenance.everything_seen({}), videos("xy"))
+    assert said == "What the detector was trained on is not recorded: the test videos may be among it."
