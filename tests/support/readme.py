@@ -22,6 +22,6 @@ def works_here(command: str) -> bool:
     """Return whether a command needs nothing but the suite and finished runs, and no more than seconds."""
     if command.startswith("dfutils publish"):
         return "--dry-run" in command
-    if command.startswith("dfutils run"):
+    if command.startswith("dfutils run "):
         return "--only evaluate" in command
     return command.startswith(("dfutils predict", "dfutils compare", "dfutils params", "dfutils runs"))
