@@ -432,7 +432,7 @@ def test_two_notebooks_do_not_train_in_one_folder(train, val, tmp_path):
     run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)
     with (
         FileLock(tmp_path / ".a.lock"),
-        pytest.raises(InputError, match="Another run is training in .*: wait until it has ended"),
+        pytest.raises(InputError, match=r"Another run is training in .*: wait until it has ended"),
     ):
         run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)
     run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)
