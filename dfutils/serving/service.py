@@ -9,14 +9,13 @@ shared, so several instances can run behind one address.
 import asyncio
 import ipaddress
 import json
-import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,31 +29,10 @@ from dfutils import __version__
 from dfutils.core.errors import InputError
 from dfutils.serving import upload
 from dfutils.serving.decoder_pool import DecoderError, DecoderPool
-from dfutils.serving.upload import Refusal, Upload
+from dfutils.serving.upload import Limits, Refusal, Upload
 
 if TYPE_CHECKING:
     from dfutils.faces.extraction import VideoFaces
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits on what a client may send and on what its request may cost."""
-
-    upload_bytes: int = 200 * 2**20
-    upload_seconds: float = 120
-    """for a whole upload"""
-    idle_seconds: float = 15
-    """between two pieces of an upload"""
-    duration_seconds: float = 600
-    """length of a video; only its first frames are decoded, whatever its length"""
-    decode_seconds: float = 45
-    """for decoding a video and finding its faces"""
-    decoders: int = max(1, min(os.cpu_count() or 1, 8))
-    """videos decoded at the same time"""
-    queue: int = 8
-    """requests that may wait for a decoder"""
-    unfollowed_seconds: float = 15
-    """after which a video sent by the page is given up if nobody follows its progress"""
 
 
 class Answer(BaseModel):
@@ -135,9 +113,8 @@ class Service:
             self._active -= 1
 
     def receive(self, request: Request) -> AbstractAsyncContextManager[Upload]:
-        """Return `upload.receive` with this service's limits."""
-        limits = self.limits
-        return upload.receive(request, self.folder, limits.upload_bytes, limits.upload_seconds, limits.idle_seconds)
+        """Return `upload.receive` with this service's folder and limits."""
+        return upload.receive(request, self.folder, self.limits)
 
     async def find_faces(self, path: Path, on_start: Callable[[], None] = lambda: None) -> "VideoFaces":
         """Return the faces of a video, found with the detector's settings; `on_start` is called when decoding starts.
@@ -289,7 +266,7 @@ def check_sender(request: Request, origins: list[str]) -> None:
 def _is_this_machine(host: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+    return host in ("localhost", socket.gethostname())
 
 
 class RefusalResponse(Response):
@@ -332,20 +309,9 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary", "description": "a video"}},
-                }
-            }
-        },
-    }
-}
+_FILE = {"type": "string", "format": "binary", "description": "a video"}
+_FORM = {"type": "object", "required": ["file"], "properties": {"file": _FILE}}
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"description": "No file, several files, an empty one, or a broken request"},
     408: {"description": "The upload was too slow"},

@@ -7,11 +7,13 @@ cannot be used, as FastAPI would read the whole body before any limit of the ser
 """
 
 import asyncio
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,32 +45,48 @@ class Upload(NamedTuple):
     name: str
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Limits on what a client may send and on what its request may cost."""
+
+    upload_bytes: int = 200 * 2**20
+    upload_seconds: float = 120
+    """for a whole upload"""
+    idle_seconds: float = 15
+    """between two pieces of an upload"""
+    duration_seconds: float = 600
+    """length of a video; only its first frames are decoded, whatever its length"""
+    decode_seconds: float = 45
+    """for decoding a video and finding its faces"""
+    decoders: int = max(1, min(os.cpu_count() or 1, 8))
+    """videos decoded at the same time"""
+    queue: int = 8
+    """requests that may wait for a decoder"""
+    unfollowed_seconds: float = 15
+    """after which a video sent by the page is given up if nobody follows its progress"""
+
+
 @asynccontextmanager
-async def receive(
-    request: Request, folder: Path, max_bytes: int, max_seconds: float, max_idle_seconds: float
-) -> AsyncIterator[Upload]:
+async def receive(request: Request, folder: Path, limits: Limits) -> AsyncIterator[Upload]:
     """Yield the one file of a multipart request; it is deleted when the block ends, whatever happens.
 
     Args:
         request: its body must not have been read.
         folder: a private folder, in which a temporary one is made.
-        max_bytes: limit on the size of the body.
-        max_seconds: limit on the time of the whole upload.
-        max_idle_seconds: limit on the time between two pieces of it.
+        limits: on size and time.
 
     Raises:
         Refusal: if there is not exactly one file that begins like a video, or a limit is exceeded.
     """
     declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > max_bytes:
-        raise _too_large(max_bytes)
+    if not declared.isdecimal() or int(declared) > limits.upload_bytes:
+        raise _too_large(limits)
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise Refusal(400, "Send the video as multipart/form-data, in a field named file.")
     private = Path(tempfile.mkdtemp(dir=folder))
     form = FormData()
     try:
-        body = _body(request, max_bytes, max_seconds, max_idle_seconds)
-        form = await MultiPartParser(request.headers, body, max_files=1, max_fields=20).parse()
+        form = await MultiPartParser(request.headers, _body(request, limits), max_files=1, max_fields=20).parse()
         file = next((value for value in form.values() if isinstance(value, UploadFile)), None)
         if file is None or not (file.size or file.filename):
             raise Refusal(400, "There is no file in the request, or it is cut: send the video in a field named file.")
@@ -92,22 +110,20 @@ _FAULTS = {
 }  # by what Starlette's parser says
 
 
-async def _body(
-    request: Request, max_bytes: int, max_seconds: float, max_idle_seconds: float
-) -> AsyncGenerator[bytes, None]:
+async def _body(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
     """Yield the pieces of a body as they arrive."""
     received, pieces = 0, aiter(request.stream())
     clock = asyncio.get_running_loop().time
-    end = clock() + max_seconds
+    end = clock() + limits.upload_seconds
     try:
         while True:
-            async with asyncio.timeout(min(max_idle_seconds, end - clock())):
+            async with asyncio.timeout(min(limits.idle_seconds, end - clock())):
                 data = await anext(pieces, None)
             if data is None:
                 break
             received += len(data)
-            if received > max_bytes:
-                raise _too_large(max_bytes)
+            if received > limits.upload_bytes:
+                raise _too_large(limits)
             yield data
         request.scope[READ] = True
     except TimeoutError:
@@ -116,8 +132,8 @@ async def _body(
         raise Refusal(400, "The sender left before the file was complete.") from None
 
 
-def _too_large(max_bytes: int) -> Refusal:
-    limit = f"{max_bytes / 2**20:,.0f} MiB"
+def _too_large(limits: Limits) -> Refusal:
+    limit = f"{limits.upload_bytes / 2**20:,.0f} MiB"
     return Refusal(413, f"The upload is too large: at most {limit} are taken; send a shorter video.")
 
 

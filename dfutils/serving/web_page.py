@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dfutils.core.errors import InputError
 from dfutils.core.paths import EXTENSIONS
 from dfutils.serving import service as services
-from dfutils.serving.service import Limits, RefusalResponse, Service
+from dfutils.serving.service import RefusalResponse, Service
 from dfutils.serving.upload import Refusal, Upload
 
 log = logging.getLogger(__name__)
@@ -265,7 +265,6 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     *,
-    limits: Limits | None = None,
     origins: list[str] | None = None,
     examples: list[Path] | None = None,
     root: str = "",
@@ -279,7 +278,6 @@ def serve(
         model: a detector's folder, published weights, or hf://owner/name.
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
-        limits: limits on requests; None for the defaults.
         origins: web pages whose scripts may call the service.
         examples: videos of this machine that the page offers.
         root: path prefix that a reverse proxy adds.
@@ -291,7 +289,7 @@ def serve(
     if root and not re.fullmatch(r"(/[\w.~-]+)+", root, re.ASCII):
         raise InputError(f"--root-path {root} is no path prefix: write it as /detector.")
     listening = _listen(host, port)
-    service = Service(model, limits)
+    service = Service(model)
     server = uvicorn_server(create(service, origins or [], examples or [], root))
     asyncio.run(run(server, service, listening, report))
 
@@ -329,10 +327,8 @@ def uvicorn_server(app: FastAPI) -> Any:
     """Return a `uvicorn.Server` of an application."""
     import uvicorn
 
-    config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=5, timeout_keep_alive=5, limit_concurrency=500
-    )
-    return uvicorn.Server(config)
+    limits = {"timeout_graceful_shutdown": 5, "timeout_keep_alive": 5, "limit_concurrency": 500}
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", **limits))
 
 
 async def run(server: Any, service: Service, listening: socket.socket, report: Callable[[str], None]) -> None:
