@@ -58,18 +58,19 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that cells have set to anything but None.
 
     The cells are the last parameters cell that was run (the one that sets `params_file`), papermill's after it, and
-    whatever else was run since then. In a notebook that was made a script, every parameter's name counts.
+    whatever else was run since then. Where a kernel keeps no history, as under nbval, and in a notebook that was made a
+    script, every parameter's name counts.
 
     Raises:
         InputError: for a name in the first two that no stage knows, or if the parameters cell was not run.
     """
-    cells = namespace.get("In")
-    if cells is None:
+    cells = namespace.get("In", [])
+    own = [k for k, cell in enumerate(cells) if "params_file" in _assigned(cell) and not cell.startswith(_INJECTED)]
+    if not own and "params_file" not in namespace:
+        raise InputError("This kernel has not run the parameters cell, which sets params_file: run it first.")
+    if not own:
         names = set(Params.model_fields) & namespace.keys()
         return {name: namespace[name] for name in names if isinstance(namespace[name], _PLAIN)}
-    own = [k for k, cell in enumerate(cells) if "params_file" in _assigned(cell) and not cell.startswith(_INJECTED)]
-    if not own:
-        raise InputError("This kernel has not run the parameters cell, which sets params_file: run it first.")
     given = {}
     for number, cell in enumerate(cells[own[-1] :]):
         assigned = _assigned(cell)
