@@ -13,7 +13,6 @@ import numpy as np
 from av.container import InputContainer
 from av.filter import Graph
 from av.sidedata.sidedata import Type
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 MAX_ASPECT = 4  # a pixel longer than this many times its height, or the reverse, is damage and is taken for square
@@ -74,16 +73,19 @@ def timed_frames(container: InputContainer, stream: VideoStream) -> Iterator[tup
         yield from _filtered(graph, None, times)
 
 
-def _deinterlacer(frame: av.VideoFrame, parity: str) -> Graph:
-    """Return a graph that deinterlaces the marked frames, or all frames if `parity` names their first field."""
+def _graph(frame: av.VideoFrame, *filters: tuple[str, str]) -> Graph:
+    """Return a graph of filters, names with arguments, for frames of the size and format of `frame`."""
     graph = Graph()
     graph.threads = 1
-    nodes = [graph.add_buffer(template=frame)]
-    if parity:
-        nodes.append(graph.add("setfield", parity))
-    nodes += [graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")]
-    graph.link_nodes(*nodes).configure()
+    nodes = [graph.add_buffer(template=frame), *(graph.add(*arguments) for arguments in filters)]
+    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
     return graph
+
+
+def _deinterlacer(frame: av.VideoFrame, parity: str) -> Graph:
+    """Return a graph that deinterlaces the marked frames, or all frames if `parity` names their first field."""
+    marks = [("setfield", parity)] if parity else []
+    return _graph(frame, *marks, ("bwdif", "mode=send_frame:deint=interlaced"))
 
 
 def _filtered(graph: Graph, frame: av.VideoFrame | None, times: deque[float]) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -115,7 +117,7 @@ class View:
         self._height = round(first.height / min(aspect, 1))
         self._transposed, self._flip = _orientation(first)
         self.size = (self._height, self._width) if self._transposed else (self._width, self._height)
-        self._reformatter = VideoReformatter()
+        self._form: tuple[int, int, str] | None = None
 
     def rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Return a frame as RGB uint8 `(H, W, 3)`.
@@ -123,12 +125,15 @@ class View:
         Raises:
             av.FFmpegError: if it cannot be converted.
         """
-        shown = self._reformatter.reformat(
-            frame, self._width, self._height, "rgb24", interpolation="BICUBIC", threads=1
-        )
+        # A graph reuses the memory of frames; a reformatter allocates anew, which takes longer than the conversion.
+        form = frame.width, frame.height, frame.format.name
+        if form != self._form:
+            scale = f"{self._width}:{self._height}:flags=bicubic"
+            self._form, self._graph = form, _graph(frame, ("scale", scale), ("format", "rgb24"))
+        self._graph.push(frame)
+        image = self._graph.pull().to_ndarray()
         # A copy where the rows are padded, or where the pixels are the decoder's own because nothing had to be changed.
-        image = shown.to_ndarray()
-        image = image.copy() if shown is frame else np.ascontiguousarray(image)
+        image = image.copy() if frame.format.name == "rgb24" else np.ascontiguousarray(image)
         if self._transposed:
             image = cv2.transpose(image)
         return image if self._flip is None else cv2.flip(image, self._flip)

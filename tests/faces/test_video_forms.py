@@ -1,7 +1,9 @@
 """Forms of video that people bring: frames are as a player shows them, and never those of another file."""
 
 import itertools
+import multiprocessing
 import os
+import resource
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -129,6 +131,39 @@ def assert_deinterlaced(frames: list[np.ndarray], images: list[np.ndarray], top_
 def test_interlaced_h264(tmp_path, top_first):
     images = moving(20)
     assert_deinterlaced(read(interlaced_h264(tmp_path / "a.mts", images, top_first)), images, top_first)
+
+
+def test_telecine(tmp_path):
+    """Film of 24 frames a second as interlaced video of 30: frames of fields of two pictures become whole ones."""
+    film = moving(16)
+    frames = []
+    for k in range(0, 16, 4):
+        a, b, c, d = film[k : k + 4]
+        frames += [a, a, b, b, b, c, c, d, d, d]  # fields, two a frame: three of every second picture
+    path = make(tmp_path / "a.mts", woven(frames), flags="+ilme+ildct", **{"x264-params": "tff=1"})
+    assert_deinterlaced(read(path), frames)
+
+
+def test_one_field_a_frame(tmp_path):
+    """Fields of half the height, one a frame: pixels are twice as high as wide."""
+    images = moving(8)
+    path = make(tmp_path / "a.mp4", [image[::2] for image in images], aspect=Fraction(1, 2))
+    frames = read(path)
+    assert frames[0].shape == (HEIGHT, WIDTH, 3)
+    assert error(frames, images) < 3
+
+
+@pytest.mark.parametrize("second", ["top first", "bottom first"])
+def test_an_order_of_fields_that_changes_in_the_middle(tmp_path, second):
+    first, later = moving(24), moving(24, hue=1)
+    parts = [
+        interlaced_h264(tmp_path / "a.ts", first),
+        interlaced_h264(tmp_path / "b.ts", later, second == "top first"),
+    ]
+    (tmp_path / "c.ts").write_bytes(b"".join(path.read_bytes() for path in parts))
+    frames = read(tmp_path / "c.ts")
+    assert_deinterlaced(frames[:12], first)
+    assert_deinterlaced(frames[-10:], later[-20:], second == "top first")
 
 
 def test_interlaced_mpeg2(tmp_path):
@@ -313,25 +348,40 @@ def test_no_frame_is_that_of_another_file(tmp_path):
     assert_pairs_are_as_alone(made_forms(tmp_path), 20)
 
 
-def test_mutated_files_give_frames_or_a_sentence(tmp_path):
-    """Frames of damaged files hold no colour of the file that was read before them."""
+def read_mutated(folder: Path, count: int) -> None:
+    """Read damaged files one after the other, and assert that each gives frames of its own or a sentence.
+
+    Every file is read after one that is all magenta, a colour that none of the others has. Memory must not grow.
+    """
     rng = np.random.default_rng(0)
-    magenta = make(tmp_path / "magenta.mp4", [np.full((HEIGHT, WIDTH, 3), (255, 0, 255), np.uint8)] * 3)
-    for path in made_forms(tmp_path)[:5]:
-        whole = path.read_bytes()
-        for _ in range(8):
-            list(video.frames(magenta))
-            data = np.frombuffer(whole, np.uint8).copy()
-            places = rng.integers(0, len(data), max(1, len(data) // 2000))
-            data[places] = rng.integers(0, 256, len(places))
-            damaged = tmp_path / f"damaged{path.suffix}"
-            damaged.write_bytes(data[: rng.integers(len(data) // 2, len(data))])
-            try:
-                for _, _, frame in video.frames(damaged, 12):
-                    assert frame.dtype == np.uint8
-                    assert not np.all(np.abs(frame.astype(int) - (255, 0, 255)) < 8, axis=-1).mean() > 0.2
-            except video.VideoError as error:
-                assert str(error).endswith(".")
+    magenta = make(folder / "magenta.mp4", [np.full((HEIGHT, WIDTH, 3), (255, 0, 255), np.uint8)] * 3)
+    forms = made_forms(folder)
+    wholes = [path.read_bytes() for path in forms]
+    peak = 0
+    for number in range(count):
+        path, whole = forms[number % len(forms)], wholes[number % len(forms)]
+        list(video.frames(magenta))
+        data = np.frombuffer(whole, np.uint8).copy()
+        places = rng.integers(0, len(data), max(1, len(data) // 2000))
+        data[places] = rng.integers(0, 256, len(places))
+        damaged = folder / f"damaged{path.suffix}"
+        damaged.write_bytes(data[: rng.integers(len(data) // 2, len(data))])
+        try:
+            for _, _, frame in video.frames(damaged, 12):
+                assert frame.dtype == np.uint8
+                assert not np.all(np.abs(frame.astype(int) - (255, 0, 255)) < 8, axis=-1).mean() > 0.2
+        except video.VideoError as error:
+            assert str(error).endswith(".")
+        if number == count // 4:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1.15 * peak
+
+
+def test_mutated_files_give_frames_or_a_sentence(tmp_path):
+    reader = multiprocessing.get_context("spawn").Process(target=read_mutated, args=(tmp_path, 500))
+    reader.start()
+    reader.join()
+    assert reader.exitcode == 0
 
 
 @pytest.fixture(scope="module")
