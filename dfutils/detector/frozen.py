@@ -34,6 +34,8 @@ def frozen_features(
     """
     network = Detector(NetworkSettings(backbone="tf_efficientnet_lite0", pretrained="packaged")).eval()
     names = sorted(strips)
+    if not names:
+        return pd.DataFrame(index=pd.Index([], name="video_id"))
     if len(names) > most:
         names = sorted(np.random.default_rng(seed).choice(names, most, replace=False).tolist())
     rows = []

@@ -32,6 +32,10 @@ def test_of_many_videos_some_are_drawn_by_the_seed(strips):
     assert drawn[0] == drawn[1] and len(set(drawn)) > 1 and all(len(names) == 2 for names in drawn)
 
 
+def test_without_strips_there_are_no_features():
+    assert frozen_features({}, 32).empty
+
+
 def test_a_missing_strip_is_said_in_a_sentence(strips):
     strips["v3"].unlink()
     with pytest.raises(InputError, match="run notebook 02 again"):
