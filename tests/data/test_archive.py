@@ -22,29 +22,7 @@ from dfutils.core.errors import InputError
 from dfutils.data import archive as module
 from dfutils.data.archive import BrokenArchiveError, unpack
 from dfutils.data.manifest import manifest_path, verify
-
-FILES = {
-    "Celeb-real/id0_0000.mp4": random.Random(0).randbytes(40_000),
-    "Celeb-synthesis/id0_id1_0000.mp4": random.Random(1).randbytes(20_000),
-    "List_of_testing_videos.txt": b"1 Celeb-real/id0_0000.mp4\n" * 200,
-}
-KINDS = ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"]
-
-
-def make(path: Path, files: dict[str, bytes] = FILES) -> Path:
-    """Write an archive of the format of its name and return its path."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
-            for name, content in files.items():
-                out.writestr(name, content)
-        return path
-    mode = path.name.split(".tar")[1].replace(".", ":") or ":"
-    with tarfile.open(path, f"w{mode}") as out:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            out.addfile(member, io.BytesIO(content))
-    return path
+from tests.support.archives import FILES, KINDS, content, make
 
 
 def tar_of(path: Path, name: str = "a.mp4", **fields: object) -> Path:
@@ -57,10 +35,6 @@ def tar_of(path: Path, name: str = "a.mp4", **fields: object) -> Path:
     return path
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 def refused(path: Path, into: Path, match: str, kind: type[InputError] = InputError) -> None:
     """Assert that unpacking raises one sentence and leaves neither folder, nor manifest, nor temporary files."""
     before = sorted(p.name for p in into.parent.iterdir())
@@ -69,12 +43,6 @@ def refused(path: Path, into: Path, match: str, kind: type[InputError] = InputEr
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in into.parent.iterdir()) == before
     assert not manifest_path(into).exists()
-
-
-@pytest.fixture
-def into(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    return tmp_path / "data" / "videos"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -374,68 +342,11 @@ def test_an_interrupted_unpack_leaves_what_was_there(
     assert len(list(into.parent.iterdir())) == 2
 
 
-def test_a_folder_lacking_files_is_partial_and_is_completed(tmp_path: Path, into: Path) -> None:
-    path = make(tmp_path / "a.zip")
-    unpack(path, into, progress=False)
-    (into / "Celeb-real/id0_0000.mp4").unlink()
-    state = verify(into)
-    assert state.text == "partial: 2 of 3 files" and state.missing == ("Celeb-real/id0_0000.mp4",)
-    assert unpack(path, into, progress=False).whole and content(into) == FILES
-    shutil.rmtree(into)
-    assert verify(into).text == "partial: 0 of 3 files"
-
-
-def test_changed_files_are_named_and_never_overwritten(tmp_path: Path, into: Path) -> None:
-    path = make(tmp_path / "a.zip")
-    unpack(path, into, progress=False)
-    (into / "Celeb-real/id0_0000.mp4").write_bytes(bytes(40_000))  # as long as it was
-    (into / "own.mp4").write_bytes(b"mine")
-    state = verify(into)
-    assert state.text == "changed since it was unpacked: Celeb-real/id0_0000.mp4, own.mp4"
-    assert state.changed == ("Celeb-real/id0_0000.mp4", "own.mp4")
-    with pytest.raises(InputError, match=r"changed since it was unpacked: .*, own\.mp4; move it away"):
-        unpack(path, into, progress=False)
-    assert (into / "own.mp4").read_bytes() == b"mine"
-
-
-def test_a_touched_or_copied_file_is_not_a_changed_one(tmp_path: Path, into: Path) -> None:
-    unpack(make(tmp_path / "a.zip"), into, progress=False)
-    (into / "List_of_testing_videos.txt").touch()
-    (into / ".DS_Store").write_bytes(b"x")
-    assert verify(into).whole
-
-
-def test_a_folder_filled_by_hand_is_listed_and_left_alone(tmp_path: Path, into: Path) -> None:
-    (into / "Celeb-real").mkdir(parents=True)
-    (into / "Celeb-real/id0_0000.mp4").write_bytes(b"123")
-    state = verify(into)
-    assert (state.text, state.files, state.bytes) == ("not checked: 1 files, no manifest", 1, 3)
-    with pytest.raises(InputError, match="not unpacked here"):
-        unpack(make(tmp_path / "a.zip"), into, progress=False)
-    assert content(into) == {"Celeb-real/id0_0000.mp4": b"123"}
-    # Links to folders on another disk are followed, also in a circle.
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked/real").symlink_to(into, target_is_directory=True)
-    (tmp_path / "linked/self").symlink_to(tmp_path / "linked", target_is_directory=True)
-    assert verify(tmp_path / "linked").files == 1
-
-
 def test_a_linked_target_is_filled_where_it_points_to(tmp_path: Path, into: Path) -> None:
     (tmp_path / "big_disk").mkdir()
     into.symlink_to(tmp_path / "big_disk", target_is_directory=True)
     assert unpack(make(tmp_path / "a.zip"), into, progress=False).whole
     assert into.is_symlink() and content(tmp_path / "big_disk") == FILES
-
-
-def test_a_manifest_that_cannot_be_read_is_told(tmp_path: Path, into: Path) -> None:
-    unpack(make(tmp_path / "a.zip"), into, progress=False)
-    for text in ("{", '{"files": 3, "source": ""}', "[]", '{"files": {"a": 1}, "source": ""}'):
-        manifest_path(into).write_text(text)
-        with pytest.raises(InputError, match="delete it"):
-            verify(into)
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="file where a folder should be"):
-        verify(tmp_path / "file")
 
 
 def test_the_bar_is_shown_on_request(

@@ -5,60 +5,20 @@ import errno
 import importlib
 import io
 import json
-import random
 import shutil
 import socket
 import subprocess
 import sys
-import zipfile
 from base64 import b64encode
 from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dfutils.core.errors import InputError
 from dfutils.data import kaggle as data_kaggle
-from dfutils.data.archive import BrokenArchiveError
-from dfutils.data.kaggle import fetch_kaggle, provide
-from dfutils.data.manifest import verify
-from tests.support.kaggle_server import KaggleServer
-
-CONTENT = random.Random(0).randbytes(3_500_000)  # the client writes pieces of 1 MiB
-
-
-def archive_of(files: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as out:
-        for name, content in files.items():
-            out.writestr(name, content)
-    return buffer.getvalue()
-
-
-VIDEOS = archive_of({"real/a.mp4": b"a" * 1000, "fake/b.mp4": b"b" * 2000})
-
-
-def alone(monkeypatch: pytest.MonkeyPatch, home: Path, endpoint: str) -> None:
-    """Let the client find no credentials but those a test makes, and no server but the test's."""
-    home.mkdir(exist_ok=True)
-    for name in [name for name in data_kaggle.os.environ if "proxy" in name.lower() or name.startswith("KAGGLE_")]:
-        monkeypatch.delenv(name)
-    for name in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(name, str(home))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    table = importlib.import_module("kagglesdk.kaggle_env")
-    monkeypatch.setitem(table._env_to_endpoint, table.KaggleEnv.PROD, endpoint)
-    client = importlib.import_module("kaggle.api.kaggle_api_extended").KaggleApi
-    monkeypatch.setattr(client, "config", str(home / ".config/kaggle/kaggle.json"))
-    monkeypatch.setattr(data_kaggle, "WAITS", (0.01, 0.01, 0.01))
-
-
-@pytest.fixture
-def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
-    with KaggleServer(files={"faces": CONTENT, "dfdc": CONTENT, "videos": VIDEOS}) as server:
-        alone(monkeypatch, tmp_path / "home", server.endpoint)
-        yield server
+from dfutils.data.kaggle import fetch_kaggle
+from tests.support.kaggle_server import CONTENT, KaggleServer, alone
 
 
 def fails(match: str, slug: str, into: Path, **options: object) -> str:
@@ -395,93 +355,3 @@ def test_an_invalid_name_raises_without_a_request(kaggle: KaggleServer, tmp_path
     fails("is not the name of a Kaggle dataset: take owner/name from", slug, tmp_path)
     fails("is not the name of a Kaggle competition", f"me/{slug}", tmp_path, competition=True)
     assert kaggle.requests == []
-
-
-# provide: what notebook 01 calls
-
-
-def test_kaggle_data_is_fetched_once(kaggle: KaggleServer, tmp_path: Path) -> None:
-    root = tmp_path / "data" / "videos"
-    state = provide(root, kaggle_dataset="me/videos", progress=False)
-    assert state.whole and state.source == "kaggle dataset me/videos" and state.folder == root
-    assert (root / "fake/b.mp4").read_bytes() == b"b" * 2000
-    assert sorted(p.name for p in root.parent.iterdir()) == ["videos", "videos.manifest.json"]  # the archive is gone
-    asked = len(kaggle.requests)
-    assert provide(root, kaggle_dataset="me/videos", progress=False) == state
-    assert provide(root, progress=False) == state
-    assert len(kaggle.requests) == asked
-
-
-def test_what_is_missing_is_fetched_again(kaggle: KaggleServer, tmp_path: Path) -> None:
-    root = tmp_path / "videos"
-    provide(root, kaggle_dataset="me/videos", progress=False)
-    (root / "real/a.mp4").unlink()
-    with pytest.raises(InputError, match="partial: 1 of 2 files"):
-        provide(root, progress=False)
-    assert provide(root, kaggle_dataset="me/videos", progress=False).whole
-    assert (root / "real/a.mp4").exists()
-
-
-def test_what_was_changed_is_left_alone(kaggle: KaggleServer, tmp_path: Path) -> None:
-    root = tmp_path / "videos"
-    provide(root, kaggle_dataset="me/videos", progress=False)
-    (root / "real/a.mp4").write_bytes(b"mine")
-    with pytest.raises(InputError, match=r"changed since it was unpacked: real/a\.mp4; move it away"):
-        provide(root, kaggle_dataset="me/videos", progress=False)
-    assert (root / "real/a.mp4").read_bytes() == b"mine"
-    (tmp_path / "videos.manifest.json").unlink()
-    assert provide(root, kaggle_dataset="me/videos", progress=False).text == "not checked: 2 files, no manifest"
-
-
-def test_one_dataset_is_not_taken_for_another(kaggle: KaggleServer, tmp_path: Path) -> None:
-    provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False)
-    with pytest.raises(InputError, match="holds kaggle dataset me/videos, not kaggle dataset you/videos"):
-        provide(tmp_path / "videos", kaggle_dataset="you/videos", progress=False)
-
-
-def test_a_broken_archive_from_kaggle_is_downloaded_again(kaggle: KaggleServer, tmp_path: Path) -> None:
-    kaggle.files["videos"] = VIDEOS[:-30]
-    with pytest.raises(BrokenArchiveError, match="download it again"):
-        provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False)
-    assert verify(tmp_path / "videos").text == "missing"
-    kaggle.files["videos"] = VIDEOS
-    assert provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False).whole
-
-
-def test_an_archive_on_disk_comes_before_kaggle(kaggle: KaggleServer, tmp_path: Path) -> None:
-    archive = tmp_path / "Celeb-DF.zip"
-    archive.write_bytes(VIDEOS)
-    state = provide(tmp_path / "videos", archive=str(archive), kaggle_dataset="me/videos", progress=False)
-    assert state.whole and state.source == "archive Celeb-DF.zip" and archive.exists()
-    archive.unlink()  # not needed any more
-    assert provide(tmp_path / "videos", archive=str(archive), progress=False).whole
-    assert provide(tmp_path / "videos", kaggle_dataset="me/videos", progress=False).whole
-    assert kaggle.requests == []
-    with pytest.raises(InputError, match=r"holds archive Celeb-DF\.zip, not archive other\.zip"):
-        provide(tmp_path / "videos", archive="other.zip", progress=False)
-
-
-def test_a_competition_is_fetched(kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAGGLE_API_TOKEN", "good-token")
-    state = provide(tmp_path / "v", kaggle_competition="videos", progress=False)
-    assert state.whole and state.source == "kaggle competition videos"
-
-
-def test_a_folder_filled_by_hand_is_used_as_it_is(kaggle: KaggleServer, tmp_path: Path) -> None:
-    (tmp_path / "videos/real").mkdir(parents=True)
-    (tmp_path / "videos/real/a.mp4").write_bytes(b"x")
-    state = provide(tmp_path / "videos", kaggle_dataset="me/videos", archive="x.zip", progress=False)
-    assert state.text == "not checked: 1 files, no manifest"
-    assert kaggle.requests == [] and [p.name for p in tmp_path.rglob("*.mp4")] == ["a.mp4"]
-
-
-def test_a_missing_source_raises(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"There are no files in .*videos: put the dataset there, or give its archive"):
-        provide(tmp_path / "videos")
-    with pytest.raises(InputError, match="not both"):
-        provide(tmp_path / "videos", kaggle_dataset="a/b", kaggle_competition="c")
-    with pytest.raises(InputError, match="is a folder: set root to it"):
-        provide(tmp_path / "videos", archive=str(tmp_path))
-    with pytest.raises(InputError, match=r"none\.zip cannot be opened: No such file"):
-        provide(tmp_path / "videos", archive=str(tmp_path / "none.zip"))
-    assert not list(tmp_path.iterdir())

@@ -5,11 +5,48 @@ host: `localhost` instead of `127.0.0.1`, so that the client must not pass crede
 """
 
 import contextlib
+import importlib
+import io
 import json
+import random
 import threading
 import time
+import zipfile
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from dfutils.data import kaggle as data_kaggle
+
+CONTENT = random.Random(0).randbytes(3_500_000)  # the client writes pieces of 1 MiB
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as out:
+        for name, content in files.items():
+            out.writestr(name, content)
+    return buffer.getvalue()
+
+
+VIDEOS = archive_of({"real/a.mp4": b"a" * 1000, "fake/b.mp4": b"b" * 2000})
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, home: Path, endpoint: str) -> None:
+    """Let the client find no credentials but those a test makes, and no server but the test's."""
+    home.mkdir(exist_ok=True)
+    for name in [name for name in data_kaggle.os.environ if "proxy" in name.lower() or name.startswith("KAGGLE_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    table = importlib.import_module("kagglesdk.kaggle_env")
+    monkeypatch.setitem(table._env_to_endpoint, table.KaggleEnv.PROD, endpoint)
+    client = importlib.import_module("kaggle.api.kaggle_api_extended").KaggleApi
+    monkeypatch.setattr(client, "config", str(home / ".config/kaggle/kaggle.json"))
+    monkeypatch.setattr(data_kaggle, "WAITS", (0.01, 0.01, 0.01))
 
 
 @dataclass
