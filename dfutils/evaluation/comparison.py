@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, read_table
@@ -97,30 +97,22 @@ def paired(
     Columns: `run`, `videos` (common), `mine` and `theirs` (ROC AUC there), and for `roc_auc` and `balanced_accuracy`
     the difference mine less theirs with `_low` and `_high`.
     """
-    rows, apart = [], 0
-    for run in found(reports):
-        if run.name == experiment:
-            continue
-        common = _common(mine, run)
-        if common is None:
-            apart += 1
-            continue
-        rows.append((len(common.table), run, common))
-    rows.sort(key=lambda row: (-row[0], row[1].name))
-    table = []
-    for count, run, common in rows[:most]:
+    others = {run.name: run for run in found(reports) if run.name != experiment}
+    shared = {name: _common(mine, run) for name, run in others.items()}
+    known = {name: common for name, common in shared.items() if common is not None}
+    drawn, rows = {"resamples": resamples, "seed": seed}, []
+    for name in sorted(known, key=lambda name: (-len(known[name].table), name))[:most]:
+        common, run = known[name], others[name]
         theirs = common.table["theirs"].to_numpy(dtype=float)
         pair = {"thresholds": (threshold, run.metrics["threshold"]["value"]), "groups": common.groups}
-        drawn = {"resamples": resamples, "seed": seed}
-        row: dict[str, Any] = {"run": run.name, "videos": count}
-        for name, scores in (("mine", common.scores), ("theirs", theirs)):
-            row[name] = figures.summary(common.labels, scores, resamples=2)["roc_auc"]["value"]
-        for name in ("roc_auc", "balanced_accuracy"):
-            gain = figures.paired_difference(common.labels, common.scores, theirs, name, **pair, **drawn)
-            row |= {name: gain["value"], f"{name}_low": gain["low"], f"{name}_high": gain["high"]}
-        table.append(row)
+        row: dict[str, Any] = {"run": name, "videos": len(common.table)}
+        row |= {"mine": roc_auc_score(common.labels, common.scores), "theirs": roc_auc_score(common.labels, theirs)}
+        for figure in ("roc_auc", "balanced_accuracy"):
+            gain = figures.paired_difference(common.labels, common.scores, theirs, figure, **pair, **drawn)
+            row |= {figure: gain["value"], f"{figure}_low": gain["low"], f"{figure}_high": gain["high"]}
+        rows.append(row)
     pairs = [f"{name}{end}" for name in ("roc_auc", "balanced_accuracy") for end in ("", "_low", "_high")]
-    return pd.DataFrame(table, columns=["run", "videos", "mine", "theirs", *pairs]), apart
+    return pd.DataFrame(rows, columns=["run", "videos", "mine", "theirs", *pairs]), len(others) - len(known)
 
 
 def _common(mine: pd.DataFrame, run: Run) -> coverage.Counted | None:
@@ -152,25 +144,22 @@ def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metr
     """
     others = [run for run in found(reports) if not current or run.name != current.get("experiment")]
     runs = [(run.metrics, run.folder) for run in sorted(others, key=lambda run: run.finished)]
-    cells: dict[tuple[str, tuple[str, str]], str] = {}
-    judged: dict[tuple[str, str], dict[str, Any]] = {}  # by dataset and fingerprint of its judged videos
+    rows = []
     for written, folder in [*runs, *([(current, reports)] if current else [])]:
-        trained = ", ".join(written.get("trained_on") or [])
-        if not trained:
+        if not (trained := ", ".join(written.get("trained_on") or [])):
             continue
         tested = ", ".join(written.get("tested_on") or []) or trained  # earlier versions tested what they trained on
-        tests = {tested: written["test"], **written.get("eval", {})}
-        for name, part in tests.items():
+        for name, part in {tested: written["test"], **written.get("eval", {})}.items():
             videos = part.get("videos") or _judged(folder, name if part is not written["test"] else "")
-            column = (name, videos["fingerprint"])
-            judged[column] = {**judged.get(column, {}), **videos}
-            cells[trained, column] = with_interval(part["video"][metric])
-    rows = sorted({trained for trained, _ in cells})
-    columns = sorted(judged, key=lambda column: (column[0] not in rows, column[0], -judged[column]["count"], column[1]))
-    table = pd.DataFrame("", index=pd.Index(rows, name="trained on"), columns=_column_names(columns, judged))
-    for (trained, column), text in cells.items():
-        table.iloc[rows.index(trained), columns.index(column)] = text
-    return table
+            rows.append({"trained on": trained, "test": name, **videos, "cell": with_interval(part["video"][metric])})
+    table = pd.DataFrame(rows, columns=["trained on", "test", "fingerprint", "count", "which", "cell"])
+    sets = ["test", "fingerprint"]
+    judged = table.groupby(sets, as_index=False).last()  # the last that is known
+    foreign = ~judged["test"].isin(table["trained on"])
+    judged = judged.assign(foreign=foreign, fewer=-judged["count"]).sort_values(["foreign", "test", "fewer", sets[1]])
+    cells = table.drop_duplicates(["trained on", *sets], keep="last")
+    cells = cells.pivot(index="trained on", columns=sets, values="cell").fillna("")
+    return cells.reindex(columns=pd.MultiIndex.from_frame(judged[sets])).set_axis(_column_names(judged), axis=1)
 
 
 def _judged(folder: Path, dataset: str) -> dict[str, Any]:
@@ -185,18 +174,14 @@ def _judged(folder: Path, dataset: str) -> dict[str, Any]:
     return tested(rows) if len(rows) else {"fingerprint": folder.name, "count": 0}
 
 
-def _column_names(columns: Sequence[tuple[str, str]], judged: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+def _column_names(judged: pd.DataFrame) -> list[str]:
     """Return the heads of the columns: the dataset, and where it has several, which of its videos were judged."""
-    times = Counter(name for name, _ in columns)
-    named = []
-    for column in columns:
-        videos = judged[column]
-        which = f"{videos['count']} videos" if videos["count"] else "videos not recorded"
-        which = f"{videos['which']}, {which}" if "which" in videos else which
-        named.append(column[0] if times[column[0]] == 1 else f"{column[0]} ({which})")
-    times = Counter(named)
-    pairs = zip(named, columns, strict=True)
-    return [name if times[name] == 1 else f"{name} [{column[1][:4]}]" for name, column in pairs]
+    count = judged["count"].map(lambda count: f"{count} videos" if count else "videos not recorded")
+    which = count.radd([f"{which}, " if isinstance(which, str) else "" for which in judged["which"]])
+    several = judged["test"].duplicated(keep=False)
+    named = judged["test"].where(~several, judged["test"] + " (" + which + ")")
+    alike = named.duplicated(keep=False)
+    return named.where(~alike, named + " [" + judged["fingerprint"].str[:4] + "]").tolist()
 
 
 def spread(runs: Sequence[Run]) -> pd.DataFrame:
@@ -205,13 +190,6 @@ def spread(runs: Sequence[Run]) -> pd.DataFrame:
     Columns `figure`, `mean`, `sd` (of the runs, n - 1; NaN for one), `least`, `greatest` and `runs` (with a value). A
     few runs say how far apart they lie, and no more: not whether the seed or the test videos matter more.
     """
-    rows = []
-    for name in SPREAD:
-        known = [figure for run in runs if (figure := run.metrics["test"]["video"][name])["value"] is not None]
-        values = np.array([figure["value"] for figure in known], dtype=float)
-        if len(values) == 0:
-            rows.append([name, *[np.nan] * 4, 0])
-            continue
-        sd = values.std(ddof=1) if len(values) > 1 else np.nan
-        rows.append([name, values.mean(), sd, values.min(), values.max(), len(values)])
-    return pd.DataFrame(rows, columns=["figure", "mean", "sd", "least", "greatest", "runs"])
+    values = pd.DataFrame([{name: run.metrics["test"]["video"][name]["value"] for name in SPREAD} for run in runs])
+    table = values.astype(float).agg(["mean", "std", "min", "max", "count"]).T.astype({"count": int})
+    return table.set_axis(["mean", "sd", "least", "greatest", "runs"], axis=1).rename_axis("figure").reset_index()

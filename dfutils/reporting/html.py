@@ -24,6 +24,7 @@ from dfutils.metrics.intervals import value_and_interval
 
 GLOSSARY = Path(__file__).resolve().parents[2] / "notebooks" / "glossary.md"
 _TEMPLATES = Path(__file__).parent / "templates"
+_STYLE = _TEMPLATES / "report" / "style.css"
 _BAR = r"\d+%\||\d+\w* \[\d\d:\d\d"  # what tqdm writes, with and without a total
 HEADLINE = {
     "roc_auc": "ROC AUC",
@@ -71,7 +72,7 @@ def _write(document: nbformat.NotebookNode, name: str, page: Path, pages: list[d
     )
     report = {
         "title": name,
-        "style": (_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8"),
+        "style": _STYLE.read_text(encoding="utf-8"),
         "pages": [{**entry, "current": entry["href"] == page.name} for entry in pages],
         "headings": _headings(document),
     }
@@ -117,45 +118,34 @@ def write_index(params: Params, run: dict[str, Any]) -> Path:
             the `parameters` of finished stages, which win over `params`.
     """
     folder = params.report_folder
-    metrics_path = folder / "metrics.json"
+    metrics_path, picture = folder / "metrics.json", folder / "figures" / "confusion.png"
     metrics = read_json(metrics_path) if metrics_path.exists() else None
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES / "report"), autoescape=True)
-    picture = folder / "figures" / "confusion.png"
-    style = (_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8")
-    body = environment.get_template("summary.html.j2").render(
+    values = {name: getattr(params, name) for name in type(params).model_fields} | run.get("parameters", {})
+    return render(
+        folder / "index.html",
+        "summary.html.j2",
         experiment=params.experiment,
-        style=Markup(style),
         pages=[{**entry, "current": entry["href"] == "index.html"} for entry in page_links(run["stages"])],
         failed=run.get("failed", ""),
         metrics=metrics,
         cards=_cards(metrics) if metrics else [],
-        confusion=_data_uri(picture) if metrics and picture.exists() else "",
-        confusion_alt=_confusion_alt(metrics) if metrics else "",
-        stages=[
-            {
-                "name": stage,
-                "title": entry["title"],
-                "html": f"{STAGES[stage]}.html",
-                "notebook": f"{STAGES[stage]}.ipynb",
-                "seconds": f"{entry['seconds']:.0f} s",
-                "finished": entry["finished"],
-            }
-            for stage, entry in run["stages"].items()
-        ],
-        made_by=[*(_data_rows(metrics) if metrics else []), *run["made_by"].items()],
-        parameters=[
-            {
-                "name": name,
-                "value": _shown(run.get("parameters", {}).get(name, getattr(params, name))),
-                "meaning": field.description,
-            }
-            for name, field in type(params).model_fields.items()
-        ],
+        confusion=base64.b64encode(picture.read_bytes()).decode() if metrics and picture.exists() else "",
+        stages=run["stages"],
+        files=STAGES,
+        made_by=run["made_by"],
+        parameters={
+            name: (_shown(values[name]), field.description) for name, field in type(params).model_fields.items()
+        },
     )
-    index = folder / "index.html"
-    with atomic(index) as temporary:
-        temporary.write_text(body, encoding="utf-8")
-    return index
+
+
+def render(page: Path, template: str, **values: Any) -> Path:
+    """Write a page, whole or not at all, from a template of the reports, and return its path."""
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES / "report"), autoescape=True)
+    style = Markup(_STYLE.read_text(encoding="utf-8"))
+    with atomic(page) as temporary:
+        temporary.write_text(environment.get_template(template).render(style=style, **values), encoding="utf-8")
+    return page
 
 
 def page_links(stages: dict[str, Any]) -> list[dict[str, Any]]:
@@ -178,18 +168,3 @@ def _cards(metrics: dict[str, Any]) -> list[dict[str, str]]:
         said = "not defined on this test split" if figure["value"] is None else interval and f"95%: {interval}"
         cards.append({"name": shown, "value": value, "interval": said})
     return cards
-
-
-def _confusion_alt(metrics: dict[str, Any]) -> str:
-    (rr, rf), (fr, ff) = metrics["test"]["confusion"]
-    return (
-        f"Confusion matrix: of {rr + rf} real videos {rf} were called fake; of {fr + ff} fakes {fr} were called real."
-    )
-
-
-def _data_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(f"fingerprint of {name}", str(value)) for name, value in metrics.get("fingerprints", {}).items()]
-
-
-def _data_uri(picture: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()

@@ -1,17 +1,15 @@
 """The page of all runs, and the page of one experiment under several seeds."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, plain_rows, write_json
+from dfutils.core.files import plain_rows, write_json
 from dfutils.evaluation import comparison
 from dfutils.metrics.intervals import value_and_interval
-from dfutils.reporting.html import _TEMPLATES, HEADLINE
+from dfutils.reporting.html import HEADLINE, render
 from dfutils.reporting.wording import figure_name
 
 
@@ -34,7 +32,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     Raises:
         InputError: if one of the runs was not evaluated.
     """
-    from dfutils.reporting import comparison_plots
+    from dfutils.reporting import comparison_plots, tables
 
     names = [f"{experiment}-seed{seed}" for seed in seeds]
     known = {run.name: run for run in comparison.found(reports)}
@@ -52,77 +50,23 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
         )
     figure = comparison_plots.forest({run.name: run.metrics["test"]["video"]["roc_auc"] for run in chosen}, found)
     figure.save(folder / "figures" / "seeds.png")
+    write_json(
+        {"schema": 1, "experiment": experiment, "runs": names, "figures": plain_rows(table)}, folder / "seeds.json"
+    )
+    shown = tables.rounded(table.rename(columns={"sd": "standard deviation"})).rename(index=figure_name)
+    shown = tables.Table(shown, f"Figures over {len(seeds)} seeds")
     intro = (
         f"{experiment}, trained and judged {len(seeds)} times: same videos, same splits, other initial weights and "
         f"other draws. {found}."
     )
-    shown = {
-        "names": [
-            "figure",
-            "mean",
-            "standard deviation",
-            "least",
-            "greatest",
-        ],
-        "rows": [
-            [
-                figure_name(row.figure),
-                *(_number(value) for value in (row.mean, row.sd, row.least, row.greatest)),
-            ]
-            for row in table.itertuples()
-        ],
-    }
-    written = {"schema": 1, "experiment": experiment, "runs": names, "figures": plain_rows(table)}
-    write_json(written, folder / "seeds.json")
-    picture = Markup(figure.to_html())  # made here, and its description is escaped there
-    page = folder / "index.html"
-    return _write(page, f"{experiment}: {len(seeds)} seeds", intro, chosen, shown, picture, up="../")
-
-
-def _number(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.3f}"
+    # Table and picture escape their own texts.
+    markup = {"picture": Markup(figure.to_html()), "spread": Markup(shown._repr_html_())}
+    return _write(folder / "index.html", f"{experiment}: {len(seeds)} seeds", intro, chosen, up="../", **markup)
 
 
 def _write(
-    page: Path,
-    heading: str,
-    intro: str,
-    listed: list[comparison.Run],
-    spread: dict[str, Any] | None = None,
-    picture: Markup | str = "",
-    up: str = "",
+    page: Path, heading: str, intro: str, runs: Sequence[comparison.Run], up: str = "", **markup: Markup
 ) -> Path:
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES / "report"), autoescape=True)
-    differs = comparison.differences(listed)
-    body = environment.get_template("runs.html.j2").render(
-        style=Markup((_TEMPLATES / "report" / "style.css").read_text(encoding="utf-8")),
-        heading=heading,
-        intro=intro,
-        spread=spread,
-        picture=picture,
-        figures=list(HEADLINE.values()),
-        runs=[_row(run, differs[run.name], up) for run in listed],
-    )
-    with atomic(page) as temporary:
-        temporary.write_text(body, encoding="utf-8")
-    return page
-
-
-def _row(run: comparison.Run, differs: dict[str, Any], up: str) -> dict[str, Any]:
-    video, counts = run.metrics["test"]["video"], run.metrics["test"].get("counts", {})
-    figures = []
-    for name in HEADLINE:
-        figure = video.get(name) or {"value": None}
-        value, interval = value_and_interval(figure)
-        sort = "NaN" if figure["value"] is None else figure["value"]
-        figures.append({"value": value, "interval": interval, "sort": sort})
-    page = "index.html" if (run.folder / "index.html").exists() else "metrics.json"
-    return {
-        "name": run.name,
-        "href": f"{up}{run.name}/{page}",
-        "trained_on": ", ".join(run.metrics.get("trained_on") or []) or run.parameters.get("dataset", ""),
-        "videos": counts.get("real", 0) + counts.get("fake", 0),
-        "figures": figures,
-        "finished": run.finished,
-        "differs": "; ".join(f"{name} {value}" for name, value in differs.items()) or "–",
-    }
+    """Write a page of runs, whose reports lie below `up`, and return its path."""
+    values = {"differs": comparison.differences(runs), "figures": HEADLINE, "written": value_and_interval}
+    return render(page, "runs.html.j2", heading=heading, intro=intro, runs=runs, up=up, **values, **markup)
