@@ -13,7 +13,7 @@ from dfutils.faces.batch import Preprocessed
 from dfutils.faces.strips import load_strip
 from dfutils.reporting import data_plots, image_plots
 from dfutils.reporting.figure import Picture, Pictures
-from dfutils.reporting.tables import Table, or_none
+from dfutils.reporting.table import Table, or_none
 from dfutils.reporting.wording import Text
 from dfutils.splits import alternatives
 from dfutils.splits.division import POLICIES

@@ -8,22 +8,24 @@ import pandas as pd
 from dfutils.evaluation.error_analysis import ErrorAnalysis, Saliency
 from dfutils.reporting import image_plots, score_plots, tables, widgets
 from dfutils.reporting.figure import Picture, Pictures
-from dfutils.reporting.tables import Table
+from dfutils.reporting.report import Report
+from dfutils.reporting.table import Table, or_none
 from dfutils.reporting.wording import Text
 
 
-class ErrorReport:
+class ErrorReport(Report):
     """Tables and figures of an error analysis."""
 
     def __init__(self, analysis: ErrorAnalysis, shown: int = 6) -> None:
         """Report on an error analysis; `shown` is the number of mistakes of each kind drawn where no kernel answers."""
         self.analysis, self.shown = analysis, shown
+        self.folder = analysis.experiment.params.report_folder
 
     def mistakes(self, most: int = 20) -> Table:
         """Return the surest mistakes."""
         return Table(tables.rounded(self.analysis.mistakes.head(most)), "The surest mistakes")
 
-    def draw(self, row: Any) -> Picture:
+    def _draw(self, row: Any) -> Picture:
         """Draw the strip of a mistake (a row of `ErrorAnalysis.mistakes`) with the scores of its frames."""
         crops, rows = self.analysis.clip(row.video_id)
         title = f"{row.kind}: {row.video_id} ({row.method or 'real'}), score {row.probability_fake:.3f}"
@@ -32,11 +34,11 @@ class ErrorReport:
 
     def misses(self) -> Any:
         """Return a browser through the fakes that passed as real; figures of the surest where no kernel answers."""
-        return widgets.browse(self._of_kind("miss"), self.draw, self.shown)
+        return widgets.browse(self._of_kind("miss"), self._draw, self.shown)
 
     def false_alarms(self) -> Any:
         """Return the same for real videos that were called fake."""
-        return widgets.browse(self._of_kind("false alarm"), self.draw, self.shown)
+        return widgets.browse(self._of_kind("false alarm"), self._draw, self.shown)
 
     def _of_kind(self, kind: str) -> pd.DataFrame:
         return self.analysis.mistakes[self.analysis.mistakes["kind"] == kind]
@@ -52,7 +54,7 @@ class ErrorReport:
         scores, times = frames["probability_fake"].to_numpy(), frames["time_s"].to_numpy()
         return widgets.player(crops, scores, analysis.threshold, title, times)
 
-    def draw_explained(self, row: Any) -> Picture:
+    def _draw_explained(self, row: Any) -> Picture:
         """Draw a mistake's Grad-CAM beside that of random weights, and what each frame adds."""
         crops, rows = self.analysis.clip(row.video_id)
         found = self.analysis.saliency(crops)
@@ -65,7 +67,7 @@ class ErrorReport:
     def explained(self) -> Any:
         """Return a browser through the surest mistakes of both kinds with their Grad-CAM."""
         surest = [self._of_kind(kind).head(self.shown) for kind in ("miss", "false alarm")]
-        return widgets.browse(pd.concat(surest), self.draw_explained, 2 * self.shown)
+        return widgets.browse(pd.concat(surest), self._draw_explained, 2 * self.shown)
 
     def likeness(self, explained: Mapping[str, Saliency]) -> Text:
         """Return how alike the maps of the detector and of random weights are on average."""
@@ -76,7 +78,7 @@ class ErrorReport:
     def inside_forged(self, inside: pd.DataFrame) -> Table | Text:
         """Return how much of the maps falls on what was forged, as `ErrorAnalysis.inside_forged` computed it."""
         caption = "Share of the maps inside the forged part, with 95% intervals"
-        return tables.or_none(tables.rounded(inside), caption, "What was forged here is not known.")
+        return or_none(tables.rounded(inside), caption, "What was forged here is not known.")
 
     def properties(self) -> Picture:
         """Draw the error rate in thirds of each property of face and file."""
@@ -123,5 +125,5 @@ class ErrorReport:
         drawn = Pictures()
         for row in diagnosed[diagnosed["suspect"].isin(["label", "leakage"])].head(self.shown).itertuples():
             title = f"nearest in training ({row.distance:.3f}): {row.nearest}"
-            drawn += [self.draw(row), image_plots.strip(self.analysis.strip(row.nearest), title=title)]
+            drawn += [self._draw(row), image_plots.strip(self.analysis.strip(row.nearest), title=title)]
         return drawn or Text("There are none.")

@@ -12,16 +12,17 @@ from dfutils.evaluation.robustness import RobustnessTest
 from dfutils.metrics.figures import rates_from_confusion
 from dfutils.reporting import comparison_plots, image_plots, score_plots, tables, widgets
 from dfutils.reporting.figure import Picture
-from dfutils.reporting.tables import Table
+from dfutils.reporting.report import Report
+from dfutils.reporting.table import Table, or_none
 from dfutils.reporting.wording import Text
 
 
-class EvaluationReport:
+class EvaluationReport(Report):
     """Tables and figures of an evaluation."""
 
     def __init__(self, evaluation: Evaluation) -> None:
         """Report on an evaluation."""
-        self.evaluation = evaluation
+        self.evaluation, self.folder = evaluation, evaluation.experiment.params.report_folder
 
     def confusion(self) -> Picture:
         """Draw the confusion matrix of the test videos."""
@@ -100,7 +101,7 @@ class EvaluationReport:
         """Return a few figures on the test split and on every other dataset that was scored."""
         table = tables.compared({name: part["video"] for name, part in self._measured().items()})
         caption = "The test split and other datasets, with 95% intervals"
-        return tables.or_none(table if self.evaluation.elsewhere else table.head(0), caption, "None are named.")
+        return or_none(table if self.evaluation.elsewhere else table.head(0), caption, "None are named.")
 
     def verdict(self) -> Markdown:
         """Return the result in words, with what limits it."""
@@ -111,11 +112,11 @@ class EvaluationReport:
     def earlier_runs(self, earlier: pd.DataFrame) -> Table | Text:
         """Return this run beside others on the test videos of both, from what `Evaluation.earlier_runs` returned."""
         caption = "This run and others on the test videos of both, with 95% intervals"
-        return tables.or_none(tables.paired_runs(earlier), caption, "There is no run to compare with.")
+        return or_none(tables.paired_runs(earlier), caption, "There is no run to compare with.")
 
     def train_test_matrix(self) -> Table:
         """Return the AUC over videos by training datasets and test dataset, of all reports that are here."""
-        reports = self.evaluation.experiment.params.report_folder.parent
+        reports = self.folder.parent
         matrix = comparison.train_test_matrix(reports, self.evaluation.document)
         return Table(matrix, "ROC AUC by training datasets (rows) and test dataset (columns), with 95% intervals")
 
@@ -125,12 +126,12 @@ class EvaluationReport:
         return Table(figures, "Published figures: other splits, crops, frames and intervals")
 
 
-class RobustnessReport:
+class RobustnessReport(Report):
     """Tables and figures of a robustness test."""
 
     def __init__(self, test: RobustnessTest) -> None:
         """Report on a robustness test."""
-        self.test = test
+        self.test, self.folder = test, test.experiment.params.report_folder
 
     def plan(self) -> Text:
         """Return which videos are disturbed, and how."""

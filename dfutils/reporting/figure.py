@@ -68,6 +68,7 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 10.5,
     "lines.linewidth": 2,
+    "pdf.fonttype": 42,  # text that a reader can search
 }
 
 
@@ -99,9 +100,12 @@ class Picture(Figure):
         return f"[Picture: {self.alt}]"
 
     def save(self, path: Path) -> None:
-        """Write the figure as PNG, whole or not at all."""
-        with atomic(path) as temporary:
-            temporary.write_bytes(_encoded(self, "png"))
+        """Write the figure as PDF or PNG, by the name's ending, whole or not at all."""
+        with atomic(path) as temporary, style():
+            if path.suffix == ".pdf":
+                self.savefig(temporary, metadata={"CreationDate": None})  # equal figures are equal files
+            else:
+                temporary.write_bytes(_encoded(self, "png"))
 
 
 class Pictures(list[Picture]):

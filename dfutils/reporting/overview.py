@@ -3,18 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from markupsafe import Markup
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import plain_rows, write_json
 from dfutils.evaluation import comparison
-from dfutils.metrics.intervals import value_and_interval
+from dfutils.metrics.intervals import value_and_interval, with_interval
 from dfutils.reporting.html import HEADLINE, render
+from dfutils.reporting.report import keep
+from dfutils.reporting.table import Table
 from dfutils.reporting.wording import figure_name
 
 
 def write_overview(reports: Path) -> Path:
     """Write `index.html` into a folder of reports, one row per evaluated run, and return its path.
+
+    The table is also written to `tables/runs.csv` and `tables/runs.tex`.
 
     Raises:
         InputError: if there is no evaluated run below it.
@@ -22,6 +27,7 @@ def write_overview(reports: Path) -> Path:
     listed = comparison.found(reports)
     if not listed:
         raise InputError(f"There is no evaluated run in {reports}: dfutils run PARAMS makes one.")
+    keep(_table(listed), Path(reports), "runs")
     intro = f"{len(listed)} evaluated run{'s' * (len(listed) > 1)}. A column's heading sorts by it; the field filters."
     return _write(Path(reports) / "index.html", "Runs side by side", intro, listed)
 
@@ -32,7 +38,7 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     Raises:
         InputError: if one of the runs was not evaluated.
     """
-    from dfutils.reporting import comparison_plots, tables
+    from dfutils.reporting import comparison_plots, tables  # takes seconds
 
     names = [f"{experiment}-seed{seed}" for seed in seeds]
     known = {run.name: run for run in comparison.found(reports)}
@@ -49,12 +55,13 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
             f"ROC AUC {auc['mean']:.3f} on average, {auc['least']:.3f} to {auc['greatest']:.3f} over {len(seeds)} seeds"
         )
     figure = comparison_plots.forest({run.name: run.metrics["test"]["video"]["roc_auc"] for run in chosen}, found)
-    figure.save(folder / "figures" / "seeds.png")
+    keep(figure, folder, "seeds")
     write_json(
         {"schema": 1, "experiment": experiment, "runs": names, "figures": plain_rows(table)}, folder / "seeds.json"
     )
     shown = tables.rounded(table.rename(columns={"sd": "standard deviation"})).rename(index=figure_name)
-    shown = tables.Table(shown, f"Figures over {len(seeds)} seeds")
+    shown = Table(shown, f"Figures over {len(seeds)} seeds")
+    keep(shown, folder, "spread")
     intro = (
         f"{experiment}, trained and judged {len(seeds)} times: same videos, same splits, other initial weights and "
         f"other draws. {found}."
@@ -64,9 +71,17 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
     return _write(folder / "index.html", f"{experiment}: {len(seeds)} seeds", intro, chosen, up="../", **markup)
 
 
-def _write(
-    page: Path, heading: str, intro: str, runs: Sequence[comparison.Run], up: str = "", **markup: Markup
-) -> Path:
-    """Write a page of runs, whose reports lie below `up`, and return its path."""
+def _table(runs: Sequence[comparison.Run]) -> Table:
+    """Return one row per run, with the headline figures of its own test videos."""
+    rows = []
+    for run in runs:
+        video, trained = run.metrics["test"]["video"], ", ".join(run.metrics.get("trained_on") or [])
+        figures = {words: with_interval(video.get(name) or {"value": None}) for name, words in HEADLINE.items()}
+        rows.append({"experiment": run.name, "trained on": trained, **figures, "evaluated": run.finished})
+    return Table(pd.DataFrame(rows), "Runs, each on its own test videos, with 95% intervals")
+
+
+def _write(page: Path, heading: str, intro: str, runs: Sequence[comparison.Run], **parts: str) -> Path:
+    """Write a page of runs and return its path. Parts: `picture`, `spread`, and `up`, the way to the runs' reports."""
     values = {"differs": comparison.differences(runs), "figures": HEADLINE, "written": value_and_interval}
-    return render(page, "runs.html.j2", heading=heading, intro=intro, runs=runs, up=up, **values, **markup)
+    return render(page, "runs.html.j2", heading=heading, intro=intro, runs=runs, **values, **parts)

@@ -12,7 +12,8 @@ from dfutils.detector.experiment import Clips
 from dfutils.detector.network import Detector
 from dfutils.reporting import data_plots, image_plots
 from dfutils.reporting.figure import Picture, Pictures
-from dfutils.reporting.tables import Table, or_none, rounded
+from dfutils.reporting.table import Table, or_none
+from dfutils.reporting.tables import rounded
 from dfutils.reporting.wording import Text
 
 

@@ -117,6 +117,9 @@ def test_the_overview_holds_every_run_and_loads_nothing(reports):
         assert word in text
     assert "<b>" not in text
     assert "src=" not in text and "http" not in text
+    kept = pd.read_csv(reports / "tables" / "runs.csv")
+    assert kept["experiment"].tolist() == ["better", "other <b>", "plain"] and "(" in kept.loc[0, "ROC AUC"]
+    assert r"\toprule" in (reports / "tables" / "runs.tex").read_text(encoding="utf-8")
     with pytest.raises(InputError, match="no evaluated run"):
         overview.write_overview(reports / "images")
 
@@ -134,6 +137,8 @@ def test_seeds_are_summed_up_with_their_spread(tmp_path):
     (row,) = [row for row in written["figures"] if row["figure"] == "roc_auc"]
     assert row["mean"] == pytest.approx(np.mean(auc))
     assert row["sd"] == pytest.approx(np.std(auc, ddof=1))
+    kept = [path.relative_to(page.parent).as_posix() for path in page.parent.glob("*s/*")]
+    assert sorted(kept) == ["figures/seeds.pdf", "figures/seeds.png", "tables/spread.csv", "tables/spread.tex"]
     with pytest.raises(InputError, match="mine-seed7 was not evaluated"):
         overview.write_seeds(tmp_path, "mine", [0, 7])
 

@@ -17,6 +17,11 @@ from dfutils.splits import provenance
 from tests.support.evaluated import PREPROCESSED, Judge
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr("dfutils.core.params.ROOT", tmp_path)
+
+
 def scored(stretch: float, test_method: str = "swap", n: int = 240) -> Scores:
     """Return scores of videos of people with four each, half of the videos for validation, 3 of 4 of them fake."""
     rng = np.random.default_rng(0)
@@ -81,7 +86,7 @@ def test_what_is_written_scores_new_videos_as_it_scored_these(tmp_path, monkeypa
     assert table["probability_fake"].to_numpy() == pytest.approx((1 / (1 + np.exp(-odds))).to_numpy())
 
 
-def test_each_method_is_ranked_among_the_real_videos_of_its_own_compression():
+def test_each_method_is_ranked_among_the_real_videos_of_its_own_compression(tmp_path):
     scores = scored(1.0, n=960)
     number = np.arange(len(scores.videos))
     scores.videos["compression"] = np.where(number // 4 % 2, "c23", "c40")
@@ -101,6 +106,7 @@ def test_each_method_is_ranked_among_the_real_videos_of_its_own_compression():
         assert row["roc_auc"]["low"] < right < row["roc_auc"]["high"]
         assert row["tpr_at_fpr_5"]["value"] >= row["tpr_at_fpr_1"]["value"]
     shown = EvaluationReport(evaluation).by_method()
+    assert (tmp_path / "reports" / "mine" / "tables" / "by_method.tex").is_file()
     assert list(shown.columns) == [("mine", "all"), *(("mine", f"{r['method']} {r['compression']}") for r in rows)]
     assert shown.loc["real videos", ("mine", "swap c23")] == "60"
     assert json.loads(json.dumps(evaluation.document, allow_nan=False))["test"]["methods"] == rows

@@ -1,11 +1,15 @@
-"""How tables reach the reader: captions, alignment, escaped texts, no row numbers."""
+"""How tables reach the reader: captions, alignment, escaped texts, no row numbers; and what is kept beside a report."""
 
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from dfutils.reporting.tables import Table
+from dfutils.reporting import score_plots
+from dfutils.reporting.figure import Picture, Pictures
+from dfutils.reporting.report import Report
+from dfutils.reporting.table import Table
 
 
 @pytest.fixture
@@ -37,3 +41,45 @@ def test_names_of_rows_stay_and_what_is_computed_is_a_plain_table():
 def test_texts_longer_than_a_column_may_be_broken():
     shown = Table(pd.DataFrame({"why": ["word " * 20], "interval": ["0.1 – 0.2"]}), "Reasons")._repr_html_()
     assert "overflow-wrap" in shown.split(".col1")[0] and "nowrap" in shown.split(".col1")[1]
+
+
+class Shown(Report):
+    """A report of two runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def runs(self) -> Table:
+        shown = {"run_id": ["a & b", "ü"], "AUC": ["0.9 (0.8 – 1.0)", "50%"], "videos": [1200, 3]}
+        return Table(pd.DataFrame(shown), "95% of all")
+
+    def confusion(self) -> Picture:
+        return score_plots.confusion([[3, 1], [2, 4]])
+
+    def strips(self, most: int) -> Pictures:
+        return Pictures([self._one()] * most)
+
+    def finding(self) -> str:
+        return "Nothing."
+
+    def _one(self) -> Picture:
+        return score_plots.confusion([[1, 1], [1, 1]])
+
+
+def test_what_a_report_shows_is_kept_as_csv_latex_pdf_and_png(tmp_path):
+    report = Shown(tmp_path)
+    assert report.finding() == "Nothing." and not list(tmp_path.iterdir())
+    assert report.runs().caption == "95% of all" and len(report.strips(2)) == 2
+    assert pd.read_csv(tmp_path / "tables" / "runs.csv").equals(pd.DataFrame(report.runs()))
+    written = (tmp_path / "tables" / "runs.tex").read_text(encoding="utf-8")
+    for part in (r"\toprule", r"\caption{95\% of all}", r"\label{tab:runs}", r"run\_id & AUC & videos \\"):
+        assert part in written
+    assert r"a \& b & 0.9 (0.8 – 1.0) & 1,200 \\" in written and r"ü & 50\% & 3 \\" in written
+    names = ["strips_1.pdf", "strips_1.png", "strips_2.pdf", "strips_2.png"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == names
+    for _ in range(2):
+        report.confusion()
+        pdf, png = ((tmp_path / "figures" / f"confusion.{ending}").read_bytes() for ending in ("pdf", "png"))
+        assert pdf.startswith(b"%PDF") and png.startswith(b"\x89PNG") and b"CreationDate" not in pdf
+    assert png == (Shown(tmp_path / "again").confusion() and (tmp_path / "again/figures/confusion.png").read_bytes())
+    assert pdf == (tmp_path / "again/figures/confusion.pdf").read_bytes()

@@ -7,7 +7,7 @@ from IPython.lib.pretty import pretty
 
 from dfutils.core import params, stages
 from dfutils.core.params import Params
-from dfutils.reporting.tables import or_none
+from dfutils.reporting.table import or_none
 from dfutils.reporting.wording import Text, caution, finding
 
 
