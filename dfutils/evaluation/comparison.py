@@ -85,17 +85,10 @@ def paired(
 ) -> tuple[pd.DataFrame, int]:
     """Return how this run does against the others on the test videos of both, and how many others share too few.
 
-    Args:
-        mine: this run's predictions table.
-        threshold: this run's.
-        reports: folder of all reports.
-        experiment: this run's name, which is not compared with itself.
-        resamples: of the paired bootstrap, over people.
-        seed: of the bootstrap.
-        most: runs compared, those with the most common videos first.
+    `mine` is this run's predictions table; at most `most` runs are compared, those with the most common videos first.
 
     Columns: `run`, `videos` (common), `mine` and `theirs` (ROC AUC there), and for `roc_auc` and `balanced_accuracy`
-    the difference mine less theirs with `_low` and `_high`.
+    the difference mine less theirs with `_low` and `_high`, by a paired bootstrap over people.
     """
     others = {run.name: run for run in found(reports) if run.name != experiment}
     shared = {name: _common(mine, run) for name, run in others.items()}
@@ -136,11 +129,7 @@ def train_test_matrix(reports: Path, current: dict[str, Any] | None = None, metr
     All cells of a column are of the same videos: a dataset of which reports have judged different videos has a column
     for each set. Of several runs of one cell the last evaluated stands there. Runs without `eval_datasets` count for
     their own cell.
-
-    Args:
-        reports: folder of all reports.
-        current: metrics.json of a run that is not written yet; it stands for the report of its name.
-        metric: the figure.
+    `current`, the metrics.json of a run that is not written yet, stands for the report of its name.
     """
     others = [run for run in found(reports) if not current or run.name != current.get("experiment")]
     runs = [(run.metrics, run.folder) for run in sorted(others, key=lambda run: run.finished)]

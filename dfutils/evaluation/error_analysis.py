@@ -135,9 +135,7 @@ class ErrorAnalysis:
     def diagnose(self, most: int, batch_size: int = DEFAULTS.batch_size) -> pd.DataFrame:
         """Return the mistakes with what their nearest training clips suggest, as `neighbours.diagnose` does.
 
-        Args:
-            most: training clips compared, at most, drawn at random.
-            batch_size: clips at a time.
+        At most `most` training clips are compared, drawn at random.
         """
         train = self.videos[(self.videos["split"] == "train") & (self.videos["status"] == "ok")].sort_values("video_id")
         train = train.sample(min(len(train), most), random_state=self.seed).sort_values("video_id")

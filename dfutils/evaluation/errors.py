@@ -37,10 +37,7 @@ def properties(table: pd.DataFrame, frames: pd.DataFrame, videos: pd.DataFrame) 
     how many were seen. NaN where it is not known. Attributes that the dataset names (columns `attribute_…`) follow if
     they have 2 to `MOST_VALUES` values among these videos; "" where they are not known.
 
-    Args:
-        table: predictions.
-        frames: frame scores joined with the frames table.
-        videos: videos table with `video_id`.
+    `table` holds predictions, `frames` the frame scores joined with the frames table.
     """
     looks = frames.assign(turn=frames["yaw"].abs(), nod=frames["pitch"].abs()).groupby("video_id")
     found = looks[["face_px", "sharpness", "brightness", "turn", "nod"]].mean().reindex(table["video_id"])

@@ -134,8 +134,7 @@ def measure(
         threshold: from the validation split.
         no_face: what a video without a face counts as: `abstain` (left out), `real` or `fake`.
         prior_fake: share of fakes that log loss, Brier score and ECE are for; undefined where a class is missing.
-        resamples: bootstrap resamples behind an interval.
-        seed: of the bootstrap.
+        resamples, seed: of the bootstrap behind the intervals.
     """
     table = coverage.grouped(table)
     counted = coverage.with_policy(table, no_face, threshold)
@@ -208,9 +207,7 @@ def cautions(detector: Any, videos: pd.DataFrame) -> list[str]:
 def check_judged(detector: Any, record: dict[str, Any]) -> None:
     """Make sure that a detector and its calibration are those that notebook 04 has judged.
 
-    Args:
-        detector: as it is now.
-        record: of notebook 04. That of an earlier version holds the calibration alone.
+    `record` is that of notebook 04; an earlier version's holds the calibration alone.
 
     Raises:
         InputError: if they have changed since.

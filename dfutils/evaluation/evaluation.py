@@ -126,13 +126,8 @@ class Evaluation:
     ) -> None:
         """Prepare an evaluation; its parts are computed when they are asked for.
 
-        Args:
-            experiment: whose detector was scored.
-            scores: what it said.
-            calibration: what validation chose.
-            no_face: what a video without a face counts as: `abstain` (left out), `real` or `fake`.
-            resamples: bootstrap resamples behind an interval.
-            seed: of the bootstrap.
+        `no_face` is what a video without a face counts as: `abstain` (left out), `real` or `fake`; `resamples` and
+        `seed` are those of the bootstrap behind the intervals.
         """
         self.experiment, self.scores, self.calibration, self.no_face = experiment, scores, calibration, no_face
         self.prior_fake: float = experiment.params.prior_fake

@@ -79,7 +79,7 @@ def nearest(
 
     Args:
         asked: ids of the videos to look at.
-        known: their ids and vectors, as `Heard.vectors` gives them.
+        known: their ids and vectors, as `FeatureRecorder.vectors` gives them.
         train: ids and vectors of the training clips.
         videos: by `video_id`, with `label`, `method` and `identity`.
         count: neighbours of each.
@@ -100,8 +100,8 @@ def nearest(
     return pd.DataFrame(rows, columns=columns)
 
 
-def usual_distance(train: tuple[Sequence[str], np.ndarray], videos: pd.DataFrame, share: float = 0.01) -> float:
-    """Return the distance that only `share` of the training clips fall below to the nearest clip of somebody else.
+def usual_distance(train: tuple[Sequence[str], np.ndarray], videos: pd.DataFrame) -> float:
+    """Return the distance that only one in a hundred training clips falls below to the nearest clip of somebody else.
 
     A test video that is nearer than that to a training clip is as near as clips of two people hardly ever are. Somebody
     else is another person or, where no person is known, another source (`identities.group_names`), so that a fake and
@@ -115,7 +115,7 @@ def usual_distance(train: tuple[Sequence[str], np.ndarray], videos: pd.DataFrame
         least.append(apart.min(axis=1))
     known = np.concatenate(least) if least else np.empty(0)
     known = known[np.isfinite(known)]
-    return float(np.quantile(known, share)) if len(known) >= 10 else float("nan")
+    return float(np.quantile(known, 0.01)) if len(known) >= 10 else float("nan")
 
 
 def diagnose(mistakes: pd.DataFrame, neighbours: pd.DataFrame, near: float) -> pd.DataFrame:

@@ -59,8 +59,7 @@ def baselines(
         threshold: the detector's.
         rule: how each baseline's own threshold is chosen from validation; .5 where that is not possible.
         target_recall: for the rule `recall`.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples, seed: of the bootstrap.
 
     Returns:
         For each a dict with `threshold`, the FIGURES with intervals, and `gain`: how much larger the detector's ROC AUC

@@ -65,7 +65,7 @@ def score_disturbed(
         settings: how faces are found, those of the detector's training.
         seed: of noise and blocks.
         batch_size: clips at a time.
-        workers: processes; 0 is one a core.
+        workers: processes; 0 is one per core.
         progress: show a bar.
 
     Columns: `video_id`, `perturbation`, `level`, `status`, `probability_fake` (NaN where no face was left).
@@ -126,12 +126,8 @@ def degradation(
 ) -> pd.DataFrame:
     """Return a row for the undisturbed videos (level 0) and one a disturbance and level.
 
-    Args:
-        clean: rows of the predictions table, of the videos that were disturbed.
-        disturbed: what `run` returned.
-        threshold: of the undisturbed validation videos.
-        resamples: of the bootstrap, over people.
-        seed: of the bootstrap.
+    `clean` holds the rows of the predictions table of the videos that were disturbed, `disturbed` is what
+    `score_disturbed` returned, and `threshold` that of the undisturbed validation videos.
 
     Columns: `perturbation` (in words), `level`, `scored` (videos), `lost` (share without a score), `roc_auc` with `low`
     and `high`, `balanced_accuracy`, `recall_fake`, `recall_real`, and `change` of the AUC with `change_low` and
@@ -161,11 +157,8 @@ def _row(
     counted = coverage.with_policy(now.assign(status=status), threshold=threshold)
     figures = metrics.summary(counted.labels, counted.scores, threshold, groups=counted.groups, **drawn)
     row: dict[str, Any] = {"perturbation": name, "level": level, "scored": int((~lost).sum()), "lost": lost.mean()}
-    row |= {
-        "roc_auc": figures["roc_auc"]["value"],
-        "low": figures["roc_auc"]["low"],
-        "high": figures["roc_auc"]["high"],
-    }
+    auc = figures["roc_auc"]
+    row |= {"roc_auc": auc["value"], "low": auc["low"], "high": auc["high"]}
     row |= {figure: figures[figure]["value"] for figure in FIGURES[1:]}
     before = clean.set_index("video_id")["probability_fake"].reindex(counted.table["video_id"]).to_numpy(dtype=float)
     change = metrics.paired_difference(
@@ -179,14 +172,9 @@ class RobustnessTest:
     """Test videos that had a score, disturbed and judged again."""
 
     def __init__(self, experiment: Experiment, names: str, levels: str, most: int, seed: int = 0) -> None:
-        """Choose videos and disturbances.
+        """Choose at most `most` videos (see `choose_videos`), and disturbances and levels (see `perturbations.chosen`).
 
-        Args:
-            experiment: that was evaluated.
-            names: disturbances, comma-separated, or `all`.
-            levels: levels of each, comma-separated.
-            most: videos, at most (see `choose_videos`).
-            seed: of noise and blocks, and of the bootstrap.
+        `seed` is that of noise and blocks, and of the bootstrap.
 
         Raises:
             InputError: for a disturbance or level that there is not, or an experiment that was not evaluated or whose

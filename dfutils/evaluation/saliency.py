@@ -40,9 +40,7 @@ def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
     the backbone whose map has `LEAST_CELLS` cells to a side or more (layer4 of a ResNeXt for crops of 112 pixels,
     layer3 for 64). All zero where nothing raises the score.
 
-    Args:
-        detector: in evaluation mode.
-        frames: crops in time order, uint8 RGB `(T, S, S, 3)`.
+    The detector is in evaluation mode; `frames` are crops in time order, uint8 RGB `(T, S, S, 3)`.
 
     Raises:
         InputError: if the backbone has no such stage.

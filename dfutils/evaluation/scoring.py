@@ -17,7 +17,6 @@ def score(
     strips_folder: Path,
     *,
     batch_size: int = DEFAULTS.batch_size,
-    loader_workers: int = 0,
     device: str = "auto",
     progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -25,10 +24,9 @@ def score(
 
     Args:
         detector: its `facts` say how large the crops are and how many of a clip it takes.
-        table: videos that have strips, with `video_id` and, as in `ClipDataset`, `strip`.
+        table: videos that have strips, with `video_id` and, as in `ClipDataset`, `strip`, below `strips_folder`.
         strips_folder: the folder of the strips.
         batch_size: clips at a time.
-        loader_workers: processes that read clips ahead.
         device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
         progress: show a bar.
 
@@ -44,7 +42,7 @@ def score(
     dataset = ClipDataset(table, strips_folder, detector.face_settings)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     was_training, home = detector.training, next(detector.parameters()).device
-    batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False), workers=loader_workers)
+    batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False))
     clips, frames = [], []
     moving = bar(total=len(dataset), desc="score", unit="clip") if progress else None
     try:

@@ -193,7 +193,6 @@ def reliability(
     *,
     prior_fake: float | None = None,
     groups: np.ndarray | None = None,
-    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Return the reliability diagram, one row per bin of the calibration error that contains scores.
 
@@ -219,7 +218,7 @@ def reliability(
         inside = bin_index == k
         weight = weights[inside]
         of_bin = None if groups is None else np.unique(groups[inside], return_inverse=True)[1]
-        share, low, high = intervals.proportion(labels[inside], weight, of_bin, confidence)
+        share, low, high = intervals.proportion(labels[inside], weight, of_bin)
         mean = weight @ scores[inside] / weight.sum()
         edges = k / resampling.BINS, (k + 1) / resampling.BINS
         rows.append([*edges, int(inside.sum()), weight.sum() / len(labels), mean, share, low, high])

@@ -69,7 +69,6 @@ def summary(
     prior_fake: float | None = None,
     resamples: int = DEFAULTS.resamples,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> dict[str, dict[str, Any]]:
     """Return every figure of `resampling.NAMES` as `{"value", "low", "high", "method"}`; undefined is None, never NaN.
 
@@ -111,7 +110,6 @@ def summary(
             as many as there are.
         resamples: how many the bootstrap draws.
         seed: of the draws. The result does not depend on the order of the rows.
-        confidence: of the intervals.
 
     Raises:
         InputError: if scores are NaN (with their number) or outside 0 to 1, or labels are not 0 and 1.
@@ -119,7 +117,7 @@ def summary(
     labels, (scores,), groups = resampling.check_inputs(labels, [scores], groups)
     if len(labels) == 0:
         return {name: intervals.entry(None, None, None, "none") for name in resampling.NAMES}
-    return intervals.estimate(labels, scores, threshold, groups, prior_fake, resamples, seed, confidence)
+    return intervals.estimate(labels, scores, threshold, groups, prior_fake, resamples, seed)
 
 
 def paired_difference(
@@ -132,7 +130,6 @@ def paired_difference(
     groups: np.ndarray | None = None,
     resamples: int = DEFAULTS.resamples,
     seed: int = 0,
-    confidence: float = 0.95,
 ) -> dict[str, Any]:
     """Return how much larger `metric` is for A than for B on the same videos: `value`, `low`, `high`, `method`.
 
@@ -174,9 +171,9 @@ def paired_difference(
     if units["least"] < LEAST_GROUPS:
         return intervals.entry(value, None, None, "none")
     if np.ptp(draws) > 1e-12:
-        margin = intervals.standard_error(draws, units) * stdtrit(units["least"] - 1, (1 + confidence) / 2)
+        margin = intervals.standard_error(draws, units) * stdtrit(units["least"] - 1, intervals.TAILS[1])
         return intervals.entry(value, value - margin, value + margin, "student")
-    margin = intervals.wilson(0, units["harmonic"] or units["accuracy"], confidence)[1]
+    margin = intervals.wilson(0, units["harmonic"] or units["accuracy"])[1]
     return intervals.entry(value, value - margin, value + margin, "wilson")
 
 
@@ -187,10 +184,8 @@ def bands(
     groups: np.ndarray | None = None,
     resamples: int = 500,
     seed: int = 0,
-    confidence: float = 0.95,
-    points: int = 201,
 ) -> pd.DataFrame:
-    """Return pointwise bootstrap confidence bands of the ROC and the precision-recall curve.
+    """Return pointwise bootstrap bands of 95% of the ROC and the precision-recall curve.
 
     Columns: `x` from 0 to 1; `tpr_low`, `tpr_high` where the false positive rate is `x`; `precision_low`,
     `precision_high` where the recall of fakes is `x`. The table is empty if a class is missing.
@@ -199,7 +194,7 @@ def bands(
         InputError: as `summary`.
     """
     labels, (scores,), groups = resampling.check_inputs(labels, [scores], groups)
-    x = np.linspace(0, 1, points)
+    x = np.linspace(0, 1, 201)
     columns = ["tpr_low", "tpr_high", "precision_low", "precision_high"]
     if len(np.unique(labels)) < 2:
         return pd.DataFrame(columns=["x", *columns], dtype=float)
@@ -211,6 +206,5 @@ def bands(
                 rates.append(np.interp(x, fp / fp[-1], tp / tp[-1]))
                 first = np.maximum(np.searchsorted(tp / tp[-1], x - 1e-12), np.argmax(tp > 0))
                 precisions.append(tp[first] / (tp[first] + fp[first]))
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    limits = np.concatenate([np.quantile(curves, ends, axis=0) for curves in (rates, precisions)])
+    limits = np.concatenate([np.quantile(curves, intervals.TAILS, axis=0) for curves in (rates, precisions)])
     return pd.DataFrame(dict(zip(["x", *columns], [x, *limits], strict=True)))

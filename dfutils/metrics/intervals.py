@@ -25,6 +25,10 @@ METHODS = {
 }
 """Description of each `method` of an interval."""
 
+TAILS = (1 - 0.95) / 2, (1 + 0.95) / 2
+"""The quantiles that bound an interval: all are of 95%."""
+Z = NormalDist().inv_cdf(TAILS[1])
+
 _KINDS = {"log_loss": "log", "brier": "log", "ece": "noise", "roc_auc": "logit", "average_precision": "logit"}
 _KINDS |= dict.fromkeys(FPR, "order statistics")  # all other figures are rates, whose method is wilson
 
@@ -37,7 +41,6 @@ def estimate(
     prior_fake: float | None,
     resamples: int,
     seed: int,
-    confidence: float,
 ) -> dict[str, dict[str, Any]]:
     """Return the result of `figures.summary` for the inputs, of at least one video, that `check_inputs` returned."""
     sample = sort_scores(labels, scores, threshold, prior_fake)
@@ -47,12 +50,12 @@ def estimate(
     units = independent_units(labels, groups, np.bincount(scores >= threshold, minlength=2))
     errors = [standard_error(column, units) for column in draws.T]
     numbers = {
-        name: _effective_number(name, value, error, units, None if groups is None else len(labels), confidence)
+        name: _effective_number(name, value, error, units, None if groups is None else len(labels))
         for name, value, error in zip(NAMES, values, errors, strict=True)
     }
-    point, least, used = (1 + confidence) / 2, units["least"], 2 if groups is None else 3
-    both = stdtrit(max(units["accuracy"] - 2, 1), point) * np.array([-1, 1])
-    smaller = stdtrit(least - 1, point) * np.array([-1, 1]) * np.sqrt((least - 1) / max(least - used, 0.5))
+    least, used = units["least"], 2 if groups is None else 3
+    both = stdtrit(max(units["accuracy"] - 2, 1), TAILS[1]) * np.array([-1, 1])
+    smaller = stdtrit(least - 1, TAILS[1]) * np.array([-1, 1]) * np.sqrt((least - 1) / max(least - used, 0.5))
     result = {}
     for k, name in enumerate(NAMES):
         value, error, number, method = float(values[k]), errors[k], numbers[name], _KINDS.get(name, "wilson")
@@ -61,21 +64,21 @@ def estimate(
         if not np.isfinite(value):
             value, limits, method = None, (None, None), "none"
         elif method == "wilson":
-            limits = wilson(value * number, number, confidence)
+            limits = wilson(value * number, number)
         elif method == "logit":
             margin = smaller * error if groups is not None else both * error * np.sqrt((least - 1) / least)
             limits = expit(logit(value) + margin / (value * (1 - value)))
         elif method == "order statistics":
             sizes = numbers["recall_real"], numbers["recall_fake"]
             recalls = _draw_tpr(labels, scores, FPR[name], sizes, resamples, np.random.default_rng([seed, k]))
-            limits = np.quantile(recalls, _tails(confidence))
+            limits = np.quantile(recalls, TAILS)
         elif least < 2 or not error > 1e-9:  # losses that are all equal do not say how large another may be
             limits, method = (None, None), "none"
         elif method == "log":
             limits = value * np.exp(smaller * error / max(value, 1e-300))
         else:
             defined = gaps[np.isfinite(gaps).all(axis=1)]
-            limits = _ece_interval(value, gap, defined, confidence) if len(defined) else (None, None)
+            limits = _ece_interval(value, gap, defined) if len(defined) else (None, None)
         result[name] = entry(value, *limits, method)
     return result
 
@@ -101,38 +104,30 @@ def with_interval(figure: dict[str, Any], digits: int = 3) -> str:
     return f"{value} ({interval})" if interval else value
 
 
-def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: float) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion (Wilson, 1927); (0, 1) for `n` = 0."""
     if n <= 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, extra = successes / n, z * z / n
-    half = z * np.sqrt(max(share * (1 - share), 0.0) / n + extra / (4 * n))
+    share, extra = successes / n, Z * Z / n
+    half = Z * np.sqrt(max(share * (1 - share), 0.0) / n + extra / (4 * n))
     low, high = (share + extra / 2 - half) / (1 + extra), (share + extra / 2 + half) / (1 + extra)
     return max(float(low), 0.0), min(float(high), 1.0)
 
 
-def proportion(
-    hits: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None, confidence: float = 0.95
-) -> tuple[float, float, float]:
+def proportion(hits: np.ndarray, weights: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float, float]:
     """Return the weighted share of hits and its 95% interval: Wilson's with the effective number of videos.
 
     That number is the one that would make a plain proportion as uncertain as the linearised standard error between
     groups, at most Kish's `(sum w)² / sum w²`, lowered as Student's quantile exceeds the normal one (Korn and Graubard,
     1998). Where all hit or none, it is Kish's number of groups. Equal weights without groups give the plain interval.
 
-    Args:
-        hits: `(n,)`, 0 or 1, n > 0.
-        weights: `(n,)`, above 0.
-        groups: `(n,)`, numbers from 0; None: each video by itself.
-        confidence: confidence level.
-
-    The interval is NaN where several videos are all of one group.
+    `hits` are 0 or 1, `weights` above 0, and `groups` numbers from 0, each `(n,)` with n > 0. Without groups each video
+    is by itself. The interval is NaN where several videos are all of one group.
     """
     total = weights.sum()
     share = float(weights @ hits / total)
     if groups is None:
-        return share, *wilson(share * total**2 / (weights @ weights), total**2 / (weights @ weights), confidence)
+        return share, *wilson(share * total**2 / (weights @ weights), total**2 / (weights @ weights))
     by_group = np.bincount(groups, weights=weights)
     spread = np.bincount(groups, weights=weights * (hits - share))
     count = int((by_group > 0).sum())
@@ -142,9 +137,8 @@ def proportion(
     if 0 < share < 1:
         variance = count / (count - 1) * (spread @ spread) / total**2
         number = min(share * (1 - share) / max(variance, 1e-300), total**2 / (weights @ weights))
-        point = (1 + confidence) / 2
-        number *= (NormalDist().inv_cdf(point) / stdtrit(count - 1, point)) ** 2
-    return share, *wilson(share * number, number, confidence)
+        number *= (Z / stdtrit(count - 1, TAILS[1])) ** 2
+    return share, *wilson(share * number, number)
 
 
 def independent_units(labels: np.ndarray, groups: np.ndarray | None, predicted: np.ndarray) -> dict[str, float]:
@@ -180,9 +174,7 @@ def standard_error(draws: np.ndarray, units: dict[str, float]) -> float:
     return float(draws.std() * np.sqrt(units["least"] / (units["least"] - 1)))
 
 
-def _effective_number(
-    name: str, value: float, error: float, units: dict[str, float], grouped: int | None, confidence: float
-) -> float:
+def _effective_number(name: str, value: float, error: float, units: dict[str, float], grouped: int | None) -> float:
     """Return the number of independent videos that would make a plain proportion as uncertain as this figure.
 
     `grouped` is the number of videos if they share groups, else None. Recall without groups is a plain proportion. The
@@ -194,8 +186,7 @@ def _effective_number(
         return independent
     if not error > 1e-9 or not 1e-12 < value < 1 - 1e-12:
         return independent
-    point = (1 + confidence) / 2
-    reduction = (NormalDist().inv_cdf(point) / stdtrit(units["least"] - 1, point)) ** 2
+    reduction = (Z / stdtrit(units["least"] - 1, TAILS[1])) ** 2
     return min(value * (1 - value) / error**2, grouped or units["accuracy"]) * reduction
 
 
@@ -226,18 +217,13 @@ def _draw_tpr(
     return rng.beta(recall * sizes[1] + 0.5, (1 - recall) * sizes[1] + 0.5)
 
 
-def _ece_interval(value: float, gap: np.ndarray, gaps: np.ndarray, confidence: float) -> tuple[float, float]:
+def _ece_interval(value: float, gap: np.ndarray, gaps: np.ndarray) -> tuple[float, float]:
     """Return the limits of the calibration error that infinitely many videos would have.
 
     `gap` `(bins,)` and `gaps` `(resamples, bins)` hold the signed term of each bin. The value cannot exceed the true
     error by more than the noise of all bins together (triangle inequality), which gives the lower limit; the upper
     limit is that of the basic bootstrap.
     """
-    lower, upper = _tails(confidence)
+    lower, upper = TAILS
     noise = np.quantile(np.abs(gaps - gap).sum(axis=1), upper)
     return max(value - noise, 0.0), 2 * value - np.quantile(np.abs(gaps).sum(axis=1), lower)
-
-
-def _tails(confidence: float) -> tuple[float, float]:
-    """Return the quantiles that bound a central interval."""
-    return (1 - confidence) / 2, (1 + confidence) / 2

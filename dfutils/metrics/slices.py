@@ -24,9 +24,7 @@ _FLIPS = 5_000
 """Draws of the sign-flip test."""
 
 
-def by_slice(
-    table: pd.DataFrame, column: str, threshold: float, *, bins: int = 4, confidence: float = 0.95
-) -> pd.DataFrame:
+def by_slice(table: pd.DataFrame, column: str, threshold: float, *, bins: int = 4) -> pd.DataFrame:
     """Return the detector's error rates by slice of the scored videos, one row per value of `column`.
 
     A numeric column with more than `bins` distinct values is divided at its quantiles (`pandas.qcut`). Missing values
@@ -38,7 +36,6 @@ def by_slice(
         column: name of the column to slice by.
         threshold: scores at or above it are predicted fake.
         bins: largest number of slices of a numeric column.
-        confidence: confidence level of the intervals.
 
     Returns:
         Columns `slice`, `n`, `real`, `fake` (numbers of videos), `groups`, `errors`, `expected` (errors at the rates
@@ -66,7 +63,7 @@ def by_slice(
         inside = names == name
         n, errors = int(inside.sum()), int(wrong[inside].sum())
         of_slice = np.unique(unit[inside], return_inverse=True)[1]
-        rate, low, high = proportion(wrong[inside], np.ones(n), of_slice if grouped else None, confidence)
+        rate, low, high = proportion(wrong[inside], np.ones(n), of_slice if grouped else None)
         recalls = [
             1 - wrong[inside & (labels == c)].mean() if (inside & (labels == c)).any() else np.nan for c in (0, 1)
         ]

@@ -51,30 +51,23 @@ def in_words(row: Mapping[str, Any]) -> str:
     return f" {row['name']}: {row['text'].replace('   ', ', from ').replace(' – ', ' to ')}."
 
 
-def forest(
-    rows: Mapping[str, Mapping[str, Any]], title: str, *, metric: str = "ROC AUC", mark: str = "", chance: float = 0.5
-) -> Picture:
-    """Draw a figure of several detectors as dots on their intervals, one below the other.
+def forest(rows: Mapping[str, Mapping[str, Any]], title: str, *, mark: str = "") -> Picture:
+    """Draw the ROC AUC of several detectors as dots on their intervals, and that of guessing as a dotted line.
 
-    Args:
-        rows: by name `value`, `low`, `high`; None where undefined.
-        title: what is found.
-        metric: the axis.
-        mark: the row that is drawn in green, the one that the report is about.
-        chance: drawn as a dotted line.
+    `rows` holds by name `value`, `low`, `high`, None where undefined; `mark` names the row that the report is about.
     """
     drawn = [{**with_text(row), "name": name, "color": GOOD if name == mark else INK} for name, row in rows.items()]
     with new_figure(WIDTH, 0.75 + 0.34 * max(len(rows), 1), title) as figure:
         axes = figure.subplots()
-        dots(axes, drawn, metric)
-        axes.axvline(chance, color=QUIET, linestyle=":", linewidth=1.5)
+        dots(axes, drawn, "ROC AUC")
+        axes.axvline(0.5, color=QUIET, linestyle=":", linewidth=1.5)
         axes.margins(x=0.06)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         figure.alt += "".join(map(in_words, drawn))
     return figure
 
 
-def degradation(table: pd.DataFrame, title: str | None = None) -> Picture:
+def degradation(table: pd.DataFrame) -> Picture:
     """Draw ROC AUC (with its interval) and the share of faces lost against the level of each perturbation.
 
     `table`: one row per perturbation and level, as `robustness.degradation` gives it; level 0 is the undisturbed test,
@@ -82,7 +75,7 @@ def degradation(table: pd.DataFrame, title: str | None = None) -> Picture:
     """
     clean = table[table["level"] == 0]
     parts = [(name, part) for name, part in table[table["level"] > 0].groupby("perturbation", sort=False)]
-    with new_figure(WIDTH, 0.7 + 1.75 * -(-max(len(parts), 1) // 3), title or worst_drop(table)) as figure:
+    with new_figure(WIDTH, 0.7 + 1.75 * -(-max(len(parts), 1) // 3), worst_drop(table)) as figure:
         made = panels(figure, len(parts), 3)
         for axes, (name, part) in zip(made, parts, strict=True):
             rows = pd.concat([clean, part]).sort_values("level")

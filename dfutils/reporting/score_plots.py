@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from dfutils.metrics import calibration, figures
 from dfutils.reporting.comparison_plots import dots, in_words, with_text
@@ -55,8 +55,8 @@ def confusion(matrix: Sequence[Sequence[int]], title: str | None = None, unit: s
 _LOWER_IS_BETTER = ("eer", "log_loss", "brier", "ece")
 
 
-def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Picture:
-    """Draw every figure of `figures.summary` as a dot on its interval, with both written out."""
+def intervals(summary: dict[str, dict[str, Any]]) -> Picture:
+    """Draw every figure of `figures.summary` over videos as a dot on its interval, with both written out."""
     rows: dict[str, list[dict[str, Any]]] = {"higher is better": [], "lower is better": []}
     for name, found in summary.items():
         row = {**with_text(found), "name": figure_name(name)}
@@ -70,7 +70,7 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Pictu
     if auc["value"] is not None:
         known = auc["low"] is not None
         interval = f"95% interval {auc['low']:.3f} to {auc['high']:.3f}" if known else "too few videos for an interval"
-        title = f"ROC AUC over {unit}: {auc['value']:.3f} ({interval})"
+        title = f"ROC AUC over videos: {auc['value']:.3f} ({interval})"
     with new_figure(WIDTH, 0.5 + 0.29 * (len(rows) + len(summary)), title) as figure:
         axes = figure.subplots()
         dots(axes, [row for name, part in rows.items() for row in ({"name": name}, *part)], "value, and 95% interval")
@@ -79,13 +79,7 @@ def intervals(summary: dict[str, dict[str, Any]], unit: str = "videos") -> Pictu
     return figure
 
 
-def roc_pr(
-    labels: np.ndarray,
-    scores: np.ndarray,
-    threshold: float,
-    bands: pd.DataFrame | None = None,
-    unit: str = "videos",
-) -> Picture:
+def roc_pr(labels: np.ndarray, scores: np.ndarray, threshold: float, bands: pd.DataFrame | None = None) -> Picture:
     """Draw ROC and precision-recall curves with the threshold in use, and bands as `figures.bands` gives them."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     if len(np.unique(labels)) < 2:
@@ -114,26 +108,21 @@ def roc_pr(
         left.text(0.56, 0.49, "guessing", rotation=45, rotation_mode="anchor", **guess)
         right.text(0.02, labels.mean() + 0.02, "guessing", **guess)
         left.set(title="ROC", xlabel="reals called fake", ylabel="fakes called fake")
-        right.set(
-            title="Precision and recall",
-            xlabel="fakes called fake (recall)",
-            ylabel="called fakes that are (precision)",
-        )
+        right.set(title="Precision and recall", xlabel="fakes called fake (recall)")
+        right.set_ylabel("called fakes that are (precision)")
         for axes in (left, right):
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), box_aspect=1)
-            axes.set_xticks([0, 0.5, 1])
+            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.03), box_aspect=1, xticks=[0, 0.5, 1])
             axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
             in_percent(axes, "xy")
-        left.text(0.97, 0.04, f"{len(labels):,} {unit}", ha="right", color=QUIET, fontsize=10)
-        average = figures.summary(labels, scores, resamples=2)["average_precision"]["value"]
+        left.text(0.97, 0.04, f"{len(labels):,} videos", ha="right", color=QUIET, fontsize=10)
         figure.alt += (
-            f" ROC curve and precision-recall curve over {len(labels)} {unit}, with a dot at the threshold in use, "
-            f"{threshold:.2f}; average precision {average:.3f}."
+            f" ROC curve and precision-recall curve over {len(labels)} videos, with a dot at the threshold in use, "
+            f"{threshold:.2f}; average precision {average_precision_score(labels, scores):.3f}."
         )
     return figure
 
 
-def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Picture:
+def rates(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Picture:
     """Draw how many fakes are caught and how many reals accused at every threshold, and mark the one in use."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     title = f"Both rates fall as the threshold rises; it is {threshold:.2f}"
@@ -148,7 +137,7 @@ def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = 
             look = {"color": COLORS[label], "linestyle": ("--", "-")[label], "label": words}
             sns.ecdfplot(**whole, complementary=True, **look, ax=axes)
             near = "; ".join(f"{step:.1f}: {(of_class >= step).mean():.0%}" for step in np.arange(0.1, 1, 0.2))
-            figure.alt += f" {words.capitalize()} of all {_NAMES[label]} {unit} by threshold, {near}."
+            figure.alt += f" {words.capitalize()} of all {_NAMES[label]} videos by threshold, {near}."
         axes.axvline(threshold, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="threshold: called fake at or above it")
         axes.set_ylabel("share of the class")
@@ -157,11 +146,11 @@ def rates(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = 
     return figure
 
 
-def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, unit: str = "videos") -> Picture:
+def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Picture:
     """Draw the scores of fakes upwards and of reals downwards; those on the wrong side of the threshold are dark."""
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     wrong = (scores >= threshold) != (labels == 1)
-    title = f"{wrong.sum()} of {len(labels)} {unit} lie on the wrong side of {threshold:.2f}"
+    title = f"{wrong.sum()} of {len(labels)} videos lie on the wrong side of {threshold:.2f}"
     with new_figure(WIDTH, 3.3, title) as figure:
         axes = figure.subplots()
         for label, sign in ((1, 1), (0, -1)):
@@ -179,7 +168,7 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float, un
         axes.axhline(0, color=INK, linewidth=1)
         axes.axvline(threshold, 0.1, 0.9, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)  # clear of the words
         most = max(map(abs, axes.get_ylim()), default=1)
-        axes.set(xlim=(0, 1), ylim=(-1.25 * most, 1.25 * most), xlabel="probability of fake", ylabel=unit)
+        axes.set(xlim=(0, 1), ylim=(-1.25 * most, 1.25 * most), xlabel="probability of fake", ylabel="videos")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):,.0f}"))
         axes.grid(axis="x", visible=False)
@@ -190,7 +179,6 @@ def reliability(
     labels: np.ndarray,
     scores: np.ndarray,
     calibrated: np.ndarray | None = None,
-    unit: str = "videos",
     *,
     prior_fake: float | None = None,
     groups: np.ndarray | None = None,
@@ -201,7 +189,6 @@ def reliability(
         labels: `(n,)`, 0 real, 1 fake.
         scores: `(n,)`, probability of fake.
         calibrated: the same videos' scores after calibration, drawn beside them.
-        unit: what is scored.
         prior_fake: share of fakes that it is drawn for, by weighting the classes; None: as many as there are.
         groups: the unit of the intervals.
     """
@@ -235,7 +222,7 @@ def reliability(
             figure.alt += f" Share of fakes by score, {name}: {'; '.join(rows)}."
         axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that is fake, and 95% interval")
         in_percent(axes, "y")
-        below.set(xlabel="score: probability of fake", ylabel=unit)
+        below.set(xlabel="score: probability of fake", ylabel="videos")
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         legend = axes.legend(loc="upper left", markerscale=1)
         for handle in legend.legend_handles[1:]:
@@ -243,7 +230,7 @@ def reliability(
     return figure
 
 
-def slices(table: pd.DataFrame, title: str | None = None) -> Picture:
+def slices(table: pd.DataFrame) -> Picture:
     """Draw the error rate of each slice with its interval, as `slices.by_slice` gives them.
 
     With a column `property`, several tables stand under their names. Slices of reals only and of fakes only have the
@@ -264,7 +251,7 @@ def slices(table: pd.DataFrame, title: str | None = None) -> Picture:
             rows.append({**drawn, "name": row.slice, "text": f"{row.errors:,} of {row.n:,}"})
             said += f" {row.slice}: {row.errors} of {row.n}{f', {worse} than the others' if sure else ''}."
     label = "share mistaken, and 95% interval\nfull dot: unlike the rest of its class (p < 0.05, corrected)"
-    with new_figure(WIDTH, 0.75 + 0.3 * len(rows), title or _outstanding(table)) as figure:
+    with new_figure(WIDTH, 0.75 + 0.3 * len(rows), _outstanding(table)) as figure:
         axes = figure.subplots()
         dots(axes, rows, label)
         most = np.ceil(10 * np.nanmax([0.1, *table["high"], *table["error_rate"]])) / 10

@@ -4,6 +4,7 @@ In a batch run there is no user, and a widget would remain as dead text. There e
 settings, as plain figures, so that a notebook calls it either way.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from dfutils.core.progress import is_interactive
 from dfutils.metrics import figures
 from dfutils.reporting import image_plots, score_plots
 from dfutils.reporting.figure import Picture, Pictures
+from dfutils.reporting.table import Table
 from dfutils.reporting.wording import Text
 
 
@@ -24,6 +26,20 @@ def is_live() -> bool:
         return False
     history = sys.modules["IPython"].get_ipython().user_ns.get("In", [])
     return not any(cell.startswith("# Parameters\n") for cell in history)
+
+
+def _following(control: Any, show: Callable[[Any], str]) -> Any:
+    """Return what `show` makes of a control's value, as HTML that follows it."""
+    import ipywidgets as widgets
+
+    picture = widgets.HTML(show(control.value))
+
+    def follow(change: dict[str, Any]) -> None:
+        picture.value = "<p>Drawing …</p>"  # the last one's picture under this one's name would mislead
+        picture.value = show(change["new"])
+
+    control.observe(follow, "value")
+    return picture
 
 
 def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
@@ -37,18 +53,15 @@ def threshold(labels: np.ndarray, scores: np.ndarray, chosen: float) -> Any:
         value=chosen, min=0, max=1, step=0.005, description="Threshold", readout_format=".3f", continuous_update=False
     )
     slider.layout.width = "36rem"
-    picture = widgets.HTML()
 
-    def draw(_change: Any = None) -> None:
-        matrix = figures.confusion(labels, (np.asarray(scores) >= slider.value).astype(int))
-        table = figures.rates_from_confusion(matrix).to_html(na_rep="–", float_format="{:.3f}".format, border=0)
-        picture.value = f'{score_plots.confusion(matrix).to_html()}<div class="jp-RenderedHTMLCommon">{table}</div>'
+    def show(value: float) -> str:
+        matrix = figures.confusion(labels, (np.asarray(scores) >= value).astype(int))
+        table = Table(figures.rates_from_confusion(matrix), f"At the threshold {value:.3f}")._repr_html_()
+        return f'{score_plots.confusion(matrix).to_html()}<div class="jp-RenderedHTMLCommon">{table}</div>'
 
     back = widgets.Button(description=f"Back to {chosen:.3f}", tooltip="The threshold that validation chose")
     back.on_click(lambda _button: setattr(slider, "value", chosen))
-    slider.observe(draw, "value")
-    draw()
-    return widgets.VBox([widgets.HBox([slider, back]), picture])
+    return widgets.VBox([widgets.HBox([slider, back]), _following(slider, show)])
 
 
 def browse(mistakes: pd.DataFrame, draw: Callable[[Any], Picture], most: int) -> Any:
@@ -66,23 +79,10 @@ def browse(mistakes: pd.DataFrame, draw: Callable[[Any], Picture], most: int) ->
     names = [f"{place + 1} of {len(rows)}: {row.video_id}" for place, row in enumerate(rows)]
     chosen = widgets.Dropdown(options=[(name, place) for place, name in enumerate(names)], description="Mistake")
     chosen.layout.width = "36rem"
-    picture = widgets.HTML()
-    known: dict[int, str] = {}
-
-    def update(_change: Any = None) -> None:
-        if chosen.value not in known:
-            picture.value = "<p>Drawing …</p>"  # the last one's picture under this one's name would mislead
-            known[chosen.value] = draw(rows[chosen.value]).to_html()
-        picture.value = known[chosen.value]
-
-    def step(by: int) -> Callable[[Any], None]:
-        return lambda _button: setattr(chosen, "value", (chosen.value + by) % len(rows))
-
     buttons = [widgets.Button(description=text) for text in ("Previous", "Next")]
-    for button, by in zip(buttons, (-1, 1), strict=True):
-        button.on_click(step(by))
-    chosen.observe(update, "value")
-    update()
+    for button, step in zip(buttons, (-1, 1), strict=True):
+        button.on_click(lambda _button, step=step: setattr(chosen, "value", (chosen.value + step) % len(rows)))
+    picture = _following(chosen, functools.cache(lambda place: draw(rows[place]).to_html()))
     return widgets.VBox([widgets.HBox([chosen, *buttons]), picture])
 
 
@@ -95,16 +95,12 @@ def player(frames: np.ndarray, scores: Sequence[float], limit: float, title: str
         return image_plots.strip(frames, scores, limit, title=title, times=times)
     import ipywidgets as widgets
 
-    pictures = [
-        image_plots.strip(
-            frames[[k]], [scores[k]], limit, title=f"frame {k + 1} of {len(frames)}", times=[times[k]]
-        ).to_html()
-        for k in range(len(frames))
-    ]
+    def show(k: int) -> str:
+        name = f"frame {k + 1} of {len(frames)}"
+        return image_plots.strip(frames[[k]], [scores[k]], limit, title=name, times=[times[k]]).to_html()
+
     play = widgets.Play(min=0, max=len(frames) - 1, interval=700)
     slider = widgets.IntSlider(min=0, max=len(frames) - 1, description="Frame")
     widgets.jslink((play, "value"), (slider, "value"))
-    picture = widgets.HTML(pictures[0])
-    slider.observe(lambda change: setattr(picture, "value", pictures[change["new"]]), "value")
-    heading = widgets.HTML(f"<b>{title}</b>")
-    return widgets.VBox([heading, widgets.HBox([play, slider]), picture])
+    picture = _following(slider, [show(k) for k in range(len(frames))].__getitem__)
+    return widgets.VBox([widgets.HTML(f"<b>{title}</b>"), widgets.HBox([play, slider]), picture])
