@@ -65,7 +65,7 @@ def reference_scores(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
         for name, figures in measured.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index").rename(columns={"gain": "detector's gain in ROC AUC"})
-    return table.rename(columns=lambda name: name.replace("roc_auc", "ROC AUC").replace("_", " "))
+    return table.rename(columns=figure_name)
 
 
 def robustness(measured: pd.DataFrame) -> pd.DataFrame:
