@@ -33,7 +33,7 @@ class Table(pd.DataFrame):
     def _styled(self, markup: str) -> Styler:
         shown = Styler(self, uuid=digest([self.caption, self.to_csv()])[:8], cell_ids=False)
         shown = shown.format(precision=3, thousands=",", na_rep="–", escape=markup)
-        texts = [name for name in self.select_dtypes(["object", "str"]) if self[name].map(type).eq(str).all()]
+        texts = [name for name in self if all(isinstance(value, str) for value in self[name])]
         shown = shown.format(lambda text: text.replace(" – ", "\u00a0–\u00a0"), subset=texts, escape=markup)
         for axis in (0, 1):
             shown = shown.format_index(escape=markup, axis=axis)
