@@ -10,8 +10,8 @@ from dfutils.evaluation.method_figures import FIGURES as METHOD_FIGURES
 from dfutils.evaluation.reference_scores import FIGURES as REFERENCE_FIGURES
 from dfutils.evaluation.robustness import FIGURES as ROBUSTNESS_FIGURES
 from dfutils.metrics.intervals import value_and_interval, with_interval
-from dfutils.reporting.table import Table
-from dfutils.reporting.wording import figure_name, property_name
+from dfutils.reporting.table import Table, or_none
+from dfutils.reporting.wording import Text, figure_name, property_name
 
 
 def rounded(table: pd.DataFrame, digits: int = 3) -> pd.DataFrame:
