@@ -43,15 +43,8 @@ class Judge:
 def evaluated(videos: pd.DataFrame, scores: pd.DataFrame, frames: pd.DataFrame, note: str = "") -> Evaluation:
     """Return an evaluation of given probabilities at the threshold .5, without calibration."""
     clips, by_frame = (table.assign(logit=logit(table["probability_fake"])) for table in (scores, frames))
-    facts = {
-        "bitrate": 2e5,
-        "width": 64.0,
-        "height": 64.0,
-        "fps": 25.0,
-        "n_frames": 50,
-        "duration_s": 2.0,
-        "codec": "a",
-    }
+    facts = {"bitrate": 2e5, "width": 64.0, "height": 64.0, "fps": 25.0, "n_frames": 50, "duration_s": 2.0}
+    facts |= dict.fromkeys(("codec", "donor", "source_video"), "")
     videos = videos.assign(**{name: value for name, value in facts.items() if name not in videos})
     judge = Judge()
     judge.config = {**Judge.config}
