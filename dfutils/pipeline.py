@@ -256,7 +256,7 @@ def _write_pages(params: Params, run_record: dict[str, Any]) -> None:
         notebook = params.report_folder / f"{STAGES[stage]}.ipynb"
         if notebook.exists():
             html.write_page(notebook, notebook.with_suffix(".html"), links)
-    html.write_glossary(params.report_folder / "glossary.html")
+    html.write_glossary(params.report_folder / "glossary.html", links)
     html.write_index(params, run_record)
     with suppress(InputError):  # no run was evaluated yet
         overview.write_overview(params.report_folder.parent)

@@ -84,9 +84,9 @@ def test_terms_are_explained_with_a_reference():
 
 def test_the_glossary_goes_with_the_pages(tmp_path):
     """Its terms can be reached from a page without the checkout beside it."""
-    write_glossary(tmp_path / "glossary.html")
+    write_glossary(tmp_path / "glossary.html", [{"title": "Summary", "href": "index.html"}])
     page = (tmp_path / "glossary.html").read_text(encoding="utf-8")
-    assert 'id="roc-auc"' in page and "<script" not in page
+    assert 'id="roc-auc"' in page and 'href="index.html"' in page and "<script" not in page
     write_page(NOTEBOOKS[3], tmp_path / "04.html", [])
     text = (tmp_path / "04.html").read_text(encoding="utf-8")
     assert 'href="glossary.html#roc-auc"' in text and "glossary.md" not in text

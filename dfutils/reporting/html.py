@@ -52,10 +52,10 @@ def write_page(notebook: Path, page: Path, pages: list[dict[str, Any]]) -> None:
     _write(document, title(notebook), page, pages)
 
 
-def write_glossary(page: Path) -> None:
-    """Render the notebooks' glossary as a page like the others, which they link to."""
+def write_glossary(page: Path, pages: list[dict[str, Any]]) -> None:
+    """Render the notebooks' glossary, which they link to, as a page that leads back to theirs."""
     text = GLOSSARY.read_text(encoding="utf-8")
-    _write(v4.new_notebook(cells=[v4.new_markdown_cell(text)]), "Glossary", page, [])
+    _write(v4.new_notebook(cells=[v4.new_markdown_cell(text)]), "Glossary", page, pages)
 
 
 def _write(document: nbformat.NotebookNode, name: str, page: Path, pages: list[dict[str, Any]]) -> None:
