@@ -2,6 +2,9 @@
 
 In a batch run there is no user, and a widget would remain as dead text. There each function gives the same at fixed
 settings, as plain figures, so that a notebook calls it either way.
+
+`ipywidgets.interact` draws into an output area, which is empty in tests and in saved notebooks and moves the page as it
+is redrawn; pictures in an HTML widget do neither.
 """
 
 import functools
