@@ -47,6 +47,7 @@ lint: env
 
 bench: env
 	$(BIN)/python -m tests.benchmarks.speed.preprocess
+	$(BIN)/python -m tests.benchmarks.speed.interlaced
 	$(BIN)/python -m tests.benchmarks.speed.datasets
 	$(BIN)/python -m tests.benchmarks.speed.train
 	$(BIN)/python -m tests.benchmarks.speed.evaluate

@@ -2,6 +2,10 @@
 
 Archives are not trusted: only regular files below the target folder are written, never more bytes than the archive
 declares, and the target folder is created atomically.
+
+One check of names serves zip and tar, and files are written here. `tarfile`'s data filter and `zipfile`'s (and so the
+Kaggle client's) `extractall` do not replace it: both rewrite absolute names and pass backslashes, control characters
+and names with a drive, the filter passes links within the folder, and neither limits sizes or gives digests.
 """
 
 import contextlib
