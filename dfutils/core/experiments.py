@@ -43,13 +43,17 @@ def from_notebook(namespace: Mapping[str, Any], stage: str) -> Params:
     the parameters of that run win over the file. Parameters of later stages are ignored.
 
     Raises:
-        InputError: for a wrong name or value, or if the parameters cell was not run in this kernel.
+        InputError: for a wrong name or value, if the parameters cell was not run in this kernel, or if a notebook after
+            training names nothing but a run that there is not.
     """
     given = _given(namespace)
     file = str(given.get("params_file", ""))
     base = {"experiment": Path(file).stem, **read(find(file)), "params_file": file} if file else {}
     if "experiment" in given:
-        base |= recorded(str(given["experiment"]))
+        known = recorded(str(given["experiment"]))
+        if not known and "train" in before(stage) and given.keys() <= {"experiment", "params_file"}:
+            raise _no_run(str(given["experiment"]))  # not a new name for what another run has finished
+        base |= known
     names = {*depends(stage), "experiment", "params_file"}
     return claim(with_overrides(base, {name: value for name, value in given.items() if name in names}), stage)
 
@@ -303,9 +307,8 @@ class Run(NamedTuple):
 def runs() -> list[Run]:
     """Return all experiments of this machine, by name."""
     folders = [parameters.ROOT / "runs", parameters.ROOT / "reports"]
-    names = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
     found = []
-    for name in sorted(names):
+    for name in _names():
         p = Params.model_construct(experiment=name, **recorded(name))
         about = p.run_folder / "experiment.json"
         p = p.model_copy(update={"params_file": read_json(about)["params_file"] if about.exists() else ""})
@@ -316,17 +319,26 @@ def runs() -> list[Run]:
     return found
 
 
+def _names() -> list[str]:
+    folders = [parameters.ROOT / "runs", parameters.ROOT / "reports"]
+    return sorted({path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()})
+
+
+def _no_run(experiment: str) -> InputError:
+    """Return the error for a name without a run, with the one that it is most like."""
+    close = difflib.get_close_matches(experiment, _names(), n=1)
+    hint = f": did you mean {close[0]!r}?" if close else "; `dfutils runs` lists them."
+    return InputError(f"There is no run {experiment!r} on this machine{hint}")
+
+
 def delete(experiment: str) -> None:
     """Delete what an experiment has made: its folders in `runs/` and `reports/`; strips and videos stay.
 
     Raises:
         InputError: if there is no such experiment.
     """
-    known = [run.name for run in runs()]
-    if experiment not in known:
-        close = difflib.get_close_matches(experiment, known, n=1)
-        hint = f": did you mean {close[0]!r}?" if close else "; `dfutils runs` lists them."
-        raise InputError(f"There is no run {experiment!r}{hint}")
+    if experiment not in _names():
+        raise _no_run(experiment)
     for folder in ("runs", "reports"):
         path = parameters.ROOT / folder / experiment
         if path.is_symlink():

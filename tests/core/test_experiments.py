@@ -224,3 +224,22 @@ def test_a_run_is_deleted_after_asking_and_no_other_is_harmed(home):
             delete(name)
     assert CliRunner().invoke(cli.app, ["runs", "--delete", "sample-epochs_3"], input="y\n").exit_code == 0
     assert "There are no runs yet" in CliRunner().invoke(cli.app, ["runs"]).stdout
+
+
+def test_a_run_of_another_machine_is_not_a_new_name_for_what_this_one_has_finished(home):
+    finished(opened(CELL), "download", "preprocess", "train", "evaluate")
+    named = CELL.replace("experiment = None", "experiment = 'sampel'")
+    with pytest.raises(InputError, match="There is no run 'sampel' on this machine: did you mean 'sample'"):
+        opened(named, stage="evaluate")
+    assert not (home / "runs" / "sampel").exists()
+    assert opened(named.replace("epochs = None", "resamples = 300"), stage="evaluate").experiment == "sampel"
+
+
+@pytest.mark.parametrize("stage", list(stages.STAGES))
+def test_papermill_gives_a_notebook_all_of_a_file_and_the_same_parameters(home, stage):
+    text = (home / "params" / "sample.yaml").read_text()
+    injected = INJECTED + "\n".join(
+        line.replace(": ", " = '") + "'" if "params_file" in line else line.replace(":", " =")
+        for line in text.splitlines()
+    )
+    assert opened(CELL.replace("sample", "tiny"), injected, stage=stage) == opened(CELL, stage=stage)
