@@ -68,12 +68,12 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: for a name in the first two that no stage knows, or if the parameters cell was not run.
     """
-    cells = namespace.get("In", [])
+    cells = [cell for cell in namespace.get("In", ()) if cell]
     own = [k for k, cell in enumerate(cells) if "params_file" in _assigned(cell) and not cell.startswith(_INJECTED)]
-    if not own and "params_file" not in namespace:
+    if not own and (cells or "params_file" not in namespace):
         raise InputError("This kernel has not run the parameters cell, which sets params_file: run it first.")
-    if not own:
-        names = set(Params.model_fields) & namespace.keys()
+    if not cells:
+        names = Params.model_fields.keys() & namespace.keys()
         return {name: namespace[name] for name in names if isinstance(namespace[name], _PLAIN)}
     given = {}
     for number, cell in enumerate(cells[own[-1] :]):
@@ -240,7 +240,7 @@ def take_over(params: Params, *stages: str) -> str:
 def _others(params: Params) -> Iterator[Params]:
     """Yield this experiment's parameters with the name of each other experiment."""
     for folder in sorted(params.run_folder.parent.iterdir()):
-        if folder.is_dir() and folder.name != params.experiment:
+        if folder.is_dir() and not folder.is_symlink() and folder.name != params.experiment:
             yield params.model_copy(update={"experiment": folder.name})
 
 

@@ -72,6 +72,10 @@ def test_parameters_of_later_stages_are_ignored_and_unknown_ones_refused(home):
 def test_a_notebook_that_was_made_a_script_has_its_parameters(home):
     names = {"params_file": "params/sample.yaml", "epochs": 3, "experiment": None, "detector": object()}
     assert from_notebook(names, "train").experiment == "sample-epochs_3"
+    assert from_notebook({**names, "In": [""]}, "train").experiment == "sample-epochs_3", "nbval keeps no history"
+    for cells in ({}, {"In": [""]}):
+        with pytest.raises(InputError, match="has not run the parameters cell"):
+            from_notebook(cells, "train")
 
 
 @pytest.mark.parametrize(
