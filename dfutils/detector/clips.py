@@ -268,10 +268,7 @@ class Batches(Sampler[list[Key]]):
         """Divide `count` clips into steps of at most `batch_size` clips a process.
 
         Args:
-            count: the clips.
-            batch_size: of one process.
             shuffle: draw an order for every epoch; otherwise clips come as they stand.
-            seed: of the order.
             epoch: that the first pass belongs to.
             share: this process's rank, and how many processes there are.
             labels: if given, as many clips of each class are drawn (with `shuffle`): an epoch is as long as before,

@@ -62,8 +62,7 @@ def rate_factor(done: float, schedule: str, epochs: int, warmup_epochs: float = 
     Args:
         done: number of epochs done, with a fraction.
         schedule: `plateau`, `cosine` or `none`.
-        epochs: number of epochs of the whole run.
-        warmup_epochs: number of first epochs in which the rate rises linearly.
+        epochs: number of epochs of the whole run, of which the rate rises linearly in the first `warmup_epochs`.
         halvings: as `plateau_halvings` returns it.
     """
     factor = min(1.0, done / warmup_epochs) if warmup_epochs else 1.0
@@ -75,13 +74,8 @@ def rate_factor(done: float, schedule: str, epochs: int, warmup_epochs: float = 
 
 
 def rates(history: pd.DataFrame, settings: TrainingSettings, points: int = 40) -> pd.DataFrame:
-    """Return the learning rate over a run: columns `done` (epochs, with a fraction) and `learning_rate`.
-
-    Args:
-        history: as `training.fit` returns it.
-        settings: parameters of the run.
-        points: number of points per epoch.
-    """
+    """Return the learning rate over a run, at `points` per epoch: columns `done` (epochs, with a fraction) and
+    `learning_rate`. `history` is as `training.fit` returns it."""
     scores = [epoch_score(row, settings.monitor) for row in history.to_dict("records")]
     shape = settings.schedule, settings.epochs, settings.warmup_epochs
     curve = [

@@ -87,7 +87,6 @@ def preprocess(dataset: Indexed, settings: PreprocessSettings, *, progress: bool
         dataset: an indexed dataset.
         settings: how faces are extracted, and by how many processes, each with one thread. The workers of a `scheduler`
             must see the same folders under the same paths. A video that takes too long becomes `unreadable`.
-        progress: show a progress bar.
 
     Raises:
         InputError: if there is no video, a folder is missing or cannot be written to, the disk is full, another run is

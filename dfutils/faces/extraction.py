@@ -132,8 +132,6 @@ def extract(
     a face.
 
     Args:
-        path: a video.
-        settings: how faces are found and cropped.
         box: x, y, w, h in source pixels of a face that a user has marked; no face is searched for then.
         bystanders: count people whose faces are too small to be the main person's, too; up to 0.1 s more.
 
@@ -227,13 +225,8 @@ class VideoFaces:
 
 
 def find_faces(path: Path, settings: FaceSettings, max_duration: float = float("inf")) -> VideoFaces:
-    """Return the container facts and the faces of a video.
-
-    Args:
-        path: a video.
-        settings: how faces are found and cropped.
-        max_duration: in seconds; the status of a longer video is `unreadable`.
-    """
+    """Return the container facts and the faces of a video; the status of one longer than `max_duration` seconds is
+    `unreadable`."""
     try:
         facts = video.probe(path)
         if facts.duration_s > max_duration:

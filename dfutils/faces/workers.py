@@ -69,29 +69,34 @@ def _on_this_machine(
     waiting, running = list(reversed(chosen)), {}
     if not waiting:
         return
-    pool, begun = _pool(function.__module__, workers), False
+    pool = _pool(function.__module__, workers)
     try:
         with _without_script():
             while waiting or running:
                 while waiting and len(running) < 2 * workers and pool.active:
                     k = waiting.pop()
                     running[pool.schedule(_call, (function, jobs[k]), timeout=timeout_s)] = k
-                done = _ended(running)
-                if begun and not pool.active:  # a process died before the pool knew what it was doing
-                    yield from ((k, CRASHED) for k in running.values())
-                    yield from _on_this_machine(function, jobs, waiting[::-1], timeout_s, workers=workers)
-                    return
-                _check_begun(pool)
-                for call in done:
-                    begun = True
+                for call in _ended(pool, running):
                     yield running.pop(call), _failure(call)
     finally:
         _end(pool)
 
 
 def _pool(module: str, workers: int) -> ProcessPool:
-    _CONTEXT.set_forkserver_preload([module])
-    return ProcessPool(workers, initializer=_prepare, initargs=(module,), context=_CONTEXT)
+    if _CONTEXT.get_start_method() == "forkserver":
+        _CONTEXT.set_forkserver_preload([module])
+    pool = ProcessPool(workers, initializer=_prepare, initargs=(module,), context=_CONTEXT)
+    manager = pool._pool_manager
+    blame = manager.handle_worker_expiration
+
+    def blame_later(expiration: tuple) -> None:
+        # The message in which the process said what it takes up may still be on its way: without it pebble blames no
+        # call, which then never ends, or takes the whole pool for broken.
+        time.sleep(0.5)
+        blame(expiration)
+
+    manager.handle_worker_expiration = blame_later
+    return pool
 
 
 def _end(pool: ProcessPool) -> None:
@@ -132,14 +137,12 @@ def _call(function: Callable[..., Any], job: tuple) -> None:
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-def _ended(calls: Iterable[Future]) -> set[Future]:
+def _ended(pool: ProcessPool, calls: Iterable[Future]) -> set[Future]:
     """Return those of the calls that end within a second, or earlier, when the first ends."""
-    return wait(calls, 1, FIRST_COMPLETED).done
-
-
-def _check_begun(pool: ProcessPool) -> None:
+    done = wait(calls, 1, FIRST_COMPLETED).done
     if not pool.active:  # then some calls may never end
         raise RuntimeError("A process ended before it could begin; what it said stands above.")
+    return done
 
 
 def _failure(call: Future) -> str:
@@ -175,8 +178,8 @@ def _call_on_worker(function: Callable[..., Any], job: tuple, timeout_s: float) 
     with _LOCK:
         pool = _pool_of_worker(function.__module__)
     call = pool.schedule(_call, (function, job), timeout=timeout_s)
-    while not _ended([call]):
-        _check_begun(pool)
+    while not _ended(pool, [call]):
+        pass
     failure = _failure(call)
     if failure:
         raise _FailedError(failure)

@@ -135,7 +135,6 @@ def animate(
         points: its landmarks `(68, 2)`.
         frames: number T of frames of the clip, at 25 frames per second.
         size: side of the clip's frames in pixels.
-        rng: generator of all random draws.
 
     Returns:
         Frames `(T, size, size, 3)` uint8 RGB and their landmarks `(T, 68, 2)` in pixels.

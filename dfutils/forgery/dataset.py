@@ -199,15 +199,7 @@ def claim_folder(out: Path, parameters: dict[str, Any]) -> None:
 
 
 def execute(calls: Sequence[Callable[[], int]], total: int, workers: int, desc: str, progress: bool) -> None:
-    """Execute calls, each of which returns the number of videos it wrote, in processes.
-
-    Args:
-        calls: picklable functions without arguments.
-        total: total number of videos, for the progress bar.
-        workers: number of processes; 0: one per core.
-        desc: label of the progress bar.
-        progress: show a progress bar.
-    """
+    """Execute calls, each of which returns how many of the `total` videos it wrote, in processes (0: one per core)."""
     n_jobs = min(workers or os.cpu_count() or 1, max(len(calls), 1))
     with bar(total=total, desc=desc, unit="video") if progress and calls else nullcontext() as progress_bar:
         tasks = (delayed(_call_single_threaded)(call) for call in calls)

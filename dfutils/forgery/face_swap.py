@@ -84,7 +84,6 @@ def swap(
         donor_frames: uint8 RGB, of any number and of any sizes.
         donor_landmarks: `(number, 68, 2)` in pixels of each donor frame; frames with NaN are not used.
         method: one of `METHODS` that takes a donor.
-        rng: generator of all random draws.
 
     Returns:
         Frames `(T, H, W, 3)` uint8 and masks `(T, H, W)` float32, the share of the donor in each pixel, 0 to 1.

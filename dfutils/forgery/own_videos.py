@@ -62,10 +62,8 @@ def forge_folder(
         out: folder for `real/<id>.mp4`, `fake/<method>/<target>__<donor>.mp4`, `fake/self_blend/<target>.mp4`, and
             `masks/` as in `dataset`.
         methods: names in `face_swap.METHODS`.
-        seed: seed of all random draws.
         max_frames: number of first frames of each video that are used.
         workers: number of processes; 0: one per core.
-        progress: show progress bars.
 
     Returns:
         One row per video: `path` (below `real_root`), `id`, `status` (`ok`, `no_face`, `unreadable`), `reason`, and

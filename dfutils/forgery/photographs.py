@@ -61,9 +61,7 @@ def animate_photographs(
         out: a new folder, or one that was made with the same arguments.
         frames: number of frames of each clip, at 25 frames per second.
         size: largest side of the clips in pixels; smaller photographs are not enlarged.
-        seed: seed of all random draws.
         workers: number of processes; 0: one per core.
-        progress: show progress bars.
 
     Returns:
         One row per photograph: `path`, `name`, `status` (`ok`, `unreadable`, `no_face`, `several_faces`, `small_face`,

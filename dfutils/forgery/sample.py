@@ -36,9 +36,7 @@ def build_sample(
         variants: number of variants, even, 4 or more; each gives 4 videos.
         frames: number of frames of each clip, at 25 frames per second.
         size: side of the clips in pixels; even and at least 128, so that dlib detects the faces.
-        seed: seed of all random draws.
         workers: number of processes; 0: one per core.
-        progress: show a progress bar.
 
     Raises:
         InputError: if an argument is invalid, or the folder has other parameters or holds other files.

@@ -86,7 +86,6 @@ def blend(
     Args:
         frames: `(T, H, W, 3)` uint8 RGB.
         landmarks: `(T, 68, 2)` in pixels of each frame, finite.
-        rng: generator of all random draws.
         donor: another person's frames and landmarks, of any number and size; without it, the clip's own face is used.
 
     Returns:

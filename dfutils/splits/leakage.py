@@ -92,7 +92,6 @@ def audit(
         frames: frames table; without it, brightness and sharpness are not among the facts.
         embeddings: face embedding `(128,)` of each video, by video id (see `embed`); without it, faces are not
             compared.
-        seed: seed of the cross-validation and of its interval.
     """
     by_name = shared_people(videos)
     content = None if strips is None else shared_content(videos, strips)

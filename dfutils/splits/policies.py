@@ -69,7 +69,6 @@ def assign(
     The result depends on ids and seed, not on the order of rows.
 
     Args:
-        videos: videos table.
         policy: one of `POLICIES`.
         seed: seed of the order in which units of equal size are assigned.
         val_fraction: share of the videos for validation; under `official`, of the listed training videos. The shares

@@ -101,27 +101,16 @@ def test_a_crash_that_was_not_the_calls_own_fault_is_repeated(tmp_path):
     assert lines(tmp_path / "started") == Counter("0112")
 
 
-def test_a_pool_that_breaks_after_it_has_begun_loses_no_call(tmp_path, monkeypatch):
-    pools = []
-
-    class Pool(faces_workers.ProcessPool):
-        broken = False
-
+def test_a_crash_is_blamed_on_its_call_also_where_this_process_hears_of_the_call_late(tmp_path, monkeypatch):
+    class Late(faces_workers.ProcessPool):
         def __init__(self, *arguments, **options):
             super().__init__(*arguments, **options)
-            pools.append(self)
+            process = self._pool_manager.process_next_message
+            self._pool_manager.process_next_message = lambda timeout: (time.sleep(0.2), process(timeout))
 
-        @property
-        def active(self) -> bool:
-            return super().active and not self.broken
-
-    monkeypatch.setattr(faces_workers, "ProcessPool", Pool)
-    jobs = [("slow", f"{k}", tmp_path) for k in range(9)]
-    ended = faces_workers.call_each(act, jobs, workers=2, timeout_s=60)
-    first = next(ended)
-    pools[0].broken = True
-    assert dict([first, *ended]) == dict.fromkeys(range(9), "")
-    assert len(pools) == 3  # the second for those that were waiting, the third for those that were running
+    monkeypatch.setattr(faces_workers, "ProcessPool", Late)
+    failures = run(tmp_path, "crash", "fine", "crash", "slow", timeout_s=20)
+    assert failures == {0: faces_workers.CRASHED, 1: "", 2: faces_workers.CRASHED, 3: ""}
 
 
 def test_a_script_is_not_run_again_by_the_workers(tmp_path):
