@@ -73,7 +73,7 @@ def _on_this_machine(
     try:
         with _without_script():
             while waiting or running:
-                while waiting and len(running) < 2 * workers and pool.active:
+                while waiting and len(running) < workers and pool.active:
                     k = waiting.pop()
                     running[pool.schedule(_call, (function, jobs[k]), timeout=timeout_s)] = k
                 for call in _ended(pool, running):
