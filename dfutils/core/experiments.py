@@ -11,6 +11,7 @@ import difflib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,19 +189,16 @@ def changes(params: Params) -> dict[str, tuple[Any, Any]]:
     value there, and the experiment's, by name."""
     about = params.run_folder / "experiment.json"
     begun = {name: (old, new) for name, (old, new) in read_json(about)["changed"].items()} if about.exists() else {}
-    file = find(params.params_file) if params.params_file else None
-    return begun | (differences(load_params(file), params, params.model_fields_set) if file and file.is_file() else {})
+    if params.params_file:
+        with suppress(InputError):  # the file is gone, or holds something else by now
+            begun |= differences(load_params(find(params.params_file)), params, params.model_fields_set)
+    return begun
 
 
 def headline(params: Params) -> str:
     """Return in one line which experiment this is: its name, its parameter file, what was changed, and what it has
     taken over from others."""
-    file = params.params_file
-    pairs = sorted(
-        (name, [value if value != "" else "none" for value in pair]) for name, pair in changes(params).items()
-    )
-    changed = ", ".join(f"{name} {new} instead of {old}" for name, (old, new) in pairs)
-    origin = " with ".join(part for part in (file, changed) if part)
+    origin = _origin(params)
     taken: dict[str, list[str]] = {}
     for stage in STAGES:
         path = path_of(params, stage)

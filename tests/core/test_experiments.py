@@ -212,6 +212,8 @@ def test_runs_are_listed_with_their_size_and_what_was_changed(home):
     assert first.size == sum(path.stat().st_size for path in files) > first.shared > 0
     shown = CliRunner().invoke(cli.app, ["runs"]).stdout.splitlines()
     assert shown[1].startswith("sample-epochs_3  0.0 MB") and "with epochs 3 instead of 14" in shown[1]
+    write(home, "sample", "epochs: none of them")
+    assert runs()[1].about == "params/sample.yaml", "a broken file hides no run"
 
 
 def test_a_run_is_deleted_after_asking_and_no_other_is_harmed(home):
