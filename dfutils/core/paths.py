@@ -126,15 +126,13 @@ def walk(
                 visit(entry.path, f"{prefix}{entry.name}/", (*parents, real_path))
             elif is_list.match(entry.name.lower()):
                 lists.append(prefix + entry.name)
-            elif _has_extension(entry, extensions or EXTENSIONS) or (extensions is None and _begins_like_video(entry)):
+            elif os.path.splitext(entry.name)[1].lower() in (extensions or EXTENSIONS) or (
+                extensions is None and _begins_like_video(entry)
+            ):
                 videos.append(prefix + entry.name)
 
     visit(str(root), "", ())
     return sorted(videos), sorted(lists)
-
-
-def _has_extension(entry: os.DirEntry[str], extensions: Collection[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in extensions
 
 
 def _begins_like_video(entry: os.DirEntry[str]) -> bool:

@@ -24,11 +24,9 @@ def bar(items: Iterable[Any] | None = None, *, total: int | None = None, desc: s
 
 
 def is_interactive() -> bool:
-    """Return whether this process is the kernel of a notebook that `dfutils run` did not start."""
-    return _in_notebook() and not os.environ.get(BATCH)
+    """Return whether this process is the kernel of a notebook that `dfutils run` did not start.
 
-
-def _in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook, without importing IPython."""
+    IPython is not imported for it.
+    """
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return type(shell).__name__ == "ZMQInteractiveShell" and not os.environ.get(BATCH)
