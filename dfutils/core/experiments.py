@@ -318,8 +318,12 @@ def runs() -> list[Run]:
 
 
 def _names() -> list[str]:
-    folders = [parameters.ROOT / "runs", parameters.ROOT / "reports"]
-    return sorted({path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()})
+    """Return the names of the folders in `runs/`, and of the reports that `dfutils run` or notebook 04 has written."""
+    root = parameters.ROOT
+    names = {path.name for path in root.glob("runs/*") if path.is_dir()}
+    return sorted(
+        names.union(path.parent.name for file in ("run", "metrics") for path in root.glob(f"reports/*/{file}.json"))
+    )
 
 
 def _no_run(experiment: str) -> InputError:
