@@ -39,7 +39,7 @@ example: env
 	$(BIN)/python -m dfutils.reporting.markdown reports/sample reports/example
 
 test: env
-	$(BIN)/python -m pytest tests/test_end_to_end.py tests -n auto --dist loadfile --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest tests -n auto --dist loadfile --no-loadscope-reorder --durations 10
 
 lint: env
 	$(BIN)/ruff check .

@@ -28,3 +28,8 @@ def clips_dir() -> Path:
 def faces_dir() -> Path:
     """Photographs of real faces, never part of the project."""
     return _shared("faces")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest, so that no process waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
