@@ -8,6 +8,7 @@ import argparse
 import base64
 import html
 import math
+import os
 import platform
 import re
 import sys
@@ -18,7 +19,7 @@ import nbformat
 from nbconvert import MarkdownExporter
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, make_folder, read_json, write_json
+from dfutils.core.files import atomic, digest, make_folder, read_json, write_json
 from dfutils.core.stages import STAGES
 
 SHOWN = ("preprocess", "evaluate", "errors")
@@ -52,12 +53,15 @@ def write(report: Path, folder: Path) -> None:
 
 
 def processor() -> str:
-    """Return the name of this machine's processor; on another, sums are rounded otherwise."""
+    """Return the kind of this machine's processor: its name, instructions and cores; on another, sums are rounded
+    otherwise."""
+    cores = f"{os.cpu_count()} cores"
     try:
-        names = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+        return f"{platform.processor() or platform.machine()}, {cores}"
+    facts = dict(re.findall(r"^(model name|model|flags)\s*: (.+)$", text, flags=re.MULTILINE))
+    return f"{facts.get('model name', platform.machine())}, {digest(facts)[:8]}, {cores}"
 
 
 def differences(report: Path, folder: Path, digits: int = 3) -> list[str]:
