@@ -82,11 +82,6 @@ def test_preprocessing_does_not_load_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_runner_does_not_load_torch():
-    code = "import sys; from dfutils import pipeline; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_a_wheel_holds_every_file_of_the_package():
     patterns = PROJECT["tool"]["setuptools"]["package-data"]
     declared = {

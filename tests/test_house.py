@@ -92,6 +92,10 @@ def test_nothing_below_the_detector_loads_torch():
     assert loaded_by(f"import {', '.join(below)}", {"torch", "torchvision", "lightning"}) == set()
 
 
+def test_the_runner_loads_no_torch():
+    assert loaded_by("import dfutils.pipeline", {"torch"}) == set()
+
+
 def test_a_decoder_process_loads_neither_kaggle_nor_papermill_nor_torch():
     unwanted = {"kaggle", "kagglesdk", "papermill", "torch", "fastapi"}
     assert loaded_by("from dfutils.serving import decoder_pool; import dfutils.faces.extraction", unwanted) == set()

@@ -73,7 +73,25 @@ _PP = "Celeb-synthesis/(?:FaceSwap|FaceReenact|TalkingFace)/(?P<method>[^/]+)"
 
 _FF = "(?P<compression>raw|c0|c23|c40)"
 _FF_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
+_FF_LISTS = ("train.json", "val.json", "test.json")
+_FF_LISTS_AT = "dataset/splits of github.com/ondyari/FaceForensics"
 _SCENE = r"__(?P<scene>\w+)"
+_ACTORS_SWAP = rf"(?P<identity>\d\d)_(?P<donor>\d\d){_SCENE}__\w{{8}}"
+
+
+def _ff_swaps(folder: str, source: str) -> tuple[Rule, ...]:
+    """Return the rules of FaceForensics++'s methods.
+
+    Args:
+        folder: pattern of a method's folder, with a slash at the end and `{}` in place of the method.
+        source: as in `Rule`.
+    """
+    names = r"(?P<identity>\d{3})_(?P<donor>\d{3})"
+    return tuple(
+        Rule(method, FAKE, folder.format(method) + names, method, source, listed="{identity}_{donor}")
+        for method in _FF_METHODS
+    )
+
 
 LAYOUTS: dict[str, Layout] = {
     "celeb_df_v1": Layout(
@@ -147,24 +165,18 @@ LAYOUTS: dict[str, Layout] = {
         rules=(
             Rule("youtube", REAL, rf"original_sequences/youtube/{_FF}/(?P<identity>\d{{3}})", listed="{identity}"),
             Rule("actors", REAL, rf"original_sequences/actors/{_FF}/(?P<identity>\d\d){_SCENE}", listed=""),
-            *(
-                Rule(
-                    name, FAKE, rf"manipulated_sequences/{name}/{_FF}/(?P<identity>\d{{3}})_(?P<donor>\d{{3}})",
-                    method=name, source="original_sequences/youtube/{compression}/videos/{identity}.mp4",
-                    listed="{identity}_{donor}",
-                )
-                for name in _FF_METHODS
+            *_ff_swaps(
+                f"manipulated_sequences/{{}}/{_FF}/", "original_sequences/youtube/{compression}/videos/{identity}.mp4"
             ),
             Rule(
-                "DeepFakeDetection", FAKE,
-                rf"manipulated_sequences/DeepFakeDetection/{_FF}/(?P<identity>\d\d)_(?P<donor>\d\d){_SCENE}__\w{{8}}",
+                "DeepFakeDetection", FAKE, rf"manipulated_sequences/DeepFakeDetection/{_FF}/{_ACTORS_SWAP}",
                 method="DeepFakeDetection", listed="",
                 source="original_sequences/actors/{compression}/videos/{identity}__{scene}.mp4",
             ),
         ),
         example="manipulated_sequences/Deepfakes/c23/videos/000_003.mp4",
-        lists=("train.json", "val.json", "test.json"),
-        lists_at="dataset/splits of github.com/ondyari/FaceForensics",
+        lists=_FF_LISTS,
+        lists_at=_FF_LISTS_AT,
         read=lists.ffpp_splits,
         counts={"youtube": 1000, "actors": 363, **dict.fromkeys(_FF_METHODS, 1000), "DeepFakeDetection": 3068},
         ignored=r"(?:.+/)?(?:masks|models|downloaded_sequences|downloaded_videos)/.+",
@@ -175,17 +187,11 @@ LAYOUTS: dict[str, Layout] = {
         title="Kaggle: FaceForensics++ C23",
         rules=(
             Rule("original", REAL, r"original/(?P<identity>\d{3})", listed="{identity}"),
-            *(
-                Rule(
-                    name, FAKE, rf"{name}/(?P<identity>\d{{3}})_(?P<donor>\d{{3}})", method=name,
-                    source="original/{identity}.mp4", listed="{identity}_{donor}",
-                )
-                for name in _FF_METHODS
-            ),
+            *_ff_swaps("{}/", "original/{identity}.mp4"),
         ),
         example="FaceForensics++_C23/Deepfakes/000_003.mp4",
-        lists=("train.json", "val.json", "test.json"),
-        lists_at="dataset/splits of github.com/ondyari/FaceForensics",
+        lists=_FF_LISTS,
+        lists_at=_FF_LISTS_AT,
         read=lists.ffpp_splits,
         counts={"original": 1000, **dict.fromkeys(_FF_METHODS, 1000)},
         ignored=r"(?:.+/)?DeepFakeDetection/.+",
@@ -203,9 +209,8 @@ LAYOUTS: dict[str, Layout] = {
         rules=(
             Rule("original", REAL, rf"DFD_original[ _]sequences/(?P<identity>\d\d){_SCENE}"),
             Rule(
-                "manipulated", FAKE,
-                rf"DFD_manipulated[ _]sequences/(?P<identity>\d\d)_(?P<donor>\d\d){_SCENE}__\w{{8}}",
-                method="DeepFakeDetection", source="DFD_original sequences/{identity}__{scene}.mp4",
+                "manipulated", FAKE, rf"DFD_manipulated[ _]sequences/{_ACTORS_SWAP}", method="DeepFakeDetection",
+                source="DFD_original sequences/{identity}__{scene}.mp4",
             ),
         ),
         example="DFD_manipulated_sequences/01_02__exit_phone_room__YVGY8LOK.mp4",

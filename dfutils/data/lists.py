@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,6 +21,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import decode
 
 REAL, FAKE = 0, 1
+_LABELS = {"real": REAL, "fake": FAKE}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,24 @@ def _json(root: Path, path: str) -> object:
         return json.loads(_text(root, path))
     except ValueError as error:
         raise InputError(f"The list {path} below {root} is not JSON ({error}); fetch it again.") from None
+
+
+def _entries(root: Path, path: str, what: str) -> dict[str, dict[str, Any]]:
+    """Return a JSON list that maps names to entries; `what` describes it in the error for anything else."""
+    entries = _json(root, path)
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise InputError(f"{path} is not {what}; fetch it again.")
+    return entries
+
+
+def _label(word: str) -> int | None:
+    """Return the label that real or fake in any case stands for; None for any other word."""
+    return _LABELS.get(word.lower())
+
+
+def _split(name: str) -> str:
+    """Return train, val or test in lower case, "" for any other text."""
+    return name.lower() if name.lower() in ("train", "val", "test") else ""
 
 
 def _add(lists: dict[str, Listed], name: str, entry: Listed, path: str) -> None:
@@ -120,9 +140,7 @@ def dfdc_lists(root: Path, paths: list[str], label_one: str = "") -> dict[str, L
 
 def _dfdc_json(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
     """Yield name, split, label and original; the label is "FAKE" or "REAL", in the test set `is_fake`, 1 or 0."""
-    entries = _json(root, path)
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise InputError(f"{path} is not DFDC's metadata (a mapping from file names); fetch it again.")
+    entries = _entries(root, path, "DFDC's metadata (a mapping from file names)")
     labels = {"FAKE": FAKE, "REAL": REAL, "1": FAKE, "0": REAL}
     splits = {"train": "train", "validate": "val", "validation": "val", "val": "val", "test": "test"}
     for name, entry in entries.items():
@@ -147,7 +165,7 @@ def kaggle_labels(root: Path, paths: list[str], label_one: str = "") -> dict[str
     labels_of: dict[str, set[int]] = {}
     for path in paths:
         for row in csv.reader(_text(root, path).splitlines()):
-            label = {"REAL": REAL, "FAKE": FAKE}.get(row[1].strip().upper()) if len(row) > 1 else None
+            label = _label(row[1].strip()) if len(row) > 1 else None
             if label is not None:
                 labels_of.setdefault(plain(row[0].strip()).lower(), set()).add(label)
     return {name: Listed(label=min(labels)) for name, labels in labels_of.items() if len(labels) == 1}
@@ -169,15 +187,10 @@ def dfdc_preview(root: Path, paths: list[str], label_one: str = "") -> dict[str,
     """Read the DFDC preview's `dataset.json`: by path, label, set, and both people, `target_id` and `swapped_id`."""
     lists: dict[str, Listed] = {}
     for path in paths:
-        entries = _json(root, path)
-        if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-            raise InputError(f"{path} is not the DFDC preview's list (a mapping from paths); fetch it again.")
-        for name, entry in entries.items():
-            label = {"real": REAL, "fake": FAKE}.get(str(entry.get("label")).lower())
-            split = str(entry.get("set") or "").lower()
+        for name, entry in _entries(root, path, "the DFDC preview's list (a mapping from paths)").items():
+            label, split = _label(str(entry.get("label"))), _split(str(entry.get("set") or ""))
             target, swapped = (str(entry.get(key) or "") for key in ("target_id", "swapped_id"))
             donor = swapped if swapped != target else ""
-            split = split if split in ("train", "val", "test") else ""
             _add(lists, plain(name).lower(), Listed(split, label, name=name, identity=target, donor=donor), path)
     return lists
 
@@ -220,12 +233,11 @@ def deepfake_eval_2024(root: Path, paths: list[str], label_one: str = "") -> dic
         for row in csv.DictReader(_text(root, path).splitlines()):
             if not {"Filename", "Video Ground Truth"} <= set(row):
                 raise InputError(f"{path} has no columns Filename and Video Ground Truth; fetch it again.")
-            label = {"real": REAL, "fake": FAKE}.get(str(row["Video Ground Truth"]).strip().lower())
-            split = str(row.get("Finetuning Set") or "").strip().lower()
+            label = _label(str(row["Video Ground Truth"]).strip())
+            split = _split(str(row.get("Finetuning Set") or "").strip())
             language = str(row.get("Language") or "").strip()
             name = str(row["Filename"]).strip()
             attributes = (("language", language),) if language else ()
-            split = split if split in ("train", "val", "test") else ""
             _add(lists, plain(name).lower(), Listed(split, label, name=name, attributes=attributes), path)
     return lists
 
@@ -281,7 +293,7 @@ def _table(root: Path, path: str) -> pd.DataFrame:
 
 def _labels(column: pd.Series, path: str, label_one: str) -> list[int]:
     """Return the labels that words or numbers stand for; what 1 means is never guessed."""
-    labels = {"real": REAL, "fake": FAKE}
+    labels = _LABELS
     found = sorted(set(column.str.lower()))
     if set(found) <= {"0", "1", "0.0", "1.0"}:
         if label_one not in labels:

@@ -12,6 +12,7 @@ from dfutils.core.paths import video_id
 from dfutils.data.indexing import pool, scan
 from dfutils.splits.division import divide
 from dfutils.splits.identities import content_keys
+from tests.support.trees import plant
 
 REAL, FAKE = 0, 1
 COLUMNS = ["label", "method", "identity", "donor", "source_video", "official_split"]
@@ -19,13 +20,7 @@ Row = tuple[int, str, str, str, str, str]
 
 
 def scanned(root: Path, layout: str, paths, lists: dict[str, str] | None = None) -> pd.DataFrame:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
-    for path, text in (lists or {}).items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text, encoding="utf-8")
-    return scan(layout, root)
+    return scan(layout, plant(root, paths, lists))
 
 
 def rows(table: pd.DataFrame) -> dict[str, Row]:
@@ -50,6 +45,13 @@ def assert_divided(table: pd.DataFrame, copies: int = 30) -> None:
     assert named[named["who"] != ""].groupby("who")["split"].nunique().max() == 1
 
 
+def assert_read(table: pd.DataFrame, expected: dict[str, Row], note: str) -> None:
+    """Assert that a table has these rows, that its user is told what the note says, and that it can be divided."""
+    assert rows(table) == expected
+    assert note in notes(table)
+    assert_divided(table)
+
+
 def test_ff_c23(tmp_path):
     top = "FaceForensics++_C23"
     expected: dict[str, Row] = {
@@ -63,10 +65,8 @@ def test_ff_c23(tmp_path):
     others = [f"{top}/DeepFakeDetection/01_02__exit_phone_room__YVGY8LOK.mp4"]
     lists = {f"{top}/train.json": '[["000", "003"]]', f"{top}/csv/FF++_Metadata.csv": "File Path,Label\n"}
     table = scanned(tmp_path, "ff_c23", [*expected, *others], lists)
-    assert rows(table) == expected
+    assert_read(table, expected, "DeepFakeDetection are left out")
     assert set(table["compression"]) == {"c23"}
-    assert "DeepFakeDetection are left out" in notes(table)
-    assert_divided(table)
 
 
 def test_dfd(tmp_path):
@@ -77,9 +77,7 @@ def test_dfd(tmp_path):
         f"{fake}/01_02__exit_phone_room__YVGY8LOK.mp4": (FAKE, "DeepFakeDetection", "01", "02", source, ""),
     }
     table = scanned(tmp_path, "dfd", expected)
-    assert rows(table) == expected
-    assert "no official list" in notes(table)
-    assert_divided(table)
+    assert_read(table, expected, "no official list")
 
 
 def test_fakeavceleb(tmp_path):
@@ -98,10 +96,8 @@ def test_fakeavceleb(tmp_path):
         for path in expected
     ]
     table = scanned(tmp_path, "fakeavceleb", expected, {"FakeAVCeleb/meta_data.csv": head + "".join(lines)})
-    assert rows(table) == expected
+    assert_read(table, expected, "RealVideo-FakeAudio shows real faces")
     assert set(table["attribute_race"]) == {"African"} and set(table["attribute_sex"]) == {"men"}
-    assert "RealVideo-FakeAudio shows real faces" in notes(table)
-    assert_divided(table)
     (tmp_path / "FakeAVCeleb" / "meta_data.csv").write_text(head + "id00076,-,-\n")
     with pytest.raises(InputError, match=r"Line 2 .* has 3 columns, not 10"):
         scan("fakeavceleb", tmp_path)
@@ -118,9 +114,7 @@ def test_dfdc_preview(tmp_path):
         for path, row in expected.items()
     }
     table = scanned(tmp_path, "dfdc_preview", expected, {"dataset.json": json.dumps(listed)})
-    assert rows(table) == expected
-    assert "names both people" in notes(table)
-    assert_divided(table)
+    assert_read(table, expected, "names both people")
     (tmp_path / "dataset.json").write_text(json.dumps(listed)[:40])
     with pytest.raises(InputError, match="is not JSON"):
         scan("dfdc_preview", tmp_path)
@@ -134,9 +128,7 @@ def test_deeperforensics(tmp_path):
         **{path: (FAKE, path.split("/")[1], "000", "m101", video_id(real), "train") for path in fakes},
     }
     table = scanned(tmp_path, "deeperforensics", expected, {"lists/splits/train.txt": "000_M101.mp4\n"})
-    assert rows(table) == expected
-    assert "they stay in one split" in notes(table)
-    assert_divided(table)
+    assert_read(table, expected, "they stay in one split")
 
 
 def test_deepfake_eval_2024(tmp_path):
@@ -144,14 +136,13 @@ def test_deepfake_eval_2024(tmp_path):
     lines = "a.mp4,Real,Train,en\nb.mp4,Fake,Test,\nc.mp4,Unknown,Test,fr\n"
     lists = {"video-metadata-publish-with-links.csv": head + lines}
     table = scanned(tmp_path, "deepfake_eval_2024", [f"video-data/{name}.mp4" for name in "abc"], lists)
-    assert rows(table) == {
+    expected: dict[str, Row] = {
         "video-data/a.mp4": (REAL, "", "", "", "", "train"),
         "video-data/b.mp4": (FAKE, "in the wild", "", "", "", "test"),
     }
+    assert_read(table, expected, "look at the coverage")
     assert table["attribute_language"].tolist() == ["en", ""]
-    assert "look at the coverage" in notes(table)
     assert any(warning["kind"] == "unlabelled" for warning in table.attrs["warnings"])
-    assert_divided(table)
 
 
 def test_uadfv(tmp_path):
@@ -160,9 +151,7 @@ def test_uadfv(tmp_path):
         "fake/0000_fake.mp4": (FAKE, "FakeApp", "", "", "real__0000", ""),
     }
     table = scanned(tmp_path, "uadfv", expected)
-    assert rows(table) == expected
-    assert "as plain folders they would leak" in notes(table)
-    assert_divided(table)
+    assert_read(table, expected, "as plain folders they would leak")
 
 
 def test_attributes_of_one_dataset_are_empty_in_another(tmp_path):
@@ -181,11 +170,7 @@ LINES = ["a/one.mp4,Real,train,anna,,,,tv", "a\\two.mov,FAKE,valid,anna,ben,a/on
 
 
 def listed(folder: Path, text: str | bytes, label_one: str = "", name: str = "list.csv") -> pd.DataFrame:
-    scanned_paths = [*LISTED, "other.mp4"]
-    for path in scanned_paths:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).touch()
-    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    plant(folder, [*LISTED, "other.mp4"], {name: text})
     return scan("listed", folder, label_one)
 
 

@@ -1,13 +1,11 @@
 """Methods, compressions and sources chosen within datasets of FaceForensics++'s shape."""
 
-from pathlib import Path
-
 import pytest
 
 from dfutils.core.errors import InputError
 from dfutils.core.params import Indexed, SelectionSettings
-from dfutils.data.indexing import scan
 from dfutils.data.selection import choose
+from tests.support.trees import indexed
 
 FFPP = [
     *(f"original_sequences/youtube/{c}/videos/{n}.mp4" for c in ("c23", "c40") for n in ("000", "001")),
@@ -18,16 +16,9 @@ FFPP = [
 CELEB = ["Celeb-real/id0_0000.mp4", "YouTube-real/00000.mp4", "Celeb-synthesis/id0_id1_0000.mp4"]
 
 
-def indexed(folder: Path, layout: str, names: list[str]) -> Indexed:
-    for name in names:
-        (folder / layout / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / layout / name).touch()
-    return Indexed(layout, folder / layout, folder, scan(layout, folder / layout).assign(dataset=layout), layout)
-
-
 @pytest.fixture
 def datasets(tmp_path) -> list[Indexed]:
-    return [indexed(tmp_path, "ffpp", FFPP), indexed(tmp_path, "celeb_df_v2", CELEB)]
+    return [indexed(tmp_path / "a", "ffpp", FFPP), indexed(tmp_path / "b", "celeb_df_v2", CELEB)]
 
 
 def chosen(datasets: list[Indexed], **selection: str) -> list[set[str]]:

@@ -2,7 +2,6 @@
 
 import json
 from itertools import product
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,23 +10,15 @@ import pytest
 
 from dfutils.core import params
 from dfutils.core.params import Indexed, Params
-from dfutils.data.indexing import pool, scan
+from dfutils.data.indexing import pool
 from dfutils.data.selection import choose
 from dfutils.evaluation.evaluation import Evaluation, Scores, calibrate
 from dfutils.reporting.evaluation_report import EvaluationReport
 from dfutils.splits.division import divide
 from tests.support.evaluated import PREPROCESSED, Judge
+from tests.support.trees import indexed
 
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
-
-
-def indexed(root: Path, layout: str, paths: list[str], lists: dict[str, str]) -> Indexed:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
-    for name, text in lists.items():
-        (root / name).write_text(text)
-    return Indexed(layout, root, root, scan(layout, root).assign(dataset=layout, status=""), layout)
 
 
 @pytest.fixture(scope="module")
