@@ -4,6 +4,9 @@ Whoever gives a notebook or a command something it cannot work with reads one se
 else that is raised is a fault of the suite and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """An input that cannot be used; the message is one sentence that says what to do."""
@@ -15,3 +18,11 @@ class InputError(ValueError):
 
 class StageError(RuntimeError):
     """A notebook's cell failed; the text says which cell, why, and which notebook shows it."""
+
+
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Return the known name that a wrong one is most like, "" if it is like none.
+
+    `cutoff`, 0 to 1, is how alike they must be (`difflib.get_close_matches`).
+    """
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), "")

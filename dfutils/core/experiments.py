@@ -7,7 +7,6 @@ one harms no other, and files that are written anew replace the link, not the fi
 """
 
 import ast
-import difflib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 from dfutils.core import detectors
 from dfutils.core import params as parameters
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, closest
 from dfutils.core.files import atomic, file_digest, read_json, write_json
 from dfutils.core.parameter_files import differences, find, load_params, named_after, read, with_overrides
 from dfutils.core.params import Params, lasting
@@ -328,8 +327,8 @@ def _names() -> list[str]:
 
 def _no_run(experiment: str) -> InputError:
     """Return the error for a name without a run, with the one that it is most like."""
-    close = difflib.get_close_matches(experiment, _names(), n=1)
-    hint = f": did you mean {close[0]!r}?" if close else "; `dfutils runs` lists them."
+    close = closest(experiment, _names())
+    hint = f": did you mean {close!r}?" if close else "; `dfutils runs` lists them."
     return InputError(f"There is no run {experiment!r} on this machine{hint}")
 
 

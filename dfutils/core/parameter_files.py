@@ -1,6 +1,5 @@
 """Parameters out of a YAML file, the name of the experiment that they make, and a listing for the terminal."""
 
-import difflib
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from dfutils.core import detectors
 from dfutils.core import params as parameters
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, closest
 from dfutils.core.files import decode, digest
 from dfutils.core.params import GROUPS, SAFE_NAME, Params, lasting
 
@@ -164,8 +163,8 @@ def _not_yaml(path: Path, error: yaml.YAMLError) -> str:
 def _neighbours(path: Path) -> str:
     """Suggest the parameter file that a wrong name is most like."""
     names = sorted(other.name for other in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, names, n=1)
-    return f": did you mean {path.parent / close[0]}?" if close else ""
+    close = closest(path.name, names)
+    return f": did you mean {path.parent / close}?" if close else ""
 
 
 def listing(path: Path, /, **overrides: Any) -> str:

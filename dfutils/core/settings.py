@@ -1,13 +1,12 @@
 """The base of every group of parameters: values are checked once, and then never change."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, closest
 
 
 class Settings(BaseModel):
@@ -41,8 +40,8 @@ class Settings(BaseModel):
             InputError: naming the one that a wrong name is most like.
         """
         if name not in cls.model_fields:
-            close = difflib.get_close_matches(name, cls.model_fields, n=1, cutoff=0.5)
-            hint = f": did you mean {close[0]!r}?" if close else "; `dfutils params FILE` lists them all."
+            close = closest(name, cls.model_fields, cutoff=0.5)
+            hint = f": did you mean {close!r}?" if close else "; `dfutils params FILE` lists them all."
             raise InputError(f"There is no parameter {name!r}{hint}")
 
     @classmethod

@@ -3,7 +3,6 @@
 Each finished stage writes a record with the parameters that its results depend on to the experiment's run folder.
 """
 
-import difflib
 import platform
 import subprocess
 from functools import cache
@@ -13,7 +12,7 @@ from typing import Any
 
 from dfutils import __version__
 from dfutils.core import params as parameters
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, closest
 from dfutils.core.files import read_json, write_json
 from dfutils.core.params import (
     AugmentationSettings,
@@ -120,8 +119,8 @@ def _nearest(experiment: str) -> str:
     if (runs / experiment).is_dir():
         return ""
     names = sorted(path.name for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
-    close = difflib.get_close_matches(experiment, names, n=1)
-    return f", or correct the experiment's name: there is {close[0]!r}" if close else ""
+    close = closest(experiment, names)
+    return f", or correct the experiment's name: there is {close!r}" if close else ""
 
 
 def path_of(params: Params, stage: str) -> Path:

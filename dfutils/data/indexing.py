@@ -7,7 +7,6 @@ contradicting labels is left out with a warning. `check` compares the numbers of
 experiment.
 """
 
-import difflib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, closest
 from dfutils.core.files import digest
 from dfutils.core.paths import printable, video_id, walk, with_suffix
 from dfutils.core.progress import bar
@@ -59,8 +58,8 @@ def find_layout(name: str) -> Layout:
     """
     if name in LAYOUTS:
         return LAYOUTS[name]
-    close = difflib.get_close_matches(name, LAYOUTS, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}?" if close else f"set `layout` to one of {', '.join(LAYOUTS)}."
+    close = closest(name, LAYOUTS, cutoff=0.4)
+    hint = f"did you mean {close!r}?" if close else f"set `layout` to one of {', '.join(LAYOUTS)}."
     raise InputError(f"There is no layout {name!r}: {hint}")
 
 

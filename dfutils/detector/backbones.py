@@ -1,6 +1,5 @@
 """Backbones and their weights: state dicts are read without running code, and loaded only if they fit exactly."""
 
-import difflib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, closest
 from dfutils.core.files import atomic, read_json
 
 LITE = "tf_efficientnet_lite0"
@@ -72,8 +71,8 @@ def _torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
     """Return a network without its last layer, its number of features, and the prefixes of the weights it lacks."""
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "torchvision.models.list_models() lists them."
+        close = closest(name, known)
+        hint = f"did you mean {close!r}?" if close else "torchvision.models.list_models() lists them."
         raise InputError(f"torchvision has no classification network {name!r}: {hint}")
     # By default these two have auxiliary classifiers and expect images normalised in another way.
     options = {"aux_logits": False, "init_weights": False, "transform_input": True}

@@ -6,13 +6,12 @@ dataset's own list, or not at all. Groups are assigned greedily, the largest fir
 classes and methods it brings closest to the requested ones. `leakage.audit` checks the result.
 """
 
-import difflib
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dfutils.core.errors import InputError
+from dfutils.core.errors import InputError, closest
 from dfutils.core.params import DEFAULTS
 from dfutils.splits.identities import components, content_keys, people
 
@@ -128,8 +127,8 @@ def _check(videos: pd.DataFrame, policy: str, val_fraction: float, test_fraction
         InputError: if no policy can divide the videos.
     """
     if policy not in POLICIES:
-        close = difflib.get_close_matches(policy, POLICIES, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(POLICIES)}."
+        close = closest(policy, POLICIES, cutoff=0.4)
+        hint = f"did you mean {close!r}?" if close else f"choose one of {', '.join(POLICIES)}."
         raise InputError(f"There is no split policy {policy!r}: {hint}")
     if not (0 < val_fraction < 1 and 0 < test_fraction < 1 and val_fraction + test_fraction < 1):
         raise InputError(
