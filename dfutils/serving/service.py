@@ -50,6 +50,13 @@ class Answer(BaseModel):
     reason: str
     frames: list[dict[str, Any]] = Field(description="each scored face: frame, time_s, box, probability_fake")
     people: int
+    start_s: float | None = Field(description="of the most suspicious stretch, in seconds")
+    end_s: float | None
+    windows: int = Field(description="how many windows of about five seconds were judged")
+    persons: list[dict[str, Any]] = Field(description="everyone who was judged: seen, face_px, may_be, windows, score")
+    person: int | None = Field(description="position of the most suspicious one")
+    shots: list[list[float]] = Field(description="start and end of each shot, in seconds")
+    left_out: list[dict[str, Any]] = Field(description="stretches that were not judged: start_s, end_s, reason")
     video: dict[str, Any] = Field(description="facts stated by the container")
     model: dict[str, str]
     warnings: list[str]

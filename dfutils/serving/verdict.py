@@ -6,6 +6,7 @@ verdict has a status and a reason, and no probability.
 """
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from dfutils.detector.network import Detector
 from dfutils.faces import extraction
 from dfutils.faces.extraction import FaceClip, VideoFaces
 from dfutils.faces.video import VideoFacts
+from dfutils.faces.windows import LeftOut
 from dfutils.reporting.wording import finding
+from dfutils.serving.person import JudgedWindow, Person
 
 OF_THE_SAMPLE = (
     "This detector was trained on forgeries that the suite made itself (the built-in sample): it knows nothing of real "
@@ -52,7 +55,7 @@ LIMITS = (
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """A detector's verdict on a video, with the T faces that it was given.
+    """A detector's verdict on a video: that on its most suspicious person, with the T faces of the worst stretch.
 
     Attributes:
         file: name of the video.
@@ -74,6 +77,10 @@ class Verdict:
         calibrated: whether its scores were calibrated on validation videos.
         prior_fake: share of fakes among all videos that the probability is for; None if it is not stated.
         warnings: sentences to show with the verdict.
+        persons: everyone who was judged, the one who is seen longest and largest first; () if the detector abstains.
+        person: position of the most suspicious one; None if the detector abstains.
+        shots: start and end of each shot, in seconds; () if only the first frames were looked at.
+        left_out: the stretches that were not judged, and why.
     """
 
     file: str
@@ -95,6 +102,20 @@ class Verdict:
     calibrated: bool
     prior_fake: float | None
     warnings: tuple[str, ...]
+    persons: tuple[Person, ...]
+    person: int | None
+    shots: tuple[tuple[float, float], ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def n_windows(self) -> int:
+        """Number of windows that were judged."""
+        return sum(len(person.windows) for person in self.persons)
+
+    @property
+    def worst(self) -> JudgedWindow | None:
+        """The most suspicious stretch of the most suspicious person, which the verdict is about."""
+        return None if self.person is None else self.persons[self.person].worst
 
     @property
     def confidence(self) -> float | None:
@@ -128,26 +149,65 @@ class Verdict:
             "sure": self.sure,
             "frames": frames,
             "people": self.people,
+            "start_s": self.worst and round(self.worst.start_s, 3),
+            "end_s": self.worst and round(self.worst.end_s, 3),
+            "windows": self.n_windows,
+            "persons": [person.to_dict() for person in self.persons],
+            "person": self.person,
+            "shots": [[round(second, 3) for second in shot] for shot in self.shots],
+            "left_out": [asdict(stretch) for stretch in self.left_out],
             "video": {name: None if value != value else value for name, value in facts.items()},
             "model": {"name": self.model, "version": self.version},
             "warnings": list(self.warnings),
         }
 
 
-def predict_video(path: str | Path, detector: Detector) -> Verdict:
+def predict_video(path: str | Path, detector: Detector, first: int | None = None) -> Verdict:
     """Return a detector's verdict on a video.
 
-    Its probability is that of the notebooks' `predictions.parquet` (to 1e-6). A video that cannot be read or has too
-    few faces gives a verdict without a probability, not an error.
+    Args:
+        path: a video. One that cannot be read or has too few faces gives a verdict without a probability, not an error.
+        detector: judges it.
+        first: look at so many frames only, and at the person who is seen longest and largest in them; with
+            `detector.face_settings.max_frames` the probability is that of the notebooks' `predictions.parquet` (to
+            1e-6).
     """
-    return judge(extraction.find_faces(Path(path), detector.face_settings), detector, printable(Path(path).name))
+    settings = detector.face_settings
+    if first is not None:
+        settings = settings.model_copy(update={"max_frames": first})
+    return judge(extraction.find_faces(Path(path), settings), detector, printable(Path(path).name))
 
 
 def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
-    """Return a detector's verdict on the faces of a video; `file` is the name that the verdict states."""
-    warnings = (*warnings_of(detector), *_warnings_of_file(faces))
+    """Return a detector's verdict on the faces of a video; `file` is the name that the verdict states.
+
+    Each person has one window. There are several with `faces: all` alone, as in the notebooks.
+    """
+    persons = []
+    for clip in faces.clips:
+        if clip.status == "ok":
+            window = judged(float(clip.times[0]), float(clip.times[-1]), clip, detector)
+            persons.append(Person((window,), window))
     threshold = float(detector.config["threshold"])
-    clip, probability, frame_scores = _most_suspicious(faces, detector)
+    return verdict(persons, faces.clip, faces.facts, detector, file, threshold, _warnings_of_file(faces))
+
+
+def verdict(
+    persons: Sequence[Person],
+    nobody: FaceClip,
+    facts: VideoFacts | None,
+    detector: Detector,
+    file: str,
+    threshold: float,
+    warnings: Sequence[str],
+    shots: Sequence[tuple[float, float]] = (),
+    left_out: Sequence[LeftOut] = (),
+) -> Verdict:
+    """Return the verdict on the most suspicious of `persons`; if there is none, the reason is that of `nobody`."""
+    person = max(range(len(persons)), key=lambda k: persons[k].probability, default=None)
+    worst = None if person is None else persons[person].worst
+    clip, probability = (worst.clip, worst.probability) if worst else (nobody, None)
+    frame_scores = worst.frame_scores if worst else np.empty(0)
     fake = None if probability is None else probability >= threshold
     return Verdict(
         file=file,
@@ -162,24 +222,23 @@ def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
         times=clip.times,
         boxes=clip.boxes,
         strip=clip.frames,
-        people=clip.people,
-        facts=faces.facts,
+        people=nobody.people,
+        facts=facts,
         model=name_of(detector),
         version=version_of(detector),
         calibrated=is_calibrated(detector),
         prior_fake=detector.scaling.prior_fake,
-        warnings=warnings,
+        warnings=(*warnings_of(detector), *warnings),
+        persons=tuple(persons),
+        person=person,
+        shots=tuple(shots),
+        left_out=tuple(left_out),
     )
 
 
-def _most_suspicious(faces: VideoFaces, detector: Detector) -> tuple[FaceClip, float | None, np.ndarray]:
-    """Return the clip with the highest probability of fake, this probability, and that of each frame.
-
-    Several clips are there with `faces: all` alone; the notebooks score a video of several people the same way. If no
-    clip can be scored, the first one, None and an empty array are returned.
-    """
-    scored = [(clip, *score(clip, detector)) for clip in faces.clips if clip.status == "ok"]
-    return max(scored, key=lambda item: item[1]) if scored else (faces.clip, None, np.empty(0))
+def judged(start_s: float, end_s: float, clip: FaceClip, detector: Detector) -> JudgedWindow:
+    """Return a window with its score."""
+    return JudgedWindow(start_s, end_s, *score(clip, detector), clip)
 
 
 def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
