@@ -231,7 +231,7 @@ class NetworkSettings(SeedSettings):
     """Network (03)."""
 
     backbone: str = Field(
-        "resnext50_32x4d", description="torchvision classification network, by name, or tf_efficientnet_lite0"
+        "resnext50_32x4d", description="image network: a name of torchvision, tf_efficientnet_lite0, or timm:NAME"
     )
     pretrained: str = Field(
         "imagenet", description="imagenet, packaged, none, or the path of a state dict or detector folder"

@@ -1,8 +1,11 @@
 """Backbones and their weights: state dicts are read without running code, and loaded only if they fit exactly."""
 
 import pickle
+import warnings
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -15,7 +18,10 @@ from dfutils.core.errors import InputError, closest
 from dfutils.core.files import atomic, read_json
 
 LITE = "tf_efficientnet_lite0"
-"""The only network that is not torchvision's; it is small, and its ImageNet weights come inside a package."""
+"""timm's network whose ImageNet weights come inside a package: it is small, and has a name without `TIMM`."""
+
+TIMM = "timm:"
+"""Prefix of the names of timm's networks: timm:xception."""
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 """Mean and standard deviation of ImageNet's colours, with which most published weights were trained."""
@@ -25,19 +31,22 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
     """Return a classification network without its last layer, and its number of features per image.
 
     Args:
-        name: a name of `torchvision.models.list_models`, or `tf_efficientnet_lite0` of timm.
-        pretrained: `imagenet` (torchvision's default weights, downloaded once into torch's cache), `packaged` (the
-            ImageNet weights of `tf_efficientnet_lite0`, which come inside an installed package), `none` (random
-            weights), or the path of a state dict of the network or of a detector's folder.
+        name: a name of `torchvision.models.list_models`, `tf_efficientnet_lite0`, or `timm:` and a name of
+            `timm.list_models`, which may name its weights, too: `timm:vit_small_patch14_dinov2.lvd142m`.
+        pretrained: `imagenet` (the library's default weights, downloaded once into its cache; in timm they may be of
+            other pictures than ImageNet's), `packaged` (the ImageNet weights of `tf_efficientnet_lite0`, which come
+            inside an installed package), `none` (random weights), or the path of a state dict of the network or of a
+            detector's folder.
 
     Raises:
         InputError: if there is no such network, or its weights cannot be downloaded or read or do not fit; random
             weights are never used instead.
     """
-    network, width, dropped = _OTHERS[name]() if name in _OTHERS else _torchvision(name)
+    of_timm = name == LITE or name.startswith(TIMM)
+    network, width, dropped = (_timm if of_timm else _torchvision)(name)
     if str(pretrained) != "none":
         if str(pretrained) == "imagenet":
-            weights = _imagenet(name)
+            weights = _timm_weights(name) if of_timm else _imagenet(name)
         elif str(pretrained) == "packaged":
             weights = _packaged(name, network)
         else:
@@ -51,20 +60,30 @@ def normalisation(name: str, pretrained: str | Path = "none") -> dict[str, list[
     """Return the `mean` and `std` that pictures (0 to 1, RGB) are normalised with, as the weights were trained.
 
     They come from torchvision's or timm's own configuration of the network; a detector's folder brings its own. Random
-    weights ask for none, and get ImageNet's.
+    weights of torchvision's networks ask for none, and get ImageNet's.
     """
     folder = Path(pretrained)
-    if str(pretrained) == "none":
-        return dict(IMAGENET)
     if (folder / "config.json").is_file():
         return read_json(folder / "config.json").get("normalisation", dict(IMAGENET))
-    if name == LITE:
-        import timm
-
-        found = timm.get_pretrained_cfg(name)
+    if name.startswith(TIMM):
+        found = _timm_config(name)
+    elif str(pretrained) == "none":
+        return dict(IMAGENET)
+    elif name == LITE:
+        found = _timm_config(name)
     else:
         found = torchvision.models.get_model_weights(name).DEFAULT.transforms()
     return {"mean": [float(value) for value in found.mean], "std": [float(value) for value in found.std]}
+
+
+def input_size(name: str) -> int | None:
+    """Return the side of the pictures that a network takes, in pixels; None if it takes crops as they are.
+
+    timm's networks take the size that they are configured for, and so do torchvision's that take no other.
+    """
+    if name.startswith(TIMM):
+        return _timm_config(name).input_size[-1]
+    return 224 if name.startswith(("vit_", "maxvit_")) else None
 
 
 def _torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
@@ -86,16 +105,60 @@ def _torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
     return network, width, (f"{last}.", *_AUXILIARY.get(name, ()))
 
 
-def _lite() -> tuple[nn.Module, int, tuple[str, ...]]:
-    """Return timm's EfficientNet-Lite0 (Tan and Le, ICML 2019, without squeeze-and-excitation), as `_torchvision`."""
-    import timm  # imported here because it takes half a second and only this network needs it
+def _timm_model(name: str, **options: Any) -> nn.Module:
+    """Return a network of timm.
 
-    network = timm.create_model(LITE, pretrained=False, num_classes=0)
-    return network, network.num_features, ("classifier.",)
+    Raises:
+        InputError: if there is none of this name, with the nearest.
+    """
+    import timm  # imported here because it takes half a second and only its networks need it
+
+    name = name.removeprefix(TIMM)
+    model, _, tag = name.partition(".")
+    known = timm.list_pretrained(f"{model}.*") if tag and timm.is_model(model) else timm.list_models()
+    if name not in known and (tag or not timm.is_model(name)):  # an older name is a model and not listed
+        close = closest(name, known)
+        hint = f"did you mean {TIMM + close!r}?" if close else "timm.list_models() lists them."
+        raise InputError(f"timm has no image network {name!r}: {hint}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an older name of a network is as good as the new one
+        return timm.create_model(name, **options)
 
 
-_OTHERS = {LITE: _lite}
-"""Networks of other libraries than torchvision, by name."""
+@cache
+def _timm_config(name: str) -> Any:
+    """Return timm's configuration of a network: `input_size`, `mean`, `std`, `classifier`."""
+    import timm
+
+    found = timm.get_pretrained_cfg(name.removeprefix(TIMM), allow_unregistered=True)
+    if found is None:  # an older name; the network itself knows, and needs no memory on this device
+        with torch.device("meta"):
+            found = _timm_model(name).pretrained_cfg
+        found = timm.models.PretrainedCfg(**found)
+    return found
+
+
+def _timm(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:
+    """Return a network of timm as `_torchvision` does."""
+    network = _timm_model(name, pretrained=False, num_classes=0)
+    layers = network.pretrained_cfg.get("classifier") or ()
+    layers = (layers,) if isinstance(layers, str) else tuple(layers)
+    return network, getattr(network, "head_hidden_size", network.num_features), tuple(f"{layer}." for layer in layers)
+
+
+def _timm_weights(name: str) -> Mapping[str, torch.Tensor]:
+    """Return timm's default weights of a network, or those that its name names, from the cache or downloaded."""
+    if name == LITE:
+        raise InputError(f"The ImageNet weights of {LITE} come inside a package: set pretrained to packaged.")
+    try:
+        return _timm_model(name, pretrained=True, num_classes=0).state_dict()
+    except InputError:
+        raise
+    except Exception as error:  # of the hub's client, of urllib and of safetensors
+        raise InputError(
+            f"The weights of {name} could not be fetched ({first_line(error)}); set pretrained to none (random "
+            "weights) or to the path of a state dict or of a detector's folder."
+        ) from None
 
 
 def _zero_init_residual(network: ResNet) -> None:
@@ -130,8 +193,6 @@ def _packaged(name: str, network: nn.Module) -> Mapping[str, torch.Tensor]:
 
 def _imagenet(name: str) -> Mapping[str, torch.Tensor]:
     """Return torchvision's default weights of a network, from torch's cache or downloaded into it."""
-    if name == LITE:
-        raise InputError(f"The ImageNet weights of {LITE} come inside a package: set pretrained to packaged.")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         return weights.get_state_dict(progress=True, check_hash=True, weights_only=True)

@@ -3,12 +3,16 @@
 torchinfo (last release in 2023) has one row per module, hundreds for these backbones, and shapes of a whole batch.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dfutils.detector.network import Detector
 
@@ -36,6 +40,36 @@ def table(detector: Detector, face_size: int, frames_per_video: int) -> pd.DataF
             hook.remove()
     # The layers after the backbone are called twice, for the clip and for each of its frames.
     return pd.DataFrame(rows, columns=["layer", "what", "output", "parameters"]).drop_duplicates("layer")
+
+
+class Cost(NamedTuple):
+    """What scoring one clip takes: multiply-adds of the matrix products, and clips a second where it was measured."""
+
+    multiply_adds: int
+    clips_per_s: float
+
+
+def cost(detector: Detector, face_size: int, frames_per_video: int, passes: int = 3) -> Cost:
+    """Return what a clip takes in evaluation on the detector's device; the speed is the median of `passes` passes, one
+    clip each, after a first one that is not counted."""
+    was_training, device = detector.training, next(detector.parameters()).device
+    frames = torch.zeros(1, frames_per_video, 3, face_size, face_size, device=device)
+    seconds = []
+    try:
+        detector.eval()
+        with torch.enable_grad(), FlopCounterMode(display=False) as counter:  # without gradients it fails in CaiT
+            features = detector.features(frames)
+        # PyTorch does not count inside an LSTM: each weight of a matrix is used once a frame.
+        rest = [weight for part in detector.children() if part is not detector.backbone for weight in part.parameters()]
+        matrices = sum(weight.numel() for weight in rest if weight.ndim > 1)
+        for _ in range(passes):
+            started = time.perf_counter()
+            with torch.inference_mode():
+                detector(frames).cpu()  # waits for a GPU
+            seconds.append(time.perf_counter() - started)
+    finally:
+        detector.train(was_training)
+    return Cost(counter.get_total_flops() // 2 + matrices * features.shape[1], 1 / float(np.median(seconds)))
 
 
 def _stages(detector: Detector) -> list[tuple[str, nn.Module]]:

@@ -23,7 +23,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, write_json
 from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
-from dfutils.detector.backbones import IMAGENET, fill, first_line, load_backbone, normalisation, read_weights
+from dfutils.detector.backbones import (
+    IMAGENET,
+    fill,
+    first_line,
+    input_size,
+    load_backbone,
+    normalisation,
+    read_weights,
+)
 from dfutils.detector.legacy_weights import translate
 from dfutils.metrics.calibration import Scaling, with_slope
 
@@ -40,6 +48,7 @@ _GEOMETRY = ("frames_per_video", "face_size", "face_margin", "align")
 
 _CONFIG: dict[str, Any] = {
     "normalisation": IMAGENET,
+    "input_size": None,  # side of the pictures that the backbone takes; None: crops as they are
     **{name: getattr(DEFAULTS, name) for name in _GEOMETRY},
     "threshold": 0.5,
     "slope": 1.0,
@@ -73,6 +82,7 @@ class Detector(nn.Module):
             torch.manual_seed(settings.seed)
             network, width = load_backbone(settings.backbone, settings.first_weights)
             self.config["normalisation"] = normalisation(settings.backbone, settings.first_weights)
+            self.config["input_size"] = input_size(settings.backbone)
             self.backbone = network.to(memory_format=torch.channels_last)
             if settings.temporal != "mean":
                 self.lstm = nn.LSTM(
@@ -116,10 +126,14 @@ class Detector(nn.Module):
     def features(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Return the pooled features of each frame, `(B, T, F)`, from normalised `(B, T, 3, H, W)`.
 
+        Frames are scaled to the `input_size` of `config`, if the backbone has one.
         Frames outside `mask` (bool `(B, T)`) are not computed, so that padding never enters batch normalisation; their
         features are 0.
         """
         images = frames.flatten(0, 1) if mask is None else frames[mask]
+        side = self.config["input_size"]
+        if side and images.shape[-1] != side:
+            images = nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_backbone):
             found = self.backbone(images.contiguous(memory_format=torch.channels_last))
         if mask is None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
 from dfutils.core.params import DEFAULTS
 from dfutils.data import catalog
@@ -81,14 +82,30 @@ class ErrorAnalysis:
         maps, other = saliency.gradcam(self.detector, crops), saliency.gradcam(self._random_weights, crops)
         return Saliency(maps, other, saliency.likeness(maps, other))
 
+    @cached_property
+    def no_gradcam(self) -> str:
+        """Why Grad-CAM can show nothing of this detector; "" if it can, or there is no scored video to try it on."""
+        try:
+            for video_id in self.scored["video_id"].head(1):
+                self.saliency(self.clip(video_id).crops)
+        except InputError as error:
+            return str(error)
+        return ""
+
     def contributions(self, crops: np.ndarray) -> np.ndarray:
         """Return what each frame adds to a clip's log-odds of fake, `(T,)`."""
         return saliency.leave_one_out(self.detector, crops)
 
     def explain_fakes(self, count: int) -> dict[str, Saliency]:
-        """Return where the detector looked in `count` fakes of the test across methods and people, by video id."""
+        """Return where the detector looked in `count` fakes of the test across methods and people, by video id.
+
+        Empty where Grad-CAM can show nothing of it; see `no_gradcam`.
+        """
         fakes = saliency.spread_out(self.scored[self.scored["label"] == 1], count)
-        return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
+        try:
+            return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
+        except InputError:
+            return {}
 
     def inside_forged(self, explained: dict[str, Saliency], resamples: int = DEFAULTS.resamples) -> pd.DataFrame:
         """Return how much of the maps falls on what was forged, against two kinds of chance.

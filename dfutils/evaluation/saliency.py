@@ -10,7 +10,7 @@ Where it is known what was forged, as in the built-in sample, the share of a map
 import copy
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 from scipy.special import stdtrit
 from scipy.stats import spearmanr
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from dfutils.core.errors import InputError
 from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
@@ -36,59 +37,97 @@ LEAST_CELLS = 4
 def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
     """Return the regions of each frame that raise the score: float32 `(T, S, S)`, 0 to 1, 1 the strongest of the clip.
 
-    The gradient is that of the clip's logit of fake less that of real, through the LSTM; the layer is the last stage of
+    The gradient is that of the clip's logit of fake less that of real, through the LSTM. The layer is the last one of
     the backbone whose map has `LEAST_CELLS` cells to a side or more (layer4 of a ResNeXt for crops of 112 pixels,
-    layer3 for 64). All zero where nothing raises the score.
+    layer3 for 64) and which the score depends on everywhere: in a vision transformer that reads its class token alone,
+    the last block but one. All zero where nothing raises the score.
 
     The detector is in evaluation mode; `frames` are crops in time order, uint8 RGB `(T, S, S, 3)`.
 
     Raises:
-        InputError: if the backbone has no such stage.
+        InputError: if the backbone has no such layer, or what its last layers return is no map of the picture.
     """
-    clip = clip_tensor(detector, frames)
-    stage = _stage(detector, clip)
-    kept: list[torch.Tensor] = []
-    hook = stage.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    clip, kept = clip_tensor(detector, frames), []
+    hooks = [
+        layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+        for layer in _trunk(detector.backbone, sum(weight.numel() for weight in detector.backbone.parameters()))
+    ]
     try:
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has no gradient here
             logits = detector(detector.normalise(clip).requires_grad_())
-            (gradient,) = torch.autograd.grad(logits[0, 1] - logits[0, 0], kept[0])
+            features, gradient = _last_map(detector, kept, logits[0, 1] - logits[0, 0])
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
     weights = gradient.mean(dim=(2, 3), keepdim=True)
-    coarse = (weights * kept[0]).sum(dim=1).relu().detach().float().cpu().numpy()
+    coarse = (weights * features).sum(dim=1).relu().detach().float().cpu().numpy()
     side = frames.shape[1]
     maps = np.stack([cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR) for part in coarse])
     return maps / maps.max() if maps.max() > 0 else maps
 
 
-def _stage(detector: Detector, clip: torch.Tensor) -> nn.Module:
-    """Return the last stage of the backbone with a map that is fine enough."""
-    inner = getattr(detector.backbone, "features", None)
-    stages = list((inner if isinstance(inner, nn.Module) else detector.backbone).children())
-    sides: dict[int, int] = {}
+def _trunk(module: nn.Module, weights: int) -> Iterator[nn.Module]:
+    """Yield the layers that pass a picture on from one to the next: children, and children of sequences and of what
+    holds nearly all of the `weights`."""
+    for child in module.children():
+        inner = sum(weight.numel() for weight in child.parameters())
+        if isinstance(child, nn.Sequential | nn.ModuleList) or inner > 0.9 * weights:
+            yield from _trunk(child, weights)
+        yield child
 
-    def note(place: int) -> Any:
-        def hook(_module: Any, _inputs: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.ndim == 4:
-                sides[place] = min(output.shape[2:])
 
-        return hook
+def _last_map(detector: Detector, kept: Sequence[Any], score: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the last map, `(T, C, H, W)`, of what the layers returned, in order, and the gradient of the score there.
 
-    hooks = [stage.register_forward_hook(note(place)) for place, stage in enumerate(stages)]
-    try:
-        with torch.inference_mode():
-            detector.features(detector.normalise(clip[:, :1]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    fine = [place for place, side in sides.items() if side >= LEAST_CELLS]
-    if not fine:
-        raise InputError(
-            f"{detector.architecture['backbone']} has no map of {LEAST_CELLS} cells to a side for crops of this size, "
-            "so Grad-CAM can show nothing."
-        )
-    return stages[max(fine)]
+    Raises:
+        InputError: as `gradcam`.
+    """
+    name, found = detector.architecture["backbone"], []
+    for output in reversed(kept):
+        tensor = output[0] if isinstance(output, tuple) and output else output
+        if not isinstance(tensor, torch.Tensor) or tensor.ndim < 3 or (tensor.ndim == 3 and tensor.shape[1] == 1):
+            continue  # features of a whole picture
+        as_map = _as_map(detector.backbone, tensor)
+        if as_map is None:
+            raise InputError(f"Grad-CAM can show nothing of {name}: its last layers return no map of the picture.")
+        if as_map(tensor).shape[2] < LEAST_CELLS:
+            continue
+        (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
+        if gradient is not None:
+            found.append((as_map(tensor), as_map(gradient)))
+            if found[-1][1].any():
+                return found[-1]
+    if found:  # the score depends on nothing
+        return found[0]
+    raise InputError(
+        f"{name} has no map of {LEAST_CELLS} cells to a side for crops of this size, so Grad-CAM can show nothing."
+    )
+
+
+def _grid(backbone: nn.Module) -> tuple[int, int]:
+    """Return rows and columns of a vision transformer's patches, in whose order its tokens are; (0, 0) if unknown."""
+    if isinstance(backbone, VisionTransformer):
+        return (backbone.image_size // backbone.patch_size,) * 2
+    return getattr(getattr(backbone, "patch_embed", backbone), "grid_size", None) or (0, 0)
+
+
+def _as_map(backbone: nn.Module, output: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return what turns a layer's output, and its gradient, into maps `(T, C, H, W)`; None if it is none.
+
+    Crops are square: where the two last dimensions are equal, channels come first; where the two before the last are,
+    as in a Swin transformer, they come last. Tokens of a vision transformer are those of its patches, row by row, after
+    at most `num_prefix_tokens` others.
+    """
+    if output.ndim == 4 and output.shape[2] == output.shape[3]:
+        return lambda tensor: tensor
+    if output.ndim == 4 and output.shape[1] == output.shape[2]:
+        return lambda tensor: tensor.permute(0, 3, 1, 2)
+    rows, columns = _grid(backbone)
+    before = output.shape[1] - rows * columns
+    most = getattr(backbone, "num_prefix_tokens", 1)
+    if output.ndim == 3 and rows and before in (0, most):
+        return lambda tensor: tensor[:, before:].transpose(1, 2).unflatten(2, (rows, columns))
+    return None
 
 
 def randomised(detector: Detector, seed: int = 0) -> Detector:

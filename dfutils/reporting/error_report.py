@@ -65,12 +65,16 @@ class ErrorReport(Report):
         return image_plots.explained(crops, maps, scores, self.analysis.threshold, title, added)
 
     def explained(self) -> Any:
-        """Return a browser through the surest mistakes of both kinds with their Grad-CAM."""
+        """Return a browser through the surest mistakes of both kinds with their Grad-CAM, or why there is none."""
+        if self.analysis.no_gradcam:
+            return Text(self.analysis.no_gradcam)
         surest = [self._of_kind(kind).head(self.shown) for kind in ("miss", "false alarm")]
         return widgets.browse(pd.concat(surest), self._draw_explained, 2 * self.shown)
 
     def likeness(self, explained: Mapping[str, Saliency]) -> Text:
         """Return how alike the maps of the detector and of random weights are on average."""
+        if not explained:
+            return Text("There are no maps to compare.")
         alike = pd.Series([found.alike for found in explained.values()], dtype=float)
         said = f"{alike.mean():.2f}, over {alike.notna().sum()} clips."
         return Text(f"Mean rank correlation with the maps of random weights: {said}")

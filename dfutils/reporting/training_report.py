@@ -54,10 +54,20 @@ class TrainingReport:
         stages = layer_table.table(self.detector, train.face_size, train_frames or train.frames_per_video)
         return Table(stages.set_index("layer"), "The network, with the shapes of one clip")
 
-    def size(self) -> Text:
-        """Return how many weights the network has, in all and for each training clip."""
-        total = sum(weight.numel() for weight in self.detector.parameters())
-        return Text(f"{total:,} parameters, {total / len(self.clips.train):,.0f} for each training clip.")
+    def size(self, train_frames: int) -> Text:
+        """Return how many weights the network has, in all and for each training clip, and what scoring a clip of
+        `train_frames` frames (0: all) takes: multiply-adds, and clips a second as measured here."""
+        train, total = self.clips.train, sum(weight.numel() for weight in self.detector.parameters())
+        found = layer_table.cost(self.detector, train.face_size, train_frames or train.frames_per_video)
+        device, side = next(self.detector.parameters()).device.type, self.detector.config["input_size"]
+        lines = [
+            f"{total:,} parameters, {total / len(train):,.0f} for each training clip.",
+            f"{found.multiply_adds / 1e9:.2f} billion multiply-adds to score a clip; {found.clips_per_s:.3g} clips a "
+            f"second one by one, measured here ({device}).",
+        ]
+        if side and side != train.face_size:
+            lines.append(f"Crops of {train.face_size} pixels are scaled to the {side} that the backbone takes.")
+        return Text("\n".join(lines))
 
     def first_step(self, settings: TrainingSettings) -> tuple[Batch, torch.Tensor, int]:
         """Return the first batch of the first epoch as `training.fit` takes it, after augmentation; the weights of the

@@ -16,7 +16,7 @@ from torch import nn
 
 from dfutils.core.errors import InputError
 from dfutils.detector import layer_table
-from dfutils.detector.backbones import IMAGENET, load_backbone, normalisation, read_weights
+from dfutils.detector.backbones import IMAGENET, input_size, load_backbone, normalisation, read_weights
 from dfutils.detector.network import Detector
 from dfutils.evaluation.scoring import score
 from tests.support.detectors import untrained
@@ -149,11 +149,51 @@ def test_normalisation_comes_with_the_weights(tmp_path, monkeypatch):
         assert normalisation(name, "imagenet") == IMAGENET
 
 
-@pytest.mark.parametrize("backbone", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5", "convnext_tiny",
+        "timm:mobilenetv3_small_050", "timm:vit_tiny_patch16_224",
+    ],
+)  # fmt: skip
 def test_other_backbones(backbone):
     detector = untrained(backbone=backbone, hidden_size=8).eval()
     with torch.inference_mode():
         assert detector(torch.zeros(1, 2, 3, 64, 64)).shape == (1, 2)
+
+
+def test_networks_of_timm_take_the_size_and_the_colours_of_their_own_configuration(tmp_path):
+    """`xception` is an older name, which timm's own list of configurations does not have."""
+    assert [input_size(name) for name in ("timm:xception", "timm:vit_small_patch14_dinov2", "resnet18")] == [
+        299, 518, None
+    ]  # fmt: skip
+    assert normalisation("timm:xception")["mean"] == [0.5, 0.5, 0.5]
+    assert normalisation("timm:vit_small_patch14_dinov2.lvd142m") == IMAGENET
+    detector = untrained(backbone="timm:mobilenetv3_small_050", temporal="mean").eval()
+    crops = torch.rand(1, 2, 3, 64, 64)
+    scaled = torch.nn.functional.interpolate(crops[0], (224, 224), mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        assert torch.allclose(detector.features(crops)[0], detector.backbone(scaled), atol=1e-5)
+    detector.save(tmp_path / "detector")
+    assert Detector.load(tmp_path / "detector").config["input_size"] == 224
+
+
+def test_weights_of_a_network_of_timm_come_from_a_file_with_or_without_its_classifier(tmp_path):
+    import timm
+
+    whole = timm.create_model("mobilenetv3_small_050", num_classes=7)
+    torch.save(whole.state_dict(), tmp_path / "weights.pt")
+    network, width = load_backbone("timm:mobilenetv3_small_050", tmp_path / "weights.pt")
+    assert width == 1024 and torch.equal(network.conv_stem.weight, whole.conv_stem.weight)
+    with pytest.raises(InputError, match="another architecture"):
+        load_backbone("timm:tinynet_e", tmp_path / "weights.pt")
+
+
+def test_weights_of_timm_that_cannot_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr("timm.create_model", lambda *_args, **_options: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr("dfutils.detector.backbones._timm", lambda _name: (torch.nn.Identity(), 1, ()))
+    with pytest.raises(InputError, match=r"timm:tinynet_e could not be fetched \(no network\); set pretrained to none"):
+        load_backbone("timm:tinynet_e", "imagenet")
 
 
 def test_random_bottlenecks_begin_as_the_identity():
@@ -167,6 +207,10 @@ def test_random_bottlenecks_begin_as_the_identity():
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="did you mean 'resnext50_32x4d'"):
         untrained(backbone="resnext50_32")
+    with pytest.raises(InputError, match=r"timm has no image network 'exception': did you mean 'timm:xception\d*'"):
+        untrained(backbone="timm:exception")
+    with pytest.raises(InputError, match=r"did you mean 'timm:vit_small_patch14_dinov2.lvd142m'"):
+        untrained(backbone="timm:vit_small_patch14_dinov2.lvd142")
     with pytest.raises(InputError, match="'lstm' or 'mean'"):
         untrained(**SMALL, temporal="gru")
 
@@ -193,6 +237,19 @@ def test_the_table_of_layers_holds_every_weight(backbone):
     assert 5 <= len(table) <= 16
     assert detector.training
     assert not detector.linear._forward_hooks
+
+
+def test_multiply_adds_are_those_of_the_published_networks():
+    """ResNet-18 takes 1.8 billion for a picture of 224 pixels (He et al., CVPR 2016), a ViT-Ti/16 1.3 (Touvron, 2021);
+    an LSTM of 8 units on 512 features 4 * 8 * (512 + 8) a frame, the last layer 16."""
+    detector = untrained(backbone="resnet18", hidden_size=8)
+    one, three = (layer_table.cost(detector, 224, frames, passes=1) for frames in (1, 3))
+    assert one.multiply_adds == pytest.approx(1.814e9, rel=0.01)
+    assert three.multiply_adds == 3 * one.multiply_adds and one.clips_per_s > 0
+    alone = layer_table.cost(untrained(backbone="resnet18", temporal="mean"), 224, 1, passes=1)
+    assert one.multiply_adds - alone.multiply_adds == 4 * 8 * (512 + 8) + 2 * 8 - 2 * 512
+    vit = layer_table.cost(untrained(backbone="timm:vit_tiny_patch16_224", temporal="mean"), 64, 1, passes=1)
+    assert vit.multiply_adds == pytest.approx(1.25e9, rel=0.02)
 
 
 # Saving and loading

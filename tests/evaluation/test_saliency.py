@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dfutils.core.errors import InputError
 from dfutils.core.params import FaceSettings, NetworkSettings
 from dfutils.detector.network import Detector, clip_tensor, logits
 from dfutils.evaluation import saliency
@@ -64,6 +65,37 @@ def test_gradcam_is_the_same_twice_and_leaves_the_detector_as_it_was(detector, c
     assert np.array_equal(saliency.gradcam(detector, clip), saliency.gradcam(detector, clip))
     assert np.array_equal(logits(detector, clip_tensor(detector, clip))[0], before)
     assert not detector.backbone.layer3._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("backbone", "cells"),
+    [
+        ("vit_b_16", 14),
+        ("timm:vit_tiny_patch16_224", 14),
+        ("timm:deit_tiny_distilled_patch16_224", 14),
+        ("swin_t", 4),
+        ("timm:swin_tiny_patch4_window7_224", 7),
+        ("timm:convnext_atto", 7),
+    ],
+)
+def test_maps_of_transformers_are_of_the_last_layer_and_lie_where_the_picture_has_them(backbone, cells, monkeypatch):
+    """The features of a patch are changed most by the patch itself, so the layer is read row by row as it should be."""
+    network, seen = untrained(backbone=backbone, temporal="mean").eval(), []
+    found = saliency._last_map
+    monkeypatch.setattr(saliency, "_last_map", lambda *given: seen.append(found(*given)) or seen[-1])
+    plain, spot = np.full((1, 64, 64, 3), 128, dtype=np.uint8), np.full((1, 64, 64, 3), 128, dtype=np.uint8)
+    spot[0, 4:12, 36:44] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
+    assert all(saliency.gradcam(network, crops).shape == (1, 64, 64) for crops in (plain, spot))
+    (features, gradient), (others, _) = seen
+    assert features.shape[2:] == gradient.shape[2:] == (cells, cells) and features.shape[1] > cells
+    row, column = np.unravel_index(int((features - others).abs().sum(dim=(0, 1)).argmax()), (cells, cells))
+    assert abs((row + 0.5) / cells - 8 / 64) <= 1 / cells and abs((column + 0.5) / cells - 40 / 64) <= 1 / cells
+    assert gradient.any()
+
+
+def test_networks_whose_tokens_have_another_order_are_refused(clip):
+    with pytest.raises(InputError, match="Grad-CAM can show nothing of timm:hiera_tiny_224"):
+        saliency.gradcam(untrained(backbone="timm:hiera_tiny_224", temporal="mean").eval(), clip[:1])
 
 
 def test_random_weights_give_another_map(detector, clip):
