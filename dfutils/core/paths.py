@@ -16,6 +16,9 @@ EXTENSIONS = frozenset({
 })  # fmt: skip
 """Extensions of video files, in lower case; a file with another or none is a video if it begins like one."""
 
+PICTURES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp"})
+"""Extensions of files of pictures, in lower case."""
+
 _VIDEO = re.compile(
     rb"....(ftyp(?!avi[fs]|hei[cx]|m[is]f1|M4[AB] )|moov|mdat|free|skip|wide|pnot|moof|styp)|"  # MP4, MOV, 3GP
     rb"\x1aE\xdf\xa3|RIFF....(AVI |CDXA)|0&\xb2u\x8ef\xcf\x11|FLV\x01|"  # Matroska, AVI, Video CD, WMV, Flash
@@ -25,10 +28,10 @@ _VIDEO = re.compile(
     rb".{0,191}?(G.{187}G.{187}G|G.{191}G.{191}G)",  # MPEG transport stream, also with time stamps or cut at the front
     re.DOTALL,
 )
+_PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG|BM....\x00\x00|RIFF....WEBP|....ftyp(avi[fs]|m[is]f1)", re.DOTALL)
 _OTHERS = {
-    rb"\xff\xd8\xff|\x89PNG|BM....\x00\x00|II\*\x00|MM\x00\*|RIFF....WEBP|....ftyp(avi[fs]|hei[cx]|m[is]f1)": (
-        "an image"
-    ),
+    rb"....ftyphei[cx]": "a HEIC picture, which cannot be read here: save it as JPEG",
+    rb"II\*\x00|MM\x00\*": "a TIFF or raw picture, which cannot be read here: save it as JPEG or PNG",
     rb"ID3|\xff[\xf2-\xfb]|fLaC|OggS|RIFF....WAVE|....ftypM4[AB] |FORM....AIF": "audio only",
     rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ": "an archive",
     rb"%PDF": "a PDF",
@@ -69,16 +72,25 @@ def with_suffix(safe: str, path: str) -> str:
 def why_not_video(head: bytes) -> str:
     """Return what a file that begins with `head` is instead of a video, as the end of a sentence; "" if it may be one.
 
-    A playlist does not count as a video, as it names other files.
+    A picture counts as a video, of one frame. A playlist does not, as it names other files.
     """
     if not head:
         return "is empty (0 bytes)."
+    if is_picture(head):
+        return ""
     text = not re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]", head)
     if (not text or head.startswith((b"GIF8", b"YUV4"))) and _VIDEO.match(head):
         return ""
     kinds = (kind for pattern, kind in _OTHERS.items() if re.match(pattern, head, flags=re.DOTALL))
     kind = next(kinds, "text" if text else "")
-    return f"is {kind}, not a video." if kind else "is no video of a known kind."
+    if not kind:
+        return "is no video of a known kind."
+    return f"is {kind}." if ":" in kind else f"is {kind}, not a video."
+
+
+def is_picture(head: bytes) -> bool:
+    """Return whether a file that begins with `head` is a picture: JPEG, PNG, WebP, AVIF or BMP."""
+    return bool(_PICTURE.match(head))
 
 
 def printable(path: Path | str) -> str:
@@ -89,8 +101,8 @@ def printable(path: Path | str) -> str:
 def files_below(root: Path | str, extensions: Collection[str] | None = None) -> list[str]:
     """Return the paths of the videos (or files with given extensions) below a folder, sorted, with forward slashes.
 
-    A video is a file with one of `EXTENSIONS`, or with another or none that begins like a video. Hidden files and
-    folders are skipped. Linked folders are followed, except into a folder that is being walked.
+    A video is a file with one of `EXTENSIONS`, or with another or none that begins like a video; a picture is none
+    here. Hidden files and folders are skipped. Linked folders are followed, except into a folder that is being walked.
 
     Raises:
         InputError: if a folder cannot be read.
@@ -140,6 +152,7 @@ def _begins_like_video(entry: os.DirEntry[str]) -> bool:
         if not entry.is_file() or entry.stat().st_size == 0:  # reading a pipe would wait
             return False
         with open(entry.path, "rb", buffering=0) as file:
-            return not why_not_video(file.read(HEAD_BYTES))
+            head = file.read(HEAD_BYTES)
+            return not (why_not_video(head) or is_picture(head))
     except OSError:
         return False

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dfutils.core.params import FaceSettings
-from dfutils.faces import tracking, video
+from dfutils.faces import pictures, tracking, video
 from dfutils.faces.detection import Box, landmarks
 from dfutils.faces.search import FaceSearch, find_people, make_sighting, valid_sightings, whole_frame
 from dfutils.faces.tracking import Sighting
@@ -166,10 +166,15 @@ def _extract_cropped(path: Path | str, settings: FaceSettings) -> FaceClip:
     """Return evenly spaced frames of a video of which every frame is a cropped face.
 
     The box is the whole frame, made square by repeating its border, without a margin. Score, landmarks and pose are
-    dlib's, NaN in frames in which it finds no face.
+    dlib's, NaN in frames in which it finds no face. Landmarks that lie beside a folder of frames are used instead.
     """
     settings = settings.model_copy(update={"face_margin": 0.0, "align": False})
-    return _extract_fixed(path, settings, lambda index, time_s, rgb: whole_frame(index, time_s, rgb, settings))
+    known = pictures.landmarks(path)
+
+    def sighting_in(index: int, time_s: float, rgb: np.ndarray) -> Sighting:
+        return whole_frame(index, time_s, rgb, settings, known.get(index))
+
+    return _extract_fixed(path, settings, sighting_in)
 
 
 def _extract_box(path: Path | str, settings: FaceSettings, box: Box) -> FaceClip:
@@ -239,6 +244,8 @@ def find_faces(path: Path, settings: FaceSettings, max_duration: float = float("
 
 def is_cut_short(path: Path) -> bool:
     """Return whether the last box of an MP4 or MOV, or the only chunk of an AVI, extends beyond the end of the file."""
+    if Path(path).is_dir():  # of pictures
+        return False
     size = Path(path).stat().st_size
     with Path(path).open("rb") as file:
         head = file.read(12)

@@ -273,12 +273,18 @@ def make_sighting(
     )
 
 
-def whole_frame(index: int, time_s: float, rgb: np.ndarray, settings: FaceSettings) -> Sighting:
+def whole_frame(
+    index: int, time_s: float, rgb: np.ndarray, settings: FaceSettings, points: np.ndarray | None = None
+) -> Sighting:
     """Return the sighting of a face whose box is the whole frame.
 
-    Score and landmarks are those of the largest detection in the frame, NaN if there is none.
+    Score and landmarks are those of the largest detection in the frame, NaN if there is none. Where its landmarks are
+    known (`points`, in pixels of the frame), nothing is detected.
     """
     height, width = rgb.shape[:2]
+    box = (0.0, 0.0, float(width), float(height))
+    if points is not None:
+        return make_sighting(index, time_s, rgb, box, np.nan, points, settings)
     # The face may fill the frame, and the detector needs some space around it.
     pad = max(height, width) // 4
     padded = cv2.copyMakeBorder(rgb, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
@@ -287,9 +293,9 @@ def whole_frame(index: int, time_s: float, rgb: np.ndarray, settings: FaceSettin
     detections = detection.search(padded, (0, 0, padded.shape[1], padded.shape[0]), times, settings.min_face_score)
     score, points = np.nan, np.full((68, 2), np.nan)
     if detections:
-        box, score = max(detections, key=lambda face: (face[0][2], face[1]))
-        points = landmarks(padded, box) - pad
-    return make_sighting(index, time_s, rgb, (0.0, 0.0, float(width), float(height)), score, points, settings)
+        largest, score = max(detections, key=lambda face: (face[0][2], face[1]))
+        points = landmarks(padded, largest) - pad
+    return make_sighting(index, time_s, rgb, box, score, points, settings)
 
 
 def valid_sightings(person: list[Sighting]) -> list[Sighting]:

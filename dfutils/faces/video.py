@@ -1,4 +1,4 @@
-"""Reading and writing of video files: container facts, the first frames, and H.264 encoding.
+"""Reading and writing of videos: container facts, the first frames, and H.264 encoding.
 
 Frames are as a player shows them: deinterlaced, with square pixels, rotated and mirrored as the display matrix says,
 and in the colours of the matrix and range that the stream states. All frames are RGB with 8 bits per channel. A file
@@ -9,14 +9,13 @@ PyAV reads every video. OpenCV's capture hides interlacing, pixel aspect and mir
 conversion fails returns an earlier picture, which may be one of another file. Both contain the same version of FFmpeg:
 the frames of files that OpenCV reads correctly are equal to the byte, in about the same time. One thread decodes a
 video. Frames that are not requested are decoded but not converted to RGB, because the conversion takes up to half as
-long as decoding.
+long as decoding. Pictures, which are videos of one frame, are read by `dfutils.faces.pictures`.
 """
 
 import math
 import os
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -30,9 +29,9 @@ from av.video.stream import VideoStream
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic
 from dfutils.core.params import DEFAULTS
+from dfutils.faces import pictures
 from dfutils.faces.pyav_reader import View, decoded, timed_frames
-
-MAX_PIXELS = 8192 * 4320  # a frame of 8K video; larger frames could exhaust the memory of a worker
+from dfutils.faces.video_facts import MAX_PIXELS, VideoError, VideoFacts, check_size
 
 # Names of codecs in the videos table, where they are not FFmpeg's: four-character codes, as in earlier versions.
 _CODEC_NAMES = {
@@ -47,34 +46,17 @@ _CODEC_NAMES = {
 }
 
 
-class VideoError(InputError):
-    """A video that cannot be used; the message is the reason, a sentence for the videos table."""
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """The metadata of a video stream as its container states it; 0, NaN or "" where it states nothing.
-
-    `width` and `height` are in pixels as displayed: square pixels, after rotation; `bitrate` is that of the whole file,
-    in bits per second.
-    """
-
-    width: int
-    height: int
-    fps: float
-    n_frames: int
-    duration_s: float
-    codec: str
-    bitrate: float
-
-
 def probe(path: Path | str) -> VideoFacts:
     """Return the container facts of a video, after decoding its first frame as a check.
+
+    A picture is a video of one frame, and a folder of pictures a video, too: see `pictures.facts`.
 
     Raises:
         VideoError: if the file is missing, empty, not a video or without a readable frame, or if its frames have more
             than `MAX_PIXELS` pixels.
     """
+    if pictures.is_pictures(path):
+        return pictures.facts(path)
     with _opened(path) as (container, stream):
         first = next(decoded(container, stream), None)
         if first is None:
@@ -103,6 +85,9 @@ def frames(
         VideoError: as `probe` does.
     """
     if max_frames < 1:
+        return
+    if pictures.is_pictures(path):
+        yield from pictures.frames(path, max_frames, wanted)
         return
     with _opened(path) as (container, stream):
         read, view = 0, None
@@ -220,7 +205,7 @@ def _opened(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise VideoError(f"{path.name} has no video stream, only {others or 'no other'}.")
         if stream.codec_context is None:  # a codec that FFmpeg does not know
             raise VideoError(_no_frame_message(path))
-        _check_size(path, stream.codec_context.width, stream.codec_context.height)
+        check_size(path, stream.codec_context.width, stream.codec_context.height)
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for frames that grow in the middle
         yield container, stream
@@ -228,14 +213,8 @@ def _opened(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _view(path: Path | str, stream: VideoStream, first: av.VideoFrame) -> View:
     view = View(stream, first)
-    _check_size(path, *view.size)
+    check_size(path, *view.size)
     return view
-
-
-def _check_size(path: Path | str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        name = Path(path).name
-        raise VideoError(f"{name} has frames of {width}x{height} pixels; at most 8192x4320 are decoded.")
 
 
 def _diagnosis(path: Path) -> str:

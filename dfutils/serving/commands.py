@@ -18,7 +18,7 @@ import typer
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder, read_json
-from dfutils.core.paths import files_below, printable
+from dfutils.core.paths import PICTURES, files_below, printable
 
 _COLUMNS = [
     "file",
@@ -86,7 +86,7 @@ def find_videos(names: list[str]) -> list[Path]:
     """Return the videos that names stand for, each once, in order.
 
     Args:
-        names: files, folders (searched recursively) and patterns such as `clips/*.mp4`.
+        names: files, folders (searched recursively, for pictures too) and patterns such as `clips/*.mp4`.
 
     Raises:
         InputError: if one of them stands for no video.
@@ -97,7 +97,7 @@ def find_videos(names: list[str]) -> list[Path]:
             raise InputError(f"{name} is an address: download the video, and give the file.")
         path = Path(name)
         if path.is_dir():
-            videos = sorted(path / video for video in files_below(path))
+            videos = sorted(path / video for video in {*files_below(path), *files_below(path, PICTURES)})
         elif path.exists():
             videos = [path]
         else:

@@ -161,7 +161,7 @@ def _render(service: Service, examples: list[Path], request: Request, nonce: str
         examples=[f"{path.parent.name}: {path.stem}" for path in examples],
         upload_bytes=service.limits.upload_bytes,
         minutes=f"{service.limits.duration_seconds / 60:g}",
-        accept=",".join(["video/*", "image/gif", *sorted(EXTENSIONS)]),
+        accept=",".join(["video/*", "image/*", *sorted(EXTENSIONS)]),
         stages=_STAGES,
         **result,
     )

@@ -107,8 +107,8 @@ def test_other_files_are_no_videos(tmp_path: Path) -> None:
         "notes": (b"GGG " * 300, "is text, not a video."),
         "a.json": (b"{}", "is text, not a video."),
         "empty": (b"", "is empty (0 bytes)."),
-        "a.png": (b"\x89PNG\r\n\x1a\n\x00\x00", "is an image, not a video."),
-        "a.heic": (b"\x00\x00\x00\x18ftypheic\x00", "is an image, not a video."),
+        "a.heic": (b"\x00\x00\x00\x18ftypheic\x00", "is a HEIC picture, which cannot be read here: save it as JPEG."),
+        "a.dng": (b"II*\x00\x08", "is a TIFF or raw picture, which cannot be read here: save it as JPEG or PNG."),
         "a.m4a": (b"\x00\x00\x00\x18ftypM4A \x00", "is audio only, not a video."),
         "a.ogg": (b"OggS\x00" + bytes(23) + b"\x01vorbis\x00", "is audio only, not a video."),
         "a.zip": (b"PK\x03\x04\x00", "is an archive, not a video."),
@@ -119,6 +119,9 @@ def test_other_files_are_no_videos(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         assert why_not_video(content[:HEAD_BYTES]) == reason
     os.mkfifo(tmp_path / "pipe")  # reading it would wait for ever
+    for name, content in {"a.png": b"\x89PNG\r\n\x1a\n\x00", "b": b"\xff\xd8\xff\xe0"}.items():
+        (tmp_path / name).write_bytes(content)
+        assert why_not_video(content) == ""  # a picture may be judged, but is no video of a dataset
     assert files_below(tmp_path) == []
     assert files_below(tmp_path, {".png"}) == ["a.png"]
 

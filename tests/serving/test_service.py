@@ -133,7 +133,8 @@ def sound() -> bytes:
     [
         (b"", 400, "is empty"),
         (b"not a video " * 50, 415, "is text, not a video"),
-        (png(), 415, "is an image"),
+        (png(), 422, "is a picture that cannot be decoded"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(100), 415, "is a HEIC picture, which cannot be read here: save it as"),
         (zipped(), 415, "is an archive"),
         (sound(), 415, "is audio only"),
         (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", 415, "is a playlist"),
@@ -142,7 +143,7 @@ def sound() -> bytes:
         (b"\x1aE\xdf\xa3" + bytes(range(256)) * 20, 422, "."),
         (b"RIFF\x00\x10\x00\x00AVI " + bytes(3000), 422, "."),
     ],
-    ids=["empty", "text", "image", "zip", "sound", "playlist", "zeros", "mp4", "mkv", "avi"],
+    ids=["empty", "text", "image", "heic", "zip", "sound", "playlist", "zeros", "mp4", "mkv", "avi"],
 )
 def test_what_is_no_video_is_refused_in_a_sentence(calm, content, status, says):
     refused(calm.post(content), status, says)
