@@ -11,6 +11,7 @@ import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from textwrap import fill
@@ -84,9 +85,11 @@ class Picture(Figure):
 
     def to_html(self) -> str:
         """Return the figure as an `<img>` that holds its pixels."""
-        data, kind = _encoded(self, "png"), "png"
+        data, kind = self._png, "png"
         if len(data) > _MOST and self.photographs:
-            data, kind = _encoded(self, "jpeg"), "jpeg"
+            stream = io.BytesIO()
+            self._pixels.save(stream, "jpeg", quality=85, subsampling=0, optimize=True)
+            data, kind = stream.getvalue(), "jpeg"
         source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         layout = "max-width:100%;height:auto;background:#fff;border-radius:6px"
         width = round(self.get_figwidth() * _SHOWN)
@@ -101,11 +104,28 @@ class Picture(Figure):
 
     def save(self, path: Path) -> None:
         """Write the figure as PDF or PNG, by the name's ending, whole or not at all."""
-        with atomic(path) as temporary, style():
-            if path.suffix == ".pdf":
+        with atomic(path) as temporary:
+            if path.suffix == ".png":
+                temporary.write_bytes(self._png)
+                return
+            with style():
                 self.savefig(temporary, metadata={"CreationDate": None})  # equal figures are equal files
-            else:
-                temporary.write_bytes(_encoded(self, "png"))
+
+    @cached_property
+    def _pixels(self) -> Image.Image:
+        """The figure as it was drawn first: a page and a file show the same, and drawing takes a tenth of a second."""
+        with style():
+            canvas = FigureCanvasAgg(self)
+            canvas.draw()
+        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+    @cached_property
+    def _png(self) -> bytes:
+        pixels, stream = self._pixels, io.BytesIO()
+        if not self.photographs:  # 256 colours are all that a chart has
+            pixels = pixels.quantize(256, dither=Image.Dither.NONE)
+        pixels.save(stream, "png", optimize=True)
+        return stream.getvalue()
 
 
 class Pictures(list[Picture]):
@@ -166,17 +186,3 @@ def in_percent(axes: Axes, which: str) -> None:
     """Write the ticks of the axes named, `x`, `y` or `xy`, as percent of 1."""
     for name in which:
         getattr(axes, f"{name}axis").set_major_formatter(PercentFormatter(1, decimals=0))
-
-
-def _encoded(figure: Picture, kind: str) -> bytes:
-    with style():
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    stream = io.BytesIO()
-    if kind == "jpeg":
-        picture.save(stream, kind, quality=85, subsampling=0, optimize=True)
-    else:
-        chart = not figure.photographs  # 256 colours are all that a chart has
-        (picture.quantize(256, dither=Image.Dither.NONE) if chart else picture).save(stream, kind, optimize=True)
-    return stream.getvalue()

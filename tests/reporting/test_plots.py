@@ -319,10 +319,13 @@ def test_descriptions_are_escaped():
 
 
 def test_saved_pictures_are_the_same_every_time(tmp_path):
+    """And those of a page: a figure is drawn once."""
     for name in ("one.png", "two.png"):
-        score_plots.confusion([[3, 1], [2, 4]]).save(tmp_path / "figures" / name)
+        figure = score_plots.confusion([[3, 1], [2, 4]])
+        figure.save(tmp_path / "figures" / name)
     one, two = (path.read_bytes() for path in sorted((tmp_path / "figures").iterdir()))
     assert one == two and one.startswith(b"\x89PNG")
+    assert base64.b64encode(one).decode() in figure.to_html()
 
 
 def test_no_setting_of_the_user_changes_a_figure(shown, tmp_path):
