@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from dfutils.faces import video
+from dfutils.faces import video, video_facts
 from dfutils.faces.pyav_reader import View
 from tests.conftest import SHARED
 from tests.support.videos import encode
@@ -259,7 +259,7 @@ def test_colours(tmp_path, colour, fields):
 
 def test_a_picture_too_large_as_displayed_is_refused(tmp_path, monkeypatch):
     path = make(tmp_path / "a.mp4", moving(3), aspect=Fraction(2, 1))
-    monkeypatch.setattr(video, "MAX_PIXELS", 20_000)
+    monkeypatch.setattr(video_facts, "MAX_PIXELS", 20_000)
     for use in (video.probe, lambda path: list(video.frames(path))):
         with pytest.raises(video.VideoError, match="256x96"):
             use(path)
