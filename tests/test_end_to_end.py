@@ -126,16 +126,16 @@ def test_the_report_can_be_read_as_markdown(home, tmp_path):
     assert len(linked) > 15 and "| ROC AUC |" in text
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.*")) < 4 * 2**20
     assert markdown.differences(report, tmp_path) == []
-    figures = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     figures["test"]["video"]["roc_auc"]["value"] += 0.002
-    (tmp_path / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    (tmp_path / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
     (said,) = markdown.differences(report, tmp_path)
     assert said.startswith("test.video.roc_auc.value: ")
     figures |= {"processor": "another"}
-    (tmp_path / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    (tmp_path / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
     assert markdown.differences(report, tmp_path) == [], "on another processor it must lie in the interval"
     figures["test"]["video"]["roc_auc"] |= {"low": 2.0, "high": 3.0}
-    (tmp_path / "metrics.json").write_text(json.dumps(figures), encoding="utf-8")
+    (tmp_path / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
     assert len(markdown.differences(report, tmp_path)) == 1
 
 

@@ -15,6 +15,7 @@ import nbformat
 import pytest
 
 from dfutils import cli
+from dfutils.core.experiments import runs
 from dfutils.serving import service
 from tests.support.readme import ROOT, blocks, commands, works_here
 
@@ -173,6 +174,11 @@ def texts() -> dict[str, str]:
             if part.suffix in {".py", ".md"}:
                 found[str(part.relative_to(ROOT))] = part.read_text(encoding="utf-8")
     return found
+
+
+def test_the_example_is_no_run_of_this_machine():
+    assert (ROOT / "reports" / "example" / "figures.json").is_file()
+    assert "example" not in {run.name for run in runs()}
 
 
 def test_no_replaced_phrase_is_left():

@@ -20,7 +20,7 @@ from dfutils.core.errors import InputError, closest
 from dfutils.core.files import atomic, file_digest, read_json, write_json
 from dfutils.core.parameter_files import differences, find, load_params, named_after, read, with_overrides
 from dfutils.core.params import Params, lasting
-from dfutils.core.stages import OWN, STAGES, before, depends, path_of
+from dfutils.core.stages import BEGUN, OWN, STAGES, before, depends, path_of
 
 _INJECTED = "# Parameters\n"
 """How papermill begins the cell that it adds to a notebook."""
@@ -66,13 +66,18 @@ def _given(namespace: Mapping[str, Any]) -> dict[str, Any]:
     script, every parameter's name counts.
 
     Raises:
-        InputError: for a name in the first two that no stage knows, or if the parameters cell was not run.
+        InputError: for a name in the first two that no stage knows (without a history, for one that resembles a
+            parameter's), or if the parameters cell was not run.
     """
     cells = [cell for cell in namespace.get("In", ()) if cell]
     own = [k for k, cell in enumerate(cells) if "params_file" in _assigned(cell) and not cell.startswith(_INJECTED)]
     if not own and (cells or "params_file" not in namespace):
         raise InputError("This kernel has not run the parameters cell, which sets params_file: run it first.")
     if not cells:
+        after = list(namespace)[list(namespace).index("params_file") :]  # names are in the order of their assignment
+        for name in after:
+            if isinstance(namespace[name], _PLAIN | None) and closest(name, Params.model_fields):
+                Params.check_name(name)
         names = Params.model_fields.keys() & namespace.keys()
         return {name: namespace[name] for name in names if isinstance(namespace[name], _PLAIN)}
     given = {}
@@ -110,21 +115,30 @@ def _assigned(cell: str) -> dict[str, Any]:
 
 
 def recorded(experiment: str) -> dict[str, Any]:
-    """Return the parameters that the finished stages of an experiment have recorded, of the later one where they
-    differ; empty if there are none."""
+    """Return the parameters that the finished stages of an experiment have recorded, or an interrupted training, of the
+    later one where they differ; empty if there are none."""
     known: dict[str, Any] = {}
     for stage in STAGES:
-        path = parameters.ROOT / "runs" / experiment / f"{stage}.json"
-        known |= read_json(path)["parameters"] if path.exists() else {}
+        known |= _recorded(experiment, stage)
     return {name: value for name, value in known.items() if name in Params.model_fields}
+
+
+def _recorded(experiment: str, stage: str) -> dict[str, Any]:
+    folder = parameters.ROOT / "runs" / experiment
+    if (folder / f"{stage}.json").exists():
+        return read_json(folder / f"{stage}.json")["parameters"]
+    begun = folder / "training" / BEGUN
+    interrupted = stage == "train" and begun.exists() and (folder / "training" / "last.ckpt").exists()
+    return read_json(begun) if interrupted else {}
 
 
 def claim(params: Params, *stages: str) -> Params:
     """Return the parameters with the name of an experiment that these stages may write to, and prepare its folder.
 
     Where a stage, or one before it, is finished in this experiment with other values of the parameters that were given
-    (in a cell or a file), the experiment gets another name, which says what is different. What the first stage reads
-    is then taken over from another experiment, where this one lacks it, and so is the detector that is to be judged.
+    (in a cell or a file), or a training with other values was interrupted, the experiment gets another name, which
+    says what is different. What the first stage reads is then taken over from another experiment, where this one lacks
+    it, and so is the detector that is to be judged.
 
     Raises:
         InputError: if training is asked for where a detector is to be judged, or there is no such detector.
@@ -156,8 +170,7 @@ def _conflicts(params: Params, stages: tuple[str, ...]) -> dict[str, tuple[Any, 
     found = {}
     for stage in stages:
         for name in (*before(stage), stage):
-            path = path_of(params, name)
-            known = read_json(path)["parameters"] if path.exists() else {}
+            known = _recorded(params.experiment, name)
             compared = depends(name) & depends(stage) & known.keys() & given.keys()
             compared = compared if name == stage else compared - {"seed"}
             found |= {key: (known[key], given[key]) for key in compared if known[key] != given[key]}

@@ -45,6 +45,9 @@ STAGES = {
 DEFAULT_STAGES = ("download", "preprocess", "train", "evaluate", "errors")
 """Stages of a run by default; the others must be named."""
 
+BEGUN = "parameters.json"
+"""File in `runs/<experiment>/training` with the parameters that its training began with."""
+
 _OTHER_DATASETS = {"eval_datasets", "eval_layout", "eval_root", "eval_videos"}
 _DATASETS = {"dataset", "layout", "root", *_OTHER_DATASETS}
 _SCORING = {"seed", "batch_size"}

@@ -101,7 +101,8 @@ def fit_experiment(params: Params, network: Detector, data: Clips, *, progress: 
     videos = indexing.own_part(read_table(params.run_folder / "videos.parquet"))
     fingerprint = digest({"videos": indexing.fingerprint(videos), "strips": batch.signature(made["settings"])})
     settings = TrainingSettings.of(params)
-    return training.fit(network, data.train, data.val, folder, settings, machine, data=fingerprint, progress=progress)
+    about = {"data": fingerprint, "parameters": _parameters(params), "progress": progress}
+    return training.fit(network, data.train, data.val, folder, settings, machine, **about)
 
 
 def fit_ablation(params: Params, data: Clips, *, progress: bool = True) -> dict[str, pd.DataFrame]:
@@ -128,7 +129,7 @@ def save_detector(params: Params, network: Detector, history: pd.DataFrame) -> N
         "own_splits": named["own_splits"],
         "layouts": made["layouts"],
         "best_epoch": best,
-        "parameters": lasting(params, sorted(params.model_fields_set & stages.depends("train"))),
+        "parameters": _parameters(params),
         "seen": provenance.seen(videos[videos["split"].isin(["train", "val"]) & (videos["status"] == "ok")]),
     }
     earlier = provenance.earlier_training(params.first_weights, params.pretrained)
@@ -167,6 +168,11 @@ def train(params: Params, *, progress: bool = True) -> Path:
         save_detector(params, network, history)
     fit_ablation(params, data, progress=progress)
     return params.run_folder / "detector"
+
+
+def _parameters(params: Params) -> dict[str, Any]:
+    """Return the given parameters that training depends on."""
+    return lasting(params, sorted(params.model_fields_set & stages.depends("train")))
 
 
 def _folder(params: Params, temporal: str) -> Path:

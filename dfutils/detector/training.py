@@ -32,9 +32,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.memory import is_oom_error
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import locked, make_folder
+from dfutils.core.files import locked, make_folder, write_json
 from dfutils.core.params import HardwareSettings, TrainingSettings
 from dfutils.core.progress import bar
+from dfutils.core.stages import BEGUN
 from dfutils.detector import clips, hardware
 from dfutils.detector.backbones import IMAGENET, read_weights
 from dfutils.detector.clips import ClipDataset
@@ -52,6 +53,7 @@ def fit(
     machine: HardwareSettings,
     *,
     data: str = "",
+    parameters: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train a detector in place and leave it with the weights of its best epoch, on the CPU, in evaluation mode.
@@ -66,6 +68,7 @@ def fit(
         machine: more than one device needs `torchrun`, as `experiment` starts it. A CPU is always deterministic, and
             with `loader_workers: -1` no process reads clips ahead, as its cores are better used for training.
         data: fingerprint of the videos and their strips; a run with another is not resumed.
+        parameters: written to `stages.BEGUN` in `folder` as the run begins.
         progress: show a bar, and a line an epoch.
 
     Returns:
@@ -89,13 +92,12 @@ def fit(
         if machine.resume == "never":
             for name in ("last.ckpt", "best.safetensors", "history.csv"):
                 (folder / name).unlink(missing_ok=True)
-        history, environment, detector.config["normalisation"] = _earlier(folder, record)
+        history, environment, detector.config["normalisation"] = _earlier(folder, record, parameters)
         environment = environment or _environment(machine, gpu)
         if not finished(history, settings):
             _check_processes(machine.devices * machine.num_nodes)
-            _train(
-                Fitting(detector, train, val, folder, settings, record, history, environment), machine, gpu, progress
-            )
+            fitting = Fitting(detector, train, val, folder, settings, record, history, environment)
+            _train(fitting, machine, gpu, progress)
     detector.load_state_dict(read_weights(folder / "best.safetensors"))
     detector.frozen_backbone = False
     detector.to("cpu").eval()
@@ -229,14 +231,17 @@ def _saved(folder: Path) -> dict[str, Any]:
 
 
 def _earlier(
-    folder: Path, record: dict[str, Any]
+    folder: Path, record: dict[str, Any], parameters: Mapping[str, Any] | None
 ) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, list[float]]]:
     """Return history, environment and normalisation of a run in `folder` that can be resumed, or of a new one.
 
-    A run keeps the normalisation that it began with, in `record` as well; earlier versions knew ImageNet's only.
+    The parameters of a new one are written. A run keeps the normalisation that it began with, in `record` as well;
+    earlier versions knew ImageNet's only.
     """
     saved = _saved(folder)
     if not saved:
+        if parameters is not None and _is_first():
+            write_json(dict(parameters), folder / BEGUN)
         return [], {}, record["normalisation"]
     record["normalisation"] = saved["record"].setdefault("normalisation", dict(IMAGENET))
     before, now = _settings(saved["record"]), _settings(record)

@@ -218,9 +218,12 @@ class SplitReport:
         own = ~table["dataset"].isin(scored["dataset"])
         dropped = int((own & (table["split"] == "") & (table["status"] != "excluded")).sum())
         lines = [f"{name}: {POLICIES[name]}. {dropped} videos are in no split."]
-        for dataset, rows in scored.groupby("dataset"):
-            count = int((table["dataset"] == dataset).sum())
-            lines.append(f"{dataset}: {len(rows)} of {count} videos are scored ({scored_part(rows)}).")
+        judged = table[table["split"].isin(["eval", "test"] if name == "test" else ["eval"])]
+        for dataset, rows in judged.groupby("dataset"):
+            whole = table[table["dataset"] == dataset]
+            listed = (whole["official_split"] == "test").any()
+            which = scored_part(rows) if listed else "all videos, as there is no official test list"
+            lines.append(f"{dataset}: {len(rows)} of {len(whole)} videos are scored ({which}).")
         nameless = int(((table["label"] == 1) & (table["identity"] == "") & (table["source_video"] == "")).sum())
         if nameless:
             lines.append(

@@ -25,13 +25,16 @@ from dfutils.core.stages import STAGES
 SHOWN = ("preprocess", "evaluate", "errors")
 """Stages whose notebooks are in the report."""
 
+FIGURES = "figures.json"
+"""File of the report's figures; not `metrics.json`, which would make it one of this machine's runs."""
+
 _PICTURE = re.compile(r'<img alt="([^"]*)"[^>]*src="data:image/(\w+);base64,([^"]+)"[^>]*>')
 _TABLE = re.compile(r"(?:<div>\s*)?(?:<style.*?</style>\s*)?<table.*?</table>(?:\s*</div>)?", re.DOTALL)
 _COMPARED = ("threshold", "calibration", "test", "by_method", "baselines")  # of metrics.json
 
 
 def write(report: Path, folder: Path) -> None:
-    """Write a report's notebooks of `SHOWN` as Markdown, their pictures and its figures, `metrics.json`, into a folder.
+    """Write a report's notebooks of `SHOWN` as Markdown, their pictures and its figures, `figures.json`, into a folder.
 
     Raises:
         InputError: if a notebook or the figures are missing.
@@ -49,7 +52,7 @@ def write(report: Path, folder: Path) -> None:
         with atomic(folder / f"{STAGES[stage]}.md") as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
     figures = read_json(report / "metrics.json")
-    write_json({**{name: figures[name] for name in _COMPARED}, "processor": processor()}, folder / "metrics.json")
+    write_json({**{name: figures[name] for name in _COMPARED}, "processor": processor()}, folder / FIGURES)
 
 
 def processor() -> str:
@@ -70,7 +73,7 @@ def differences(report: Path, folder: Path, digits: int = 3) -> list[str]:
     On the same kind of processor all figures must agree to `digits`; on another, training is rounded otherwise and ends
     elsewhere, so that each figure with an interval must lie in the other's.
     """
-    written, found = read_json(folder / "metrics.json"), read_json(report / "metrics.json")
+    written, found = read_json(folder / FIGURES), read_json(report / "metrics.json")
     differing = []
     if written["processor"] == processor():
         old, new = (dict(_numbers({name: values[name] for name in _COMPARED})) for values in (written, found))

@@ -73,6 +73,9 @@ def test_a_notebook_that_was_made_a_script_has_its_parameters(home):
     names = {"params_file": "params/sample.yaml", "epochs": 3, "experiment": None, "detector": object()}
     assert from_notebook(names, "train").experiment == "sample-epochs_3"
     assert from_notebook({**names, "In": [""]}, "train").experiment == "sample-epochs_3", "nbval keeps no history"
+    with pytest.raises(InputError, match="There is no parameter 'epoch': did you mean 'epochs'"):
+        from_notebook({"epoc": 1, **names, "epoch": 3, "In": [""]}, "train")
+    assert from_notebook({"epoch": "of imports", **names, "x": 3}, "train").epochs == 3, "not in the parameters cell"
     for cells in ({}, {"In": [""]}):
         with pytest.raises(InputError, match="has not run the parameters cell"):
             from_notebook(cells, "train")
@@ -249,3 +252,17 @@ def test_papermill_gives_a_notebook_all_of_a_file_and_the_same_parameters(home, 
         for line in text.splitlines()
     )
     assert opened(CELL.replace("sample", "tiny"), injected, stage=stage) == opened(CELL, stage=stage)
+
+
+def test_an_interrupted_training_is_resumed_or_left_alone(home):
+    """Asked for with other values it gets a name of its own; its name alone brings its values along."""
+    sample = opened(CELL)
+    finished(sample, "download", "preprocess")
+    write_json({"epochs": 14}, sample.run_folder / "training" / stages.BEGUN)
+    write(home, "sample", "epochs: 20")
+    assert opened(CELL).experiment == "sample", "no epoch was completed"
+    (sample.run_folder / "training" / "last.ckpt").touch()
+    edited = opened(CELL)
+    assert edited.experiment == "sample-epochs_20" and (edited.run_folder / "videos.parquet").read_text() == "sample"
+    resumed = opened(CELL.replace("experiment = None", "experiment = 'sample'"))
+    assert (resumed.experiment, resumed.epochs) == ("sample", 14)

@@ -1,5 +1,6 @@
 """An experiment's training: from parameters alone, in one process and in two."""
 
+import json
 import shutil
 import stat
 import sys
@@ -88,6 +89,17 @@ def test_a_detector_begins_with_the_weights_of_another_wherever_it_is_started(ho
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in begun.backbone.state_dict().items())
     with pytest.raises(InputError, match="no weights"):
         experiment.new_detector(params.Params(**{**TINY, "pretrained": "runs/absent/detector"}))
+
+
+def test_a_training_says_what_it_began_with(home):
+    p = params.Params(**TINY)
+    experiment.train(p, progress=False)
+    begun = json.loads((p.run_folder / "training" / stages.BEGUN).read_text(encoding="utf-8"))
+    assert begun == stages.record(p, "train")["parameters"] and begun["epochs"] == 1
+    stages.path_of(p, "train").unlink()  # interrupted before it was done
+    other = params.Params(**{**TINY, "learning_rate": 1e-2})
+    assert experiment.train(other, progress=False).parent.name == "two-learning_rate_0.01"
+    assert json.loads((p.run_folder / "training" / stages.BEGUN).read_text(encoding="utf-8")) == begun
 
 
 HISTORY = pd.DataFrame({"epoch": [1], "best": [True]})

@@ -79,6 +79,21 @@ def test_the_policy_is_said_with_what_it_left_out():
     assert shown.methods().loc["test", "fake"] == 1 and shown.methods().loc["val", "fake"] == 0
 
 
+def test_a_dataset_without_its_official_list_is_said_to_be_judged_whole():
+    table = pd.DataFrame({
+        "video_id": list("abcdef"), "dataset": list("lllooo"), "label": [0, 1] * 3, "identity": "", "source_video": "v",
+        "official_split": ["test", *[""] * 5], "split": ["eval", "", "", "eval", "eval", "eval"], "status": "ok",
+    })  # fmt: skip
+    whole = "o: 3 of 3 videos are scored (all videos, as there is no official test list)."
+    expected = ["l: 1 of 3 videos are scored (official list).", whole]
+    assert SplitReport(table, {}, 64).policy("identity").splitlines()[1:] == expected
+    judged = table.replace({"split": {"eval": "test"}})
+    assert SplitReport(judged, {}, 64).policy("test").splitlines()[1:] == expected
+    assert len(SplitReport(judged, {}, 64).policy("identity").splitlines()) == 1, "the test of a training of one's own"
+    all_of_it = SplitReport(table.assign(split="eval"), {}, 64).policy("identity")
+    assert "l: 3 of 3 videos are scored (all videos)." in all_of_it
+
+
 def test_pairs_across_splits_fit_a_page():
     pair = {"split": "train", "other_split": "test", "video_id": "a", "other_video_id": "b", "distance": 0.1234}
     content = pd.DataFrame([{**pair, "label": 0, "other_label": 1}] * 11)
