@@ -152,8 +152,8 @@ def _calibration(folder: Path, network: Detector, videos: pd.DataFrame) -> dict[
     training = before.config["training"]
     if not indexing.is_trained_on(training, videos) or before.digest() != network.digest():
         return {}
-    said = [name for name in ("validation_reals", "measured_on") if name in before.config]
-    return {name: before.config[name] for name in (*CALIBRATION, *said)}
+    kept = (*CALIBRATION, "validation_reals", "measured_on")
+    return {name: before.config[name] for name in kept if name in before.config}
 
 
 def train(params: Params, *, progress: bool = True) -> Path:

@@ -4,7 +4,7 @@ The threshold and the calibration come from the validation split, every number f
 an interval. What cannot be scored costs its own video only, and is counted. `document` writes it all down.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from dfutils.evaluation import coverage, metrics_json
 from dfutils.evaluation.method_figures import compressions
 from dfutils.faces.strips import strip_names
 from dfutils.metrics import calibration, figures
-from dfutils.metrics.calibration import CALIBRATION, Scaling, with_slope
+from dfutils.metrics.answers import Borders
+from dfutils.metrics.calibration import CALIBRATION, Scaling, chosen_of, with_slope
 from dfutils.metrics.slices import by_slice, concat_corrected
 from dfutils.splits import provenance
 from dfutils.splits.identities import group_names, own_names
@@ -97,23 +98,32 @@ def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tupl
         return 0.5, f"The threshold is 0.5, as it could not be chosen: {error}"
 
 
-def calibration_config(scaling: Scaling, threshold: float) -> dict[str, float | None]:
-    """Return what a detector's config holds of its calibration: the values named by `CALIBRATION`."""
-    chosen = {**vars(scaling), "threshold": threshold}
-    return {name: None if chosen[name] is None else float(chosen[name]) for name in CALIBRATION}
+def calibrated(
+    config: Mapping[str, Any], scaling: Scaling, threshold: float, borders: Borders | None = None
+) -> dict[str, Any]:
+    """Return a detector's config with another calibration: the values named by `CALIBRATION`, borders if there are."""
+    chosen = {name: getattr(scaling, name) for name in ("slope", "offset", "prior_fake")} | {"threshold": threshold}
+    plain: dict[str, Any] = {name: None if value is None else float(value) for name, value in chosen.items()}
+    plain |= {"borders": [float(border) for border in borders]} if borders else {}
+    return {**{name: config[name] for name in config if name not in CALIBRATION}, **plain}
 
 
 def keep_calibration(
-    folder: Path, scaling: Scaling, threshold: float, reals: Sequence[float] = (), measured_on: Sequence[str] = ()
+    folder: Path,
+    scaling: Scaling,
+    threshold: float,
+    reals: Sequence[float] = (),
+    measured_on: Sequence[str] = (),
+    borders: Borders | None = None,
 ) -> None:
-    """Write slope, offset, stated share of fakes and threshold into a detector's config.json; weights stay.
+    """Write slope, offset, stated share of fakes, threshold and borders into a detector's config.json; weights stay.
 
     With them go what verdicts say of a score: the scores of the real validation videos, to four decimals, and the names
     of the datasets whose test videos the detector was measured on.
     """
     config = with_slope(read_json(folder / "config.json"))
     said = {"validation_reals": sorted(round(float(score), 4) for score in reals), "measured_on": sorted(measured_on)}
-    write_json({**config, **calibration_config(scaling, threshold), **said}, folder / "config.json")
+    write_json({**calibrated(config, scaling, threshold, borders), **said}, folder / "config.json")
 
 
 def measure(
@@ -212,7 +222,7 @@ def check_judged(detector: Any, record: dict[str, Any]) -> None:
     Raises:
         InputError: if they have changed since.
     """
-    chosen = {name: detector.config.get(name) for name in CALIBRATION}
+    chosen = chosen_of(detector.config)
     recorded = with_slope(record)
     same = {name: recorded.get(name, value) for name, value in chosen.items()} == chosen
     if not same or record.get("detector", "") not in ("", metrics_json.fingerprint(detector)):

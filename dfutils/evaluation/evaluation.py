@@ -20,9 +20,11 @@ from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, r
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
 from dfutils.evaluation.method_figures import by_method
-from dfutils.metrics import calibration, figures, resampling
+from dfutils.metrics import answers, calibration, figures, resampling
+from dfutils.metrics.answers import Borders
 from dfutils.metrics.calibration import Scaling
 from dfutils.metrics.slices import by_slice
+from dfutils.splits.identities import group_names
 from dfutils.splits.policies import scored_part
 
 
@@ -67,9 +69,11 @@ def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What validation videos choose: slope and offset for the logits, and a threshold on the scores.
+    """What validation videos choose: slope and offset for the logits, a threshold on the scores, and two borders.
 
     `note` says why the rule could not be followed, if it could not; `videos` is the number of validation videos.
+    `borders` are those of *cannot tell* (`metrics.answers`), None if they could not be chosen, and `validation` what
+    the three answers are worth on the videos that chose them (`answers.rates`), {} if there are none.
     """
 
     scaling: Scaling
@@ -78,6 +82,8 @@ class Calibration:
     target_recall: float
     note: str
     videos: int
+    borders: Borders | None = None
+    validation: dict[str, Any] = field(default_factory=dict)
 
 
 def calibrate(
@@ -86,9 +92,9 @@ def calibrate(
     target_recall: float = DEFAULTS.target_recall,
     prior_fake: float = DEFAULTS.prior_fake,
 ) -> Calibration:
-    """Calibrate for a share of fakes on the validation videos, then choose the threshold by `rule`; return both.
+    """Calibrate for a share of fakes on the validation videos, then choose the threshold by `rule`, and the borders.
 
-    Without validation videos, as where a detector is only judged, both are its own, unless `rule` is a number.
+    Without validation videos, as where a detector is only judged, all are its own, unless `rule` is a number.
     """
     if not (scores.videos["split"] == "val").any():
         return _own_calibration(scores.config, rule, target_recall)
@@ -98,7 +104,10 @@ def calibrate(
     scaling = calibration.fit_calibration(val["label"], val["logit"], prior_fake, missing_methods=missing)
     val["probability_fake"] = scaling.probability(val["logit"])
     threshold, note = evaluate.choose_threshold(val, rule, target_recall)
-    return Calibration(scaling, threshold, rule, target_recall, note, len(val))
+    labels, probabilities = val["label"].to_numpy(), val["probability_fake"].to_numpy()
+    borders = answers.choose_borders(labels, probabilities, threshold)
+    worth = answers.rates(labels, probabilities, borders, group_names(val)) if borders else {}
+    return Calibration(scaling, threshold, rule, target_recall, note, len(val), borders, worth)
 
 
 def _own_calibration(config: dict[str, Any], rule: str, target_recall: float) -> Calibration:
@@ -108,7 +117,8 @@ def _own_calibration(config: dict[str, Any], rule: str, target_recall: float) ->
         threshold, note = float(rule), "There are no validation videos: the calibration is the detector's own."
     except ValueError:
         threshold, note = config["threshold"], "There are no validation videos: calibration and threshold are its own."
-    return Calibration(scaling, threshold, rule, target_recall, note, 0)
+    borders = answers.around(config["borders"], threshold) if config.get("borders") else None
+    return Calibration(scaling, threshold, rule, target_recall, note, 0, borders)
 
 
 class Evaluation:
@@ -133,7 +143,9 @@ class Evaluation:
         self.prior_fake: float = experiment.params.prior_fake
         self.drawn = {"resamples": resamples, "seed": seed}
         self.threshold = calibration.threshold
-        experiment.detector.config.update(evaluate.calibration_config(calibration.scaling, calibration.threshold))
+        self.borders = answers.around(calibration.borders, calibration.threshold)
+        chosen = calibration.scaling, calibration.threshold, calibration.borders
+        experiment.detector.config = evaluate.calibrated(experiment.detector.config, *chosen)
         self.frames = scores.frames.assign(probability_fake=calibration.scaling.probability(scores.frames["logit"]))
 
     @cached_property
@@ -166,7 +178,7 @@ class Evaluation:
 
     @cached_property
     def measured(self) -> dict[str, Any]:
-        """The figures of the test split, as `evaluate.measure` gives them, and `methods`, as `by_method` does."""
+        """The figures of the test split: those of `evaluate.measure`, and `methods` and `answers` (`answers.rates`)."""
         return self._measure(self.test)
 
     @cached_property
@@ -185,7 +197,8 @@ class Evaluation:
         measured = evaluate.measure(table, frames, self.threshold, **policy, **self.drawn)
         counted, videos = with_policy(table, self.no_face, self.threshold), self.experiment.videos
         unseen = metrics_json.seen_methods(videos)["unseen"]
-        return {**measured, "methods": by_method(counted, videos, unseen, **self.drawn)}
+        worth = answers.rates(counted.labels, counted.scores, self.borders, counted.groups)
+        return {**measured, "answers": worth, "methods": by_method(counted, videos, unseen, **self.drawn)}
 
     @cached_property
     def bands(self) -> pd.DataFrame:
@@ -244,6 +257,8 @@ class Evaluation:
                 "validation_videos": chosen.videos,
                 "note": chosen.note,
             },
+            "borders": chosen.borders
+            and {"lower": chosen.borders[0], "upper": chosen.borders[1], "validation": chosen.validation},
             "calibration": calibration,
             "prior_fake": params.prior_fake,
             "methods": methods,
@@ -287,6 +302,6 @@ class Evaluation:
         if params.detector:  # validation is not repeated, and what it was measured on before stays true
             reals = self.scores.config.get("validation_reals", ())
             measured_on |= set(self.scores.config.get("measured_on", ()))
-        chosen = (self.calibration.scaling, self.threshold, reals, measured_on)
+        chosen = (self.calibration.scaling, self.threshold, reals, measured_on, self.calibration.borders)
         evaluate.keep_calibration(params.run_folder / "detector", *chosen)
         return folder

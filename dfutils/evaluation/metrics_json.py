@@ -8,6 +8,7 @@ The schema:
 | `experiment`, `trained_on`, `tested_on` | the name, and the datasets of its training and its test videos |
 | `verdict`, `caveats` | the result in words, and what limits it |
 | `threshold` | `value`, `rule`, and the number of `validation_videos` that chose it; `note` if it could not |
+| `borders` | of *cannot tell*: `lower`, `upper`, and what the answers are worth on `validation`, as `test.answers` |
 | `calibration` | `slope`, `offset`, `note`, and `before` and `after` the test videos' `ece`, `log_loss` and `brier` |
 | `prior_fake` | share of fakes that log loss, Brier score, ECE and calibrated scores are for |
 | `methods` | forgery methods of the test: `unseen` by training and validation, and those only validation saw |
@@ -16,6 +17,7 @@ The schema:
 | `test.counts` | `real` and `fake` videos that count, and `coverage`: how many of all have a score |
 | `test.confusion` | 2 x 2 counts of videos, rows true real and fake, columns called real and fake |
 | `test.video`, `test.frame` | name → `value`, `low`, `high` (95%), `method` of the interval; `null` where undefined |
+| `test.answers` | what the three answers are worth, as `answers.rates` gives it; each as in `test.video` |
 | `test.methods` | one row per method and compression: `real`, `fake`, and figures that need no threshold |
 | `by_method` | one row per forgery method, and one for the real videos, as `slices.by_slice` gives them |
 | `by_part` | the same by dataset, method and quality, corrected over all of them together |
@@ -34,7 +36,7 @@ import pandas as pd
 
 from dfutils import metrics
 from dfutils.core.files import digest
-from dfutils.metrics.calibration import CALIBRATION, Scaling, with_slope
+from dfutils.metrics.calibration import Scaling, chosen_of, with_slope
 
 SCHEMA = 3
 """In 1, `baselines` had no figures of the test split. In 2, log loss, Brier score and ECE were for no stated share of
@@ -47,8 +49,8 @@ MISCALIBRATED = 0.1
 
 def fingerprint(detector: Any) -> str:
     """Return 16 hexadecimal digits that name a detector: its weights, how it was trained, and its calibration."""
-    chosen = {name: detector.config.get(name) for name in CALIBRATION}
-    return digest({"training": detector.config["training"], "weights": detector.digest(), "calibration": chosen})
+    facts = {"training": detector.config["training"], "weights": detector.digest()}
+    return digest({**facts, "calibration": chosen_of(detector.config)})
 
 
 def is_of(figures: Mapping[str, Any], detector: Any) -> bool:

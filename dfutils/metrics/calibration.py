@@ -15,8 +15,13 @@ from dfutils.core.params import DEFAULTS
 from dfutils.metrics import intervals, resampling
 from dfutils.metrics.figures import CLASSES
 
-CALIBRATION = ("slope", "offset", "prior_fake", "threshold")
+CALIBRATION = ("slope", "offset", "prior_fake", "threshold", "borders")
 """What validation videos choose of a detector's config.json (notebook 04): it is kept as long as the weights are."""
+
+
+def chosen_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what validation videos have chosen of a detector's config.json; borders only if it has them."""
+    return {name: config.get(name) for name in CALIBRATION if name != "borders" or config.get(name)}
 
 
 def choose_threshold(
@@ -53,20 +58,27 @@ def choose_threshold(
             f"The threshold rule {rule!r} needs {missing} videos and the validation split has none: "
             "give it some, or set the threshold to a number."
         )
+    places, (tn, fn) = candidates(labels, scores)
+    tp = fakes - fn
+    if rule == "recall":
+        return float(places[np.flatnonzero(tp >= target_recall * fakes - 1e-9)[-1]])
+    balance = tp * reals + tn * fakes  # integers, so that equal accuracies compare equal
+    best = np.flatnonzero(balance == balance.max())
+    return float(places[best[np.argmin(np.abs(places[best] - 0.5))]])
+
+
+def candidates(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a threshold may lie, ascending `(k,)`, and how many reals and fakes score below each, `(2, k)`.
+
+    Places are midway between neighbouring scores, and beyond the lowest and the highest; there is at least one score.
+    """
     distinct, index = np.unique(scores, return_inverse=True)
     middles = distinct[:-1] + np.diff(distinct) / 2
     middles = np.where(middles > distinct[:-1], middles, distinct[1:])  # if no number lies between the two
     top = (distinct[-1] + 1) / 2 if distinct[-1] < 1 else np.nextafter(1.0, 2.0)
-    candidates = np.concatenate([[0.0], middles, [max(top, np.nextafter(distinct[-1], 2.0))]])
-    tn, fn = (
-        np.concatenate([[0], np.cumsum(np.bincount(index[labels == c], minlength=len(distinct)))]) for c in (0, 1)
-    )
-    tp = fakes - fn
-    if rule == "recall":
-        return float(candidates[np.flatnonzero(tp >= target_recall * fakes - 1e-9)[-1]])
-    balance = tp * reals + tn * fakes  # integers, so that equal accuracies compare equal
-    best = np.flatnonzero(balance == balance.max())
-    return float(candidates[best[np.argmin(np.abs(candidates[best] - 0.5))]])
+    places = np.concatenate([[0.0], middles, [max(top, np.nextafter(distinct[-1], 2.0))]])
+    counts = [np.cumsum(np.bincount(index[labels == c], minlength=len(distinct))) for c in (0, 1)]
+    return places, np.pad(counts, ((0, 0), (1, 0)))
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,17 @@ class EvaluationReport(Report):
         return score_plots.roc_pr(counted.labels, counted.scores, threshold, self.evaluation.bands)
 
     def scores(self) -> Picture:
-        """Draw the scores of fakes upwards and of reals downwards."""
-        counted = self.evaluation.counted
-        return score_plots.score_histogram(counted.labels, counted.scores, self.evaluation.threshold)
+        """Draw the scores of fakes upwards and of reals downwards, with the borders of *cannot tell*."""
+        counted, evaluation = self.evaluation.counted, self.evaluation
+        return score_plots.score_histogram(counted.labels, counted.scores, evaluation.threshold, evaluation.borders)
+
+    def answers(self) -> Table:
+        """Return what the three answers are worth on validation, which chose the borders, and on the test."""
+        evaluation = self.evaluation
+        worth = {"validation": evaluation.calibration.validation, "test": evaluation.measured["answers"]}
+        lower, upper = evaluation.borders
+        caption = f"Real below {lower:.3f}, fake from {upper:.3f} on, cannot tell between; with 95% intervals"
+        return Table(tables.answers({name: found for name, found in worth.items() if found}), caption)
 
     def reliability(self) -> Picture:
         """Draw the share of fakes among videos of like score, before and after any calibration."""

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from dfutils.metrics import calibration, figures
+from dfutils.metrics.answers import Borders
 from dfutils.reporting.comparison_plots import dots, in_words, with_text
 from dfutils.reporting.figure import COLORS, FAKE, GOOD, INK, QUIET, REAL, WIDTH, Picture, in_percent, new_figure
 from dfutils.reporting.wording import figure_name, property_name
@@ -146,8 +147,13 @@ def rates(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Picture:
     return figure
 
 
-def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Picture:
-    """Draw the scores of fakes upwards and of reals downwards; those on the wrong side of the threshold are dark."""
+def score_histogram(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, borders: Borders | None = None
+) -> Picture:
+    """Draw the scores of fakes upwards and of reals downwards; those on the wrong side of the threshold are dark.
+
+    Between the `borders` of *cannot tell* the ground is grey.
+    """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     wrong = (scores >= threshold) != (labels == 1)
     title = f"{wrong.sum()} of {len(labels)} videos lie on the wrong side of {threshold:.2f}"
@@ -166,6 +172,11 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, threshold: float) ->
             axes.text(s=words, color=COLORS[label], fontweight="bold", transform=axes.transAxes, **place)
             figure.alt += f" Of {total} {_NAMES[label]}s {bad} are called {_NAMES[1 - label]}."
         axes.axhline(0, color=INK, linewidth=1)
+        if borders and borders[0] < borders[1]:
+            axes.axvspan(*borders, color=QUIET, alpha=0.2, linewidth=0, zorder=0)
+            for border in borders:
+                axes.axvline(border, color=QUIET, linewidth=1)
+            figure.alt += f" Between {borders[0]:.3f} and {borders[1]:.3f} the answer is cannot tell."
         axes.axvline(threshold, 0.1, 0.9, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)  # clear of the words
         most = max(map(abs, axes.get_ylim()), default=1)
         axes.set(xlim=(0, 1), ylim=(-1.25 * most, 1.25 * most), xlabel="probability of fake", ylabel="videos")

@@ -57,6 +57,19 @@ def by_method(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(texts)
 
 
+def answers(measured: dict[str, dict[str, dict[str, Any]]]) -> pd.DataFrame:
+    """Return what three answers are worth (`metrics.answers.rates`), one column per set of videos, with intervals."""
+    names = {
+        "reals_called_fake": "reals answered fake",
+        "fakes_called_real": "fakes answered real",
+        "answered": "answered fake or real",
+        "right": "right, of those answered",
+    }
+    return pd.DataFrame(
+        {part: {name: with_interval(found[key]) for key, name in names.items()} for part, found in measured.items()}
+    )
+
+
 def reference_scores(measured: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """Return the figures as texts for the reader, one row each: value and 95% interval."""
     columns = dict.fromkeys([*REFERENCE_FIGURES, "gain"])

@@ -8,6 +8,8 @@ from dfutils.core import stages
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_json, read_table
 from dfutils.core.params import Params
+from dfutils.metrics import answers
+from dfutils.metrics.answers import Borders
 from dfutils.splits import provenance
 
 
@@ -66,19 +68,31 @@ def figure_name(name: str) -> str:
 
 UNDECIDED = "Undecided: the score is next to the threshold"
 
-_FOUND = (
-    (
+ANSWERS = {
+    None: "No verdict",
+    "fake": "Looks fake to this detector",
+    "real": "Looks real to this detector",
+    "cannot tell": "This detector cannot tell whether it is real or fake",
+}
+"""A detector's answers (`metrics.answers.decide`) in words."""
+
+_FOUND = {
+    "real": (
         UNDECIDED,
         "Some signs of forgery, too few to call the video fake",
         *["No signs of a forgery of a known kind"] * 2,
     ),
-    (UNDECIDED, "Weak signs of forgery", "Signs of forgery", "Strong signs of forgery"),
-)
-"""What was found in a video below the threshold, and at or above it, by the distance from the threshold."""
+    "fake": (UNDECIDED, "Weak signs of forgery", "Signs of forgery", "Strong signs of forgery"),
+}
+"""What was found in a video of either answer, by how far it lies from the border of the answer."""
 
 
 def finding(
-    probability: float | None, threshold: float, frames: np.ndarray, reals: Sequence[float] | None = None
+    probability: float | None,
+    threshold: float,
+    frames: np.ndarray,
+    reals: Sequence[float] | None = None,
+    borders: Borders | None = None,
 ) -> str:
     """Return a score in words: what was found, in how many frames, and how many real videos look as suspicious.
 
@@ -87,12 +101,19 @@ def finding(
         threshold: the video is called fake at or above it.
         frames: probability of fake of each frame, `(T,)`.
         reals: probabilities of fake of the real validation videos; None if the detector's file does not hold them.
+        borders: of *cannot tell*; None for the threshold alone.
     """
     if probability is None:
         return "No verdict: the detector has too little to judge by."
+    lower, upper = borders or (threshold, threshold)
+    answer, two = answers.decide(probability, (lower, upper)), lower == upper
+    if answer == "cannot tell":
+        found = "Some signs of forgery, as real and fake videos have them"
+    else:
+        way = (probability - upper) / max(1 - upper, 1e-9) if answer == "fake" else (lower - probability) / lower
+        steps = [0.1 if two else 0.0, 0.5, 0.85]
+        found = _FOUND[answer][int(np.searchsorted(steps, way, side="right"))]
     fake = probability >= threshold
-    way = (probability - threshold) / max(1 - threshold, 1e-9) if fake else (threshold - probability) / threshold
-    found = _FOUND[fake][int(np.searchsorted([0.1, 0.5, 0.85], way, side="right"))]
     agree = int(((frames >= threshold) == fake).sum())
     side = ("below the threshold", "at or above the threshold")[fake]
     return f"{found}; {agree} of {len(frames)} frames are {side}. {_beside_reals(probability, reals)}"
@@ -100,12 +121,13 @@ def finding(
 
 def _beside_reals(probability: float, reals: Sequence[float] | None) -> str:
     """Return how many real validation videos have the score or a higher one, scores compared to four decimals."""
-    if not reals:
+    ranked = answers.rank(probability, reals)
+    if not ranked:
         return "How many real videos look as suspicious is not known: this detector's file does not hold their scores."
-    as_high = sum(score >= round(probability, 4) for score in reals)
+    as_high, count = ranked
     if not as_high:
-        return f"None of {len(reals)} real validation videos looks as suspicious."
-    return f"{as_high} of {len(reals)} real validation videos look as suspicious or more so."
+        return f"None of {count} real validation videos looks as suspicious."
+    return f"{as_high} of {count} real validation videos look as suspicious or more so."
 
 
 _TINY = 16

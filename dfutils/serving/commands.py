@@ -19,13 +19,16 @@ import typer
 from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder, read_json
 from dfutils.core.paths import PICTURES, files_below, printable
+from dfutils.reporting.wording import ANSWERS
 
 _COLUMNS = [
     "file",
     "status",
+    "decision",
     "prediction",
     "probability_fake",
     "threshold",
+    "rank",
     "sure",
     "reason",
     "model",
@@ -113,9 +116,12 @@ def _text(values: dict[str, Any], limits: list[str]) -> str:
     own = "".join(f" {warning}" for warning in values["warnings"] if warning not in limits)
     if values["probability_fake"] is None:
         return f"{values['file']}: no verdict ({values['status']}). {values['reason']}{own}"
+    answer = ANSWERS[values["decision"]].replace(values["decision"], values["decision"].upper())
+    lower, upper = values["borders"]
+    called = f"the threshold {upper:.3f}" if lower == upper else f"real is below {lower:.3f}, fake from {upper:.3f} on"
     return (
-        f"{values['file']}: looks {values['prediction']} to this detector. {values['sure']} Its score is "
-        f"{values['probability_fake']:.3f}, the threshold {values['threshold']:.3f}.{own}"
+        f"{values['file']}: {answer[0].lower()}{answer[1:]}. {values['sure']} Its score is "
+        f"{values['probability_fake']:.3f}, {called}.{own}"
     )
 
 
@@ -142,7 +148,8 @@ def _table(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
 
         def write_row(row: dict[str, Any]) -> None:
             plain = {"model": row["model"]["name"], "version": row["model"]["version"]}
-            writer.writerow(row | plain | {"warnings": " ".join(row["warnings"])})
+            rank = row["rank"] and f"{row['rank']['as_high']} of {row['rank']['of']}"
+            writer.writerow(row | plain | {"rank": rank, "warnings": " ".join(row["warnings"])})
 
         yield write_row
 

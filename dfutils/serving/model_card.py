@@ -38,6 +38,7 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         m=metrics,
         limits=[*metrics["caveats"], *_unsaid(metrics), *_ALWAYS],
         calibration=_calibration(config),
+        answers=_answers(metrics),
         baseline=metrics.get("baselines", {}).get("container facts", {}).get("roc_auc", {}).get("value"),
         robustness=robustness and [_disturbed(row) for row in robustness["figures"]],
         scored=robustness and robustness["figures"][0]["scored"],
@@ -62,6 +63,27 @@ def _calibration(config: dict[str, Any]) -> str:
     if config.get("prior_fake") is None:
         return f"{formula}, not calibrated."
     return f"{formula}, calibrated for {config['prior_fake']:.0%} fakes; where fakes are rarer, it is too high."
+
+
+def _answers(metrics: dict[str, Any]) -> str:
+    """Return what the three answers are, and what they are worth, with intervals; "" for figures without borders."""
+    borders = metrics.get("borders")
+    if not borders:
+        return ""
+    lower, upper = borders["lower"], borders["upper"]
+    between = f"*cannot tell* from {lower:.3f} up to {upper:.3f}, *fake* from there on"
+    if lower == upper:
+        between = "*fake* from there on; *cannot tell* is not needed, as few validation videos of both kinds meet"
+    said = f"Its answers: *real* below {lower:.3f}, {between}."
+    for name, found in (("validation", borders["validation"]), ("test", metrics["test"]["answers"])):
+        if found:
+            share = {figure: with_interval(found[figure]) for figure in found}
+            said += (
+                f" Of the {name} videos' reals {share['reals_called_fake']} are answered *fake*, of the fakes "
+                f"{share['fakes_called_real']} *real*; {share['answered']} of all get one of the two answers, of which "
+                f"{share['right']} are right."
+            )
+    return said
 
 
 def _unsaid(metrics: dict[str, Any]) -> list[str]:

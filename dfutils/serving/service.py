@@ -38,11 +38,16 @@ if TYPE_CHECKING:
 class Answer(BaseModel):
     """The verdict on a video. `prediction` is null where the detector abstains: `status` and `reason` say why."""
 
+    decision: Literal["fake", "real", "cannot tell"] | None
     prediction: Literal["REAL", "FAKE"] | None
     confidence: float | None = Field(description="probability of the class named")
     raw_class: Literal[0, 1] | None = Field(description="0 real, 1 fake")
     probability_fake: float | None
     threshold: float = Field(description="called fake at or above it")
+    borders: tuple[float, float] = Field(
+        description="real below the lower one, fake at or above the upper one, between them the detector cannot tell"
+    )
+    rank: dict[Literal["as_high", "of"], int] | None = Field(description="real validation videos that score as high")
     calibrated: bool = Field(description="whether the probability was calibrated on validation videos")
     prior_fake: float | None = Field(description="share of fakes among all videos that the probability is for")
     sure: str = Field(description="what was found, and how many real validation videos look as suspicious")

@@ -20,6 +20,8 @@ from dfutils.faces import extraction
 from dfutils.faces.extraction import FaceClip, VideoFaces
 from dfutils.faces.video import VideoFacts
 from dfutils.faces.windows import LeftOut
+from dfutils.metrics import answers
+from dfutils.metrics.answers import Borders
 from dfutils.reporting.wording import finding
 from dfutils.serving.person import JudgedWindow, Person
 
@@ -64,6 +66,10 @@ class Verdict:
         probability_fake: 0 to 1, None if the detector abstains; calibrated if `calibrated`.
         label: real or fake, by the threshold; None if the detector abstains.
         threshold: the video is called fake at or above it.
+        decision: fake, real or cannot tell, by the borders; None if the detector abstains.
+        borders: below the lower one the answer is real, at or above the upper one fake, between them cannot tell; both
+            are the threshold where the detector's file holds none.
+        rank: how many of the real validation videos score as high, of how many; None if that is not known.
         sure: what was found, and how many real validation videos look as suspicious, in words.
         frame_scores: probability of fake of each frame, `(T,)`; `(0,)` if the detector abstains.
         indices: index of each frame in the video, `(T,)`.
@@ -89,6 +95,9 @@ class Verdict:
     probability_fake: float | None
     label: str | None
     threshold: float
+    decision: str | None
+    borders: Borders
+    rank: tuple[int, int] | None
     sure: str
     frame_scores: np.ndarray
     indices: np.ndarray
@@ -140,10 +149,13 @@ class Verdict:
             "file": self.file,
             "status": self.status,
             "reason": self.reason,
+            "decision": self.decision,
             "prediction": self.label and self.label.upper(),
             "confidence": self.confidence,
             "probability_fake": self.probability_fake,
             "threshold": self.threshold,
+            "borders": list(self.borders),
+            "rank": self.rank and dict(zip(("as_high", "of"), self.rank, strict=True)),
             "calibrated": self.calibrated,
             "prior_fake": self.prior_fake,
             "sure": self.sure,
@@ -209,6 +221,7 @@ def verdict(
     clip, probability = (worst.clip, worst.probability) if worst else (nobody, None)
     frame_scores = worst.frame_scores if worst else np.empty(0)
     fake = None if probability is None else probability >= threshold
+    borders, reals = answers.around(detector.config.get("borders"), threshold), detector.config.get("validation_reals")
     return Verdict(
         file=file,
         status=clip.status,
@@ -216,7 +229,10 @@ def verdict(
         probability_fake=probability,
         label=None if fake is None else ("real", "fake")[fake],
         threshold=threshold,
-        sure=finding(probability, threshold, frame_scores, detector.config.get("validation_reals")),
+        decision=answers.decide(probability, borders),
+        borders=borders,
+        rank=answers.rank(probability, reals),
+        sure=finding(probability, threshold, frame_scores, reals, borders),
         frame_scores=frame_scores,
         indices=clip.indices,
         times=clip.times,

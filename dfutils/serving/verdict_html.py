@@ -18,7 +18,7 @@ from markupsafe import Markup
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, digest
 from dfutils.detector.network import Detector
-from dfutils.reporting.wording import UNDECIDED
+from dfutils.reporting.wording import ANSWERS
 from dfutils.serving.verdict import LIMITS, Verdict
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -45,9 +45,10 @@ def fragment(verdict: Verdict, heat: np.ndarray | None = None, nonce: str = "") 
         id="v" + digest([verdict.to_dict(), heat is None])[:10],
         style=Markup((_FOLDER / "verdict.css").read_text(encoding="utf-8")),
         nonce=nonce,
-        headline=_headline(verdict),
+        headline=ANSWERS[verdict.decision] if verdict.decision else _HEADLINES.get(verdict.status, ANSWERS[None]),
         frames=frames,
         scored=scored,
+        two=verdict.borders[0] == verdict.borders[1],
         heat=heat is not None and bool(frames),
         start=float(verdict.times.min()) if frames else 0.0,
         end=float(verdict.times.max()) if frames else 0.0,
@@ -71,14 +72,6 @@ def write(verdict: Verdict, path: Path, heat: np.ndarray | None = None) -> None:
     """Write the `page` of a verdict, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(page(verdict, heat), encoding="utf-8")
-
-
-def _headline(verdict: Verdict) -> str:
-    if verdict.label is None:
-        return _HEADLINES.get(verdict.status, "No verdict")
-    if verdict.sure.startswith(UNDECIDED):
-        return "Undecided: real and fake look alike to this detector"
-    return f"Looks {verdict.label} to this detector"
 
 
 def _frames(verdict: Verdict, heat: np.ndarray | None) -> list[dict[str, Any]]:

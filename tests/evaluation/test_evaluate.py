@@ -236,6 +236,14 @@ def test_calibration_is_kept_in_the_detectors_config(tmp_path):
     }  # fmt: skip
 
 
+def test_borders_are_kept_with_the_calibration_and_go_with_it(tmp_path):
+    (tmp_path / "config.json").write_text('{"format": 1, "slope": 1.0, "threshold": 0.5}')
+    evaluate.keep_calibration(tmp_path, Scaling(), 0.4, borders=(np.float64(0.25), 0.75))
+    assert json.loads((tmp_path / "config.json").read_text())["borders"] == [0.25, 0.75]
+    evaluate.keep_calibration(tmp_path, Scaling(), 0.4)
+    assert "borders" not in json.loads((tmp_path / "config.json").read_text())
+
+
 def test_the_unit_is_the_person_else_the_source_else_the_video():
     videos = split_table([0, 1, 1, 0, 1, 0]).assign(
         status="ok",

@@ -60,6 +60,15 @@ def test_calibration_is_stated_in_metrics_json_and_makes_stretched_scores_better
     assert written["test"]["video"]["log_loss"]["value"] == pytest.approx(found["after"]["log_loss"])
     assert not any("made scores worse" in caveat for caveat in written["caveats"])
     assert "video_id" in evaluation.predictions and evaluation.predictions["group"].nunique() == 60
+    borders, scores = written["borders"], evaluation.predictions[evaluation.predictions["split"] == "val"]
+    of_reals = scores.loc[scores["label"] == 0, "probability_fake"]
+    assert borders["validation"]["reals_called_fake"]["value"] == (of_reals >= borders["upper"]).mean() <= 0.05
+    worth, counted = written["test"]["answers"], evaluation.counted
+    assert worth["fakes_called_real"]["value"] == (counted.scores[counted.labels == 1] < borders["lower"]).mean()
+    assert worth["answered"]["low"] < worth["answered"]["value"] < worth["answered"]["high"]
+    assert (
+        f"{worth['right']['value']:.3f}" in EvaluationReport(evaluation).answers()["test"]["right, of those answered"]
+    )
     title = EvaluationReport(evaluation).reliability().get_suptitle().replace("\n", " ")
     assert f"where {prior:.0%} are fake" in title
 
@@ -81,6 +90,7 @@ def test_what_is_written_scores_new_videos_as_it_scored_these(tmp_path, monkeypa
     report = evaluation.write()
     kept, scaling = read_json(folder / "config.json"), evaluation.calibration.scaling
     assert (kept["slope"], kept["offset"], kept["prior_fake"]) == (scaling.slope, scaling.offset, 0.5)
+    assert kept["borders"] == list(evaluation.borders) and kept["borders"][0] < kept["threshold"] < kept["borders"][1]
     table = pd.read_parquet(report / "predictions.parquet")
     odds = kept["slope"] * evaluation.scores.clips["logit"] + kept["offset"]
     assert table["probability_fake"].to_numpy() == pytest.approx((1 / (1 + np.exp(-odds))).to_numpy())

@@ -101,7 +101,7 @@ FIGURES = {
     "confusion": lambda: score_plots.confusion([[86, 2], [12, 72]]),
     "intervals": lambda: score_plots.intervals(metrics_figures.summary(labels, scores, resamples=50)),
     "roc_pr": lambda: score_plots.roc_pr(labels, scores, 0.4, metrics_figures.bands(labels, scores, resamples=20)),
-    "score_histogram": lambda: score_plots.score_histogram(labels, scores, 0.4),
+    "score_histogram": lambda: score_plots.score_histogram(labels, scores, 0.4, (0.3, 0.6)),
     "reliability": lambda: score_plots.reliability(labels, scores, expit(logit(scores) / 2.0)),
     "slices": lambda: score_plots.slices(sliced()),
     "rates": lambda: score_plots.rates(labels, scores, 0.4),

@@ -66,6 +66,21 @@ def test_what_was_found_in_words(probability, says):
 
 
 @pytest.mark.parametrize(
+    ("probability", "says"),
+    [
+        (0.29, "Some signs of forgery, too few to call the video fake; 2 of 3 frames are below the threshold."),
+        (0.1, "No signs of a forgery of a known kind; 2 of 3 frames are below the threshold."),
+        (0.3, "Some signs of forgery, as real and fake videos have them; 2 of 3 frames are below the threshold."),
+        (0.69, "Some signs of forgery, as real and fake videos have them; 1 of 3 frames are at or above"),
+        (0.7, "Weak signs of forgery; 1 of 3 frames are at or above the threshold."),
+        (0.99, "Strong signs of forgery; 1 of 3 frames are at or above the threshold."),
+    ],
+)
+def test_what_was_found_between_and_beyond_borders(probability, says):
+    assert finding(probability, 0.5, np.array([0.2, 0.3, 0.9]), borders=(0.3, 0.7)).startswith(says)
+
+
+@pytest.mark.parametrize(
     ("reals", "says"),
     [
         ([0.1, 0.2, 0.6999, 0.7, 0.9], "2 of 5 real validation videos look as suspicious or more so."),

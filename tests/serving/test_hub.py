@@ -98,6 +98,18 @@ except InputError as error:
 """
 
 
+def test_a_card_states_the_three_answers_with_intervals(folder, figures, tmp_path):
+    worth = {name: figure(0.04, 0.01, 0.11) for name in ("reals_called_fake", "fakes_called_real", "answered", "right")}
+    document = figures_of(folder)
+    document["borders"] = {"lower": 0.25, "upper": 0.75, "validation": worth}
+    document["test"] = {**document["test"], "answers": worth | {"right": figure(0.961, 0.9, 0.99)}}
+    files.write_json(document, tmp_path / "metrics.json")
+    card = (hub.prepare(folder, tmp_path / "metrics.json", tmp_path / "out", "a/b") / "README.md").read_text()
+    assert "Its answers: *real* below 0.250, *cannot tell* from 0.250 up to 0.750, *fake* from there on." in card
+    assert "Of the validation videos' reals 0.040 (0.010 – 0.110) are answered *fake*" in card
+    assert "of which 0.961 (0.900 – 0.990) are right" in card
+
+
 def sum_of(detector: Detector) -> float:
     return float(sum(weight.double().sum() for weight in detector.parameters()))
 

@@ -12,7 +12,7 @@ from dfutils.detector import network
 from dfutils.evaluation import scoring
 from dfutils.faces import batch, video
 from dfutils.faces.extraction import extract, find_faces
-from dfutils.serving import commands, verdict_html
+from dfutils.serving import commands, hub, service, verdict_html
 from dfutils.serving import verdict as serving_verdict
 from tests.support.detectors import untrained
 
@@ -97,6 +97,44 @@ def test_a_verdict_never_stands_on_a_bare_number(detector, seen):
             assert values["sure"] in html and limit in html
     detector.config["training"] = training
     del detector.config["validation_reals"], detector.config["measured_on"]
+
+
+@pytest.mark.parametrize(
+    ("borders", "decision", "words"),
+    [
+        ((-0.2, -0.1), "fake", "Looks fake to this detector"),
+        ((0.1, 0.2), "real", "Looks real to this detector"),
+        ((-0.1, 0.1), "cannot tell", "This detector cannot tell whether it is real or fake"),
+        (None, None, None),
+    ],
+)
+def test_the_answer_is_the_same_everywhere(folder, clips_dir, tmp_path, capsys, borders, decision, words):
+    """In JSON, text, table, page, report and the service's answer."""
+    detector = hub.load(folder)
+    path = clips_dir / "d18.mp4"
+    score = serving_verdict.predict_video(path, detector).probability_fake
+    more = {"borders": [score + border for border in borders]} if borders else {}
+    reals = [0.0, 0.0, 1.0]
+    detector.save(
+        tmp_path / "d", threshold=score + (sum(borders) / 2 if borders else 0), validation_reals=reals, **more
+    )
+    detector = hub.load(tmp_path / "d")
+    verdict = serving_verdict.predict_video(path, detector)
+    if not borders:  # an older detector has two answers
+        decision, words = verdict.label, "Looks fake to this detector"
+    values = verdict.to_dict()
+    assert (values["decision"], values["rank"]) == (decision, {"as_high": 1, "of": 3})
+    assert "1 of 3 real validation videos" in values["sure"]
+    assert (values["prediction"] == "FAKE") == (score >= values["threshold"])
+    assert service.Answer(**service.answer(verdict)).decision == decision
+    for html in (verdict_html.fragment(verdict), verdict_html.page(verdict)):
+        assert f">{words}</h2>" in html
+        assert ("cannot tell: there lie" in html) == bool(borders)
+    wishes = {"as_json": False, "csv": tmp_path / "t.csv", "explain": None}
+    commands.predict([str(path)], str(tmp_path / "d"), **wishes)
+    assert f": {words[0].lower()}{words[1:]}. ".lower() in capsys.readouterr().out.lower()
+    row = pd.read_csv(tmp_path / "t.csv").iloc[0]
+    assert (row["decision"], row["rank"]) == (decision, "1 of 3")
 
 
 def test_a_verdict_states_the_share_of_fakes_that_its_probability_is_for(detector, seen):
