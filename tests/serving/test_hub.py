@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from huggingface_hub import close_session, constants
 
+from dfutils import cli
 from dfutils.core import files
 from dfutils.core.errors import InputError
 from dfutils.detector.network import Detector
@@ -72,30 +75,44 @@ def site():
         yield found
 
 
-def run(site: hub_server.Hub, home: Path, *words: str) -> subprocess.CompletedProcess:
-    """Run the command with the real client, which reads its settings when it is imported."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
-        "HF_ENDPOINT": site.address,
-        "HF_HOME": str(home),
-        "HF_TOKEN": "hf_test",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
-    command = [sys.executable, *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+@pytest.fixture
+def connect(site, tmp_path, monkeypatch):
+    """Return a call that points the real client at the hub, with a cache in a folder of the test.
+
+    The client reads its settings when it is imported; they are set in place, as importing PyTorch in a process of its
+    own takes seconds. `test_published_and_fetched_again` has one that reads them itself.
+    """
+
+    def point(home: str = "home", address: str = "") -> None:
+        found = address or site.address
+        monkeypatch.setattr(constants, "ENDPOINT", found)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{found}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / home))
+        close_session()  # it keeps the proxies that it began with
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    point()
+    yield point
+    close_session()
 
 
-LOAD = """
-import sys
-from dfutils.serving import hub, model_card
-from dfutils.core.errors import InputError
-try:
-    detector = hub.load(sys.argv[1])
-    print(detector.config["face_size"], float(sum(p.double().sum() for p in detector.parameters())))
-except InputError as error:
-    print("said:", error)
-"""
+def command(capsys, monkeypatch, *words: str) -> tuple[int, str, str]:
+    """Call the command in this process; return its exit status, and what it wrote to stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["dfutils", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    return ended.value.code or 0, said.out, said.err
+
+
+NOWHERE = "http://127.0.0.1:9"
+"""An address where nobody answers."""
 
 
 def test_a_card_states_the_three_answers_with_intervals(folder, figures, tmp_path):
@@ -191,28 +208,31 @@ def test_no_figures_no_publication(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_published_and_fetched_again(site, folder, figures, tmp_path):
-    words = ["-m", "dfutils", "publish", "--model", str(folder), "--metrics", str(figures), "--repo", "someone/small"]
-    done = run(site, tmp_path / "home", *words, "--dry-run")
-    assert done.returncode == 0, done.stderr
-    assert "not yet" in done.stdout
+def test_published_and_fetched_again(site, connect, folder, figures, tmp_path, monkeypatch, capsys):
+    words = ["publish", "--model", str(folder), "--metrics", str(figures), "--repo", "someone/small"]
+    status, out, said = command(capsys, monkeypatch, *words, "--dry-run")
+    assert status == 0, said
+    assert "not yet" in out
     assert site.files == {}
-    done = run(site, tmp_path / "home", *words)
+    settings = {"HF_ENDPOINT": site.address, "HF_HOME": str(tmp_path / "user"), "HF_HUB_DISABLE_XET": "1"}
+    environment = {**os.environ, **settings, "HF_HUB_DISABLE_TELEMETRY": "1"}
+    process = [sys.executable, "-m", "dfutils", *words]
+    done = subprocess.run(process, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert "hf://someone/small" in done.stdout
     assert site.files["someone/small"]["config.json"] == (folder / "config.json").read_bytes()
     assert site.files["someone/small"]["model.safetensors"] == (folder / "model.safetensors").read_bytes()
-    done = run(site, tmp_path / "other", "-c", LOAD, "hf://someone/small")
-    assert done.stdout.split() == ["64", str(sum_of(hub.load(folder)))], done.stderr
+    connect("other")
+    detector = hub.load("hf://someone/small")
+    assert detector.config["face_size"] == 64
+    assert sum_of(detector) == sum_of(hub.load(folder))
     asked = len(site.asked)
-    site.address, there = "http://127.0.0.1:9", site.address
-    done = run(site, tmp_path / "other", "-c", LOAD, "hf://someone/small")  # no network: what was fetched will do
-    site.address = there
-    assert done.stdout.startswith("64 "), done.stdout + done.stderr
+    connect("other", NOWHERE)  # no network: what was fetched will do
+    assert hub.load("hf://someone/small").config["face_size"] == 64
     assert len(site.asked) == asked
 
 
-def test_the_seeds_published_weights_load_by_name(site, tmp_path):
+def test_the_seeds_published_weights_load_by_name(site, connect, tmp_path):
     original = untrained(hidden_size=2048, seed=1)
     weights = {}
     names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
@@ -228,8 +248,7 @@ def test_the_seeds_published_weights_load_by_name(site, tmp_path):
     (tmp_path / "repo").mkdir()
     torch.save(weights, tmp_path / "repo" / "model_weights.pt")
     site.add("maddy08/deepfake-video-detection", tmp_path / "repo")
-    done = run(site, tmp_path / "home", "-c", LOAD, "hf://maddy08/deepfake-video-detection")
-    assert done.stdout.startswith("224 "), done.stdout + done.stderr
+    assert hub.load("hf://maddy08/deepfake-video-detection").config["face_size"] == 224
 
 
 @pytest.mark.parametrize(
@@ -240,49 +259,46 @@ def test_the_seeds_published_weights_load_by_name(site, tmp_path):
         ("hf://../../x", "write hf://owner/name"),
     ],
 )
-def test_what_cannot_be_fetched_is_said(site, tmp_path, name, says):
-    done = run(site, tmp_path / "home", "-c", LOAD, name)
-    assert done.stdout.startswith("said:"), done.stdout + done.stderr
-    assert says in done.stdout
+def test_what_cannot_be_fetched_is_said(connect, name, says):
+    with pytest.raises(InputError, match=says):
+        hub.load(name)
 
 
-def test_a_repository_without_a_detector(site, tmp_path):
+def test_a_repository_without_a_detector(site, connect):
     site.files["someone/text"] = {"README.md": b"text"}
-    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/text")
-    assert "holds no detector" in done.stdout
+    with pytest.raises(InputError, match="holds no detector"):
+        hub.load("hf://someone/text")
 
 
-def test_of_several_checkpoints_one_is_chosen_by_name_and_never_a_state_of_training(site, tmp_path):
+def test_of_several_checkpoints_one_is_chosen_by_name_and_never_a_state_of_training(site, connect):
     weights = io.BytesIO()
     torch.save({"a": torch.ones(1)}, weights)
     names = ["epoch_1.pt", "epoch_2.pt", "optimizer.pt", "scheduler.pt", "rng_state_0.pth"]
     site.files["someone/several"] = dict.fromkeys(names, weights.getvalue())
-    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/several")
-    assert "several files of weights (epoch_1.pt, epoch_2.pt): choose one, as in hf://someone/several/epoch_1.pt." in (
-        done.stdout
-    ), done.stdout + done.stderr
+    choice = "several files of weights (epoch_1.pt, epoch_2.pt): choose one, as in hf://someone/several/epoch_1.pt."
+    with pytest.raises(InputError, match=re.escape(choice)):
+        hub.load("hf://someone/several")
     site.files["someone/states"] = dict.fromkeys(names[2:], weights.getvalue())
-    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/states")
-    assert "holds no detector" in done.stdout
-    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/several/epoch_2.pt")
-    assert "epoch_2.pt (as published weights" in done.stdout  # it was fetched, and is of another architecture
-    done = run(site, tmp_path / "home", "-c", LOAD, "hf://someone/several/optimizer.pt")
-    assert "holds no detector" in done.stdout
+    with pytest.raises(InputError, match="holds no detector"):
+        hub.load("hf://someone/states")
+    with pytest.raises(InputError, match=r"epoch_2\.pt \(as published weights"):  # fetched; of another architecture
+        hub.load("hf://someone/several/epoch_2.pt")
+    with pytest.raises(InputError, match="holds no detector"):
+        hub.load("hf://someone/several/optimizer.pt")
 
 
-def test_no_permission_and_no_network(site, folder, figures, tmp_path):
-    words = ["-m", "dfutils", "publish", "--model", str(folder), "--metrics", str(figures), "--repo", "other/small"]
+def test_no_permission_and_no_network(site, connect, folder, figures, monkeypatch, capsys):
+    words = ["publish", "--model", str(folder), "--metrics", str(figures), "--repo", "other/small"]
     site.forbidden = True
-    done = run(site, tmp_path / "home", *words)
+    status, _, said = command(capsys, monkeypatch, *words)
     site.forbidden = False
-    assert done.returncode == 2, done.stderr
-    assert "hf auth login" in done.stderr
-    site.address, there = "http://127.0.0.1:9", site.address
-    done = run(site, tmp_path / "home", *words)
-    site.address = there
-    assert done.returncode == 2, done.stderr
-    assert "cannot be reached" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert status == 2, said
+    assert "hf auth login" in said
+    connect("home", NOWHERE)
+    status, _, said = command(capsys, monkeypatch, *words)
+    assert status == 2, said
+    assert "cannot be reached" in said
+    assert "Traceback" not in said
 
 
 def test_the_card_warns_of_harmful_calibration_and_unequal_coverage_in_reports_of_any_version(
