@@ -181,9 +181,14 @@ class FaceSettings(Settings):
     min_face_score: float = Field(0.0, ge=-2.0, le=5.0, description="least score of dlib's detector for a valid face")
     min_face_px: int = Field(32, ge=8, le=2000, description="least side of a valid face in source pixels")
     min_sharpness: float = Field(3.0, ge=0.0, description="least variance of the Laplacian of a valid face crop")
+    views: Literal["face", "face,native", "face,motion", "face,native,motion"] = Field(
+        "face", description="what a detector is shown of a frame, each by a network of its own (`dfutils.faces.views`)"
+    )
 
     @model_validator(mode="after")
     def _frames_suffice(self) -> Self:
+        if self.faces == "cropped" and self.views != "face":
+            raise ValueError("cropped faces have no native resolution, so that views must be face")
         if self.frames_per_video > self.max_frames:
             raise ValueError("frames_per_video is larger than max_frames")
         return self
@@ -285,9 +290,7 @@ class TrainingSettings(SeedSettings):
 class AugmentationSettings(Settings):
     """Augmentation of training clips (03)."""
 
-    self_blend: float = Field(
-        0.0, ge=0.0, lt=1.0, description="share of real training clips made fakes anew in every epoch"
-    )
+    self_blend: float = Field(0.0, ge=0.0, lt=1.0, description="share of real training clips made fakes in each epoch")
     swap: float = Field(0.0, ge=0.0, le=1.0, description="share of those that take the face of another training clip")
     flip: float = Field(0.5, ge=0.0, le=1.0, description="probability of mirroring a training clip")
     rotation: float = Field(10.0, ge=0.0, le=180.0, description="largest rotation of a training clip in degrees")
@@ -345,9 +348,7 @@ class RobustnessSettings(Settings):
 class DemoSettings(Settings):
     """Demo (06)."""
 
-    video_file: str = Field(
-        "", description="video that notebook 06 judges; empty: the test video with the middle score"
-    )
+    video_file: str = Field("", description="video that notebook 06 judges; empty: the test video of the middle score")
 
 
 class Params(

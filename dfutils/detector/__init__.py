@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clips": ["ClipDataset"],
-        "experiment": ["fit_ablation", "fit_experiment", "load_clips", "new_detector", "save_detector"],
+        "experiment": ["fit_ablation", "fit_experiment", "fit_views", "load_clips", "new_detector", "save_detector"],
         "frozen": ["frozen_features"],
         "network": ["Detector"],
         "training": ["fit"],

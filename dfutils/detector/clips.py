@@ -21,7 +21,8 @@ from dfutils.core.errors import InputError
 from dfutils.core.params import AugmentationSettings, FaceSettings, TrainingSettings
 from dfutils.detector.augmentation import augment
 from dfutils.detector.pairing import pairs
-from dfutils.faces.strips import load_strip, strip_names
+from dfutils.faces import views
+from dfutils.faces.strips import load_strip, strip_names, view_strip
 from dfutils.forgery import self_blending
 
 
@@ -77,6 +78,7 @@ class ClipDataset(Dataset):
         training: TrainingSettings | None = None,
         augmentation: AugmentationSettings | None = None,
         frames_table: pd.DataFrame | None = None,
+        view: str = "face",
     ) -> None:
         """Take the clips of `table` in its order; pixels are read when they are asked for.
 
@@ -93,11 +95,16 @@ class ClipDataset(Dataset):
             augmentation: of training clips. A real one becomes a fake for an epoch (`self_blending.blend`) with the
                 probability `self_blend`, before it is disturbed; clips without landmarks stay real.
             frames_table: where the landmarks are that self-blending needs, as notebook 02 writes it.
+            view: of `faces.views.VIEWS`; only videos are taken that have it, as their column `views` says. Of a native
+                crop training is shown a random window, evaluation the fixed ones, one below the other.
 
         Raises:
             InputError: if strips are missing, or no real clip has the landmarks for `self_blend`.
         """
-        self.face_size, self.frames_per_video = faces.face_size, faces.frames_per_video
+        self.view, self.frames_per_video = view, faces.frames_per_video
+        self.face_size = {"native": views.WINDOW, "motion": views.MOTION}.get(view, faces.face_size)
+        if view != "face":
+            table = table[[view in found.split(",") for found in table["views"]]] if "views" in table else table[:0]
         self.training, self.augmentation = training, augmentation if training else None
         self.video_ids: list[str] = []
         self.persons: list[int] = []
@@ -128,7 +135,7 @@ class ClipDataset(Dataset):
             for person, name in enumerate(each):
                 self.video_ids.append(video_id)
                 self.persons.append(person)
-                self.paths.append(strips_folder / name)
+                self.paths.append(strips_folder / view_strip(str(name), self.view))
                 of_clips.append(int(label))
         return np.asarray(of_clips, dtype=np.int64)
 
@@ -187,7 +194,7 @@ class ClipDataset(Dataset):
 
     def _read(self, index: int, epoch: int) -> tuple[torch.Tensor, np.ndarray, int]:
         """Return the frames taken of a strip, their ascending positions in it, and what they are: 0 real, 1 fake."""
-        strip = load_strip(self.paths[index], self.face_size)
+        strip = load_strip(self.paths[index], None if self.view == "native" else self.face_size)
         if not len(strip):
             raise InputError(f"The strip {self.paths[index]} holds no frame: run notebook 02 again.")
         chosen = np.arange(len(strip))
@@ -200,7 +207,13 @@ class ClipDataset(Dataset):
             rng = self._stream("self_blend", index, epoch)
             if rng.random() < self.self_blend:
                 pixels, label = self._blend(index, len(strip), pixels, chosen, rng), 1
-        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        if self.view == "native":
+            pixels = (
+                views.random_window(pixels, self._stream("window", index, epoch))
+                if self.training
+                else views.windows(pixels)
+            )
+        frames = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
         if self.augmentation:
             frames = augment(frames, self._stream("augment", index, epoch), self.augmentation)
         return frames, chosen, label

@@ -34,7 +34,9 @@ from dfutils.core.params import (
 from dfutils.core.progress import BATCH
 from dfutils.data import catalog, indexing
 from dfutils.detector import schedule, training
+from dfutils.detector.clip_scores import clip_logits
 from dfutils.detector.clips import ClipDataset
+from dfutils.detector.fusion import fit_fusion
 from dfutils.detector.network import Detector
 from dfutils.faces import batch
 from dfutils.metrics.calibration import CALIBRATION
@@ -51,8 +53,11 @@ class Clips(NamedTuple):
     val: ClipDataset
 
 
-def load_clips(params: Params) -> Clips:
+def load_clips(params: Params, view: str = "face") -> Clips:
     """Return the clips of an experiment whose notebook 02 has run; only videos with enough faces are taken.
+
+    Of another view than the face there are no self-blended fakes, and of `motion` no augmentation but flips, turns and
+    cut-outs: the others would change differences of frames into what no video shows.
 
     Raises:
         InputError: if notebook 02 has not been run, or its table is not the one it wrote.
@@ -62,23 +67,54 @@ def load_clips(params: Params) -> Clips:
     indexing.check_splits(videos, made)
     usable = videos[videos["status"] == "ok"].sort_values("video_id")
     faces = FaceSettings(**made["settings"])
-    landmarks = read_table(params.run_folder / "frames.parquet") if params.self_blend else None
+    disturbed = AugmentationSettings.of(params)
+    if view != "face":
+        off = ["self_blend"] + (
+            ["color_jitter", "downscale", "blur", "noise", "jpeg", "h264"] if view == "motion" else []
+        )
+        disturbed = disturbed.model_copy(update=dict.fromkeys(off, 0.0))
+    landmarks = read_table(params.run_folder / "frames.parquet") if disturbed.self_blend else None
     return Clips(
         ClipDataset(
             usable[usable["split"] == "train"],
             catalog.DATA,
             faces,
             training=TrainingSettings.of(params),
-            augmentation=AugmentationSettings.of(params),
+            augmentation=disturbed,
             frames_table=landmarks,
+            view=view,
         ),
-        ClipDataset(usable[usable["split"] == "val"], catalog.DATA, faces),
+        ClipDataset(usable[usable["split"] == "val"], catalog.DATA, faces, view=view),
     )
 
 
 def new_detector(params: Params, temporal: str = "") -> Detector:
     """Return the untrained detector of an experiment; `temporal` wins over its own."""
     return Detector(NetworkSettings.of(params).model_copy(update={"temporal": temporal or params.temporal}))
+
+
+def fit_views(params: Params, network: Detector, data: Clips, *, progress: bool = True) -> dict[str, pd.DataFrame]:
+    """Train a network for each further view, and fuse them with that of the face on the validation clips.
+
+    Args:
+        network: of the face, trained; it gets `others` and the fusion.
+        data: the clips of the face.
+
+    Returns:
+        The history of each view's training; empty if the face is the only one.
+    """
+    histories, logits = {}, {}
+    for view in params.views.split(","):
+        clips = data if view == "face" else load_clips(params, view)
+        if view != "face":
+            network.others[view] = new_detector(params)
+            histories[view] = fit_experiment(params, network.others[view], clips, progress=progress)
+        scores, _ = clip_logits(network.networks[view], clips.val, params.batch_size, torch.device("cpu"))
+        logits[view] = scores.set_index(["video_id", "person"])["logit"]
+    if histories:
+        table = pd.DataFrame(logits).reindex(logits["face"].index)
+        network.config["fusion"] = fit_fusion(data.val.labels, {view: table[view].to_numpy() for view in table})
+    return histories
 
 
 def fit_experiment(params: Params, network: Detector, data: Clips, *, progress: bool = True) -> pd.DataFrame:
@@ -90,7 +126,7 @@ def fit_experiment(params: Params, network: Detector, data: Clips, *, progress: 
     Raises:
         InputError: as `training.fit`, or if several machines are asked for and their run is not finished.
     """
-    folder = _folder(params, network.architecture["temporal"])
+    folder = _folder(params, network.architecture["temporal"], data.train.view)
     devices = params.devices or max(torch.cuda.device_count(), 1)
     machine = HardwareSettings.of(params).model_copy(update={"devices": devices})
     if devices * params.num_nodes > 1 and not _is_started():
@@ -164,6 +200,7 @@ def train(params: Params, *, progress: bool = True) -> Path:
     params = experiments.claim(params, "train")
     data, network = load_clips(params), new_detector(params)
     history = fit_experiment(params, network, data, progress=progress)
+    fit_views(params, network, data, progress=progress)
     if os.environ.get("RANK", "0") == "0":
         save_detector(params, network, history)
     fit_ablation(params, data, progress=progress)
@@ -175,8 +212,9 @@ def _parameters(params: Params) -> dict[str, Any]:
     return lasting(params, sorted(params.model_fields_set & stages.depends("train")))
 
 
-def _folder(params: Params, temporal: str) -> Path:
-    return params.run_folder / ("training" if temporal == params.temporal else f"training-{temporal}")
+def _folder(params: Params, temporal: str, view: str) -> Path:
+    parts = ["training", *([temporal] if temporal != params.temporal else []), *([view] if view != "face" else [])]
+    return params.run_folder / "-".join(parts)
 
 
 def _is_started() -> bool:

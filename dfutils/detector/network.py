@@ -3,7 +3,9 @@
 Frames → backbone → global average pool → LSTM (batch first, with biases) → its outputs averaged over time → dropout →
 linear → logits of real and fake. Because the last layer is linear, a clip's logits are the mean of its frames' logits,
 which is what reports show frame by frame. A detector is kept as a folder with its weights (safetensors) and a JSON of
-all that is needed to use it on a new video. Weights of the widely copied ResNeXt-50 + LSTM code can be read, too.
+all that is needed to use it on a new video. A detector of several views (`dfutils.faces.views`) is one such network a
+view, whose logits are added (`dfutils.detector.fusion`). Weights of the widely copied ResNeXt-50 + LSTM code can be
+read, too.
 """
 
 import copy
@@ -33,10 +35,11 @@ from dfutils.detector.backbones import (
     read_weights,
 )
 from dfutils.detector.legacy_weights import translate
+from dfutils.faces.views import VIEWS
 from dfutils.metrics.calibration import Scaling, with_slope
 
-FORMAT = 1
-"""Of a detector's folder; raised when an older `load` could no longer read it."""
+FORMAT = 2
+"""Of a detector's folder; raised when an older `load` could no longer read it. Detectors of one view have format 1."""
 
 LABELS = ["real", "fake"]
 
@@ -60,7 +63,10 @@ _CONFIG: dict[str, Any] = {
 
 
 class Detector(nn.Module):
-    """Backbone and LSTM; `config` holds everything in config.json but the architecture."""
+    """Backbone and LSTM; `config` holds everything in config.json but the architecture.
+
+    `others` holds a network for each further view. They are no part of the module: each is trained by itself.
+    """
 
     def __init__(self, settings: NetworkSettings) -> None:
         """Build a detector whose initial weights are a function of `seed` and `pretrained`.
@@ -77,6 +83,7 @@ class Detector(nn.Module):
             raise InputError(f"temporal = {settings.temporal!r} is not possible: choose lstm or mean.")
         self.architecture = {name: getattr(settings, name) for name in _ARCHITECTURE}
         self.config = copy.deepcopy(_CONFIG)
+        self.others: dict[str, Detector] = {}
         self.frozen_backbone = False  # set by training for its first epochs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -97,6 +104,11 @@ class Detector(nn.Module):
             self.linear = nn.Linear(width, len(LABELS))
 
     @property
+    def networks(self) -> "dict[str, Detector]":
+        """The network of each view, in the order of `faces.views.VIEWS`; this one is that of the face."""
+        return {"face": self, **self.others}
+
+    @property
     def face_settings(self) -> FaceSettings:
         """How faces are found for this detector: as for its training. What its file does not say is the default.
 
@@ -104,7 +116,8 @@ class Detector(nn.Module):
             InputError: if its file holds a value that is not possible.
         """
         known = {**self.config, **self.config.get("preprocessing", {})}
-        return FaceSettings(**{name: known[name] for name in FaceSettings.model_fields if name in known})
+        known = {name: known[name] for name in FaceSettings.model_fields if name in known}
+        return FaceSettings(**known | {"views": ",".join(self.networks)})
 
     @property
     def scaling(self) -> Scaling:
@@ -159,6 +172,11 @@ class Detector(nn.Module):
         self, frames: torch.Tensor, mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return `forward` and `frame_logits` of one pass."""
+        count = frames.shape[-2] // frames.shape[-1]
+        if count > 1:
+            windows = frames.unflatten(-2, (count, -1)).movedim(-3, 0).flatten(0, 1)
+            both = self.clip_and_frame_logits(windows, None if mask is None else mask.repeat(count, 1))
+            return tuple(found.unflatten(0, (count, -1)).mean(0) for found in both)
         states = self.states(self.features(frames, mask), mask)
         clip = states.mean(1) if mask is None else (states * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
         return self.linear(self.dropout(clip)), self.linear(self.dropout(states))
@@ -169,6 +187,8 @@ class Detector(nn.Module):
         Args:
             frames: normalised float `(B, T, 3, H, W)`, in time order.
             mask: bool `(B, T)`, true where there is a frame; a clip's frames come first, and it has at least one.
+
+        Frames that are several times as high as wide hold windows, one below the other; logits are the mean of theirs.
         """
         return self.clip_and_frame_logits(frames, mask)[0]
 
@@ -216,7 +236,14 @@ class Detector(nn.Module):
 
     def digest(self) -> str:
         """Return 16 hexadecimal digits that name the weights, equal on every device."""
-        return weights_digest(self.state_dict())
+        return weights_digest(self.weights())
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights of all views by name; those of a further view begin with its name and a dot."""
+        named = dict(self.state_dict())
+        for view, part in self.others.items():
+            named |= {f"{view}.{name}": weight for name, weight in part.state_dict().items()}
+        return named
 
     def save(self, folder: str | Path, **facts: Any) -> None:
         """Write the detector as a folder, whole or not at all: `model.safetensors` and `config.json`.
@@ -229,10 +256,11 @@ class Detector(nn.Module):
         """
         self.config.update(_plain(facts))
         self.config["weights"] = self.digest()
-        config = {"format": FORMAT, "architecture": self.architecture, "labels": LABELS, **self.config}
+        version = FORMAT if self.others else 1
+        config = {"format": version, "architecture": self.architecture, "labels": LABELS, **self.config}
         with atomic(Path(folder)) as temporary:
             temporary.mkdir()
-            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.weights().items()}
             save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
             write_json(config, temporary / "config.json")
 
@@ -247,8 +275,14 @@ class Detector(nn.Module):
         """
         folder = Path(folder)
         config = _read_config(folder)
-        detector = cls(NetworkSettings(pretrained="none").model_copy(update=config["architecture"]))
-        fill(detector, read_weights(folder / "model.safetensors"), f"The detector in {folder}")
+        detector = cls(_settings(config))
+        given = read_weights(folder / "model.safetensors")
+        for view in [view for view in VIEWS[1:] if view in config.get("fusion", {})]:
+            own = {name: given.pop(name) for name in list(given) if name.startswith(f"{view}.")}
+            detector.others[view] = part = cls(_settings(config)).eval()
+            part.config["normalisation"] = config.get("normalisation", IMAGENET)
+            fill(part, {name[len(view) + 1 :]: own[name] for name in own}, f"The view {view} in {folder}")
+        fill(detector, given, f"The detector in {folder}")
         known = {key: config[key] for key in config if key not in ("format", "architecture", "labels")}
         detector.config.update(with_slope(known))
         if detector.config.get("weights") not in (None, detector.digest()):  # earlier versions did not record it
@@ -348,6 +382,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
         wrong = ", ".join(sorted(found ^ set(_ARCHITECTURE)))
         raise InputError(f"{folder / 'config.json'} does not describe a known architecture (see {wrong}).")
     return config
+
+
+def _settings(config: Mapping[str, Any]) -> NetworkSettings:
+    return NetworkSettings(pretrained="none").model_copy(update=config["architecture"])
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from dfutils.core import stages
 from dfutils.core.files import make_folder, plain_rows, write_json, write_table
 from dfutils.core.params import DEFAULTS, split_list
 from dfutils.data import catalog
+from dfutils.detector.fusion import standardise
 from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
@@ -63,6 +64,8 @@ def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) 
             experiment.detector, evaluate.with_strips(judged, catalog.DATA), catalog.DATA, batch_size=batch_size
         )
     alone = recorder.alone(frames).set_index("video_id")["logit"]
+    if fusion := experiment.detector.config.get("fusion"):
+        alone = standardise(fusion, "face", alone)
     missing = int((judged["status"] == "ok").sum()) - len(clips)
     return Scores(judged, clips, frames, alone, missing, dict(experiment.detector.config))
 
@@ -98,7 +101,7 @@ def calibrate(
     """
     if not (scores.videos["split"] == "val").any():
         return _own_calibration(scores.config, rule, target_recall)
-    val = scores.videos[scores.videos["split"] == "val"].merge(scores.clips.dropna(), on="video_id")
+    val = scores.videos[scores.videos["split"] == "val"].merge(scores.clips.dropna(subset="logit"), on="video_id")
     usable = scores.videos[(scores.videos["status"] == "ok") & (scores.videos["split"] == "test")]
     missing = sorted(set(usable["method"]) - set(val["method"]) - {""})
     scaling = calibration.fit_calibration(val["label"], val["logit"], prior_fake, missing_methods=missing)
@@ -192,7 +195,7 @@ class Evaluation:
         return measured
 
     def _measure(self, table: pd.DataFrame) -> dict[str, Any]:
-        frames = self.frames.dropna()
+        frames = self.frames.dropna(subset="logit")
         policy = {"no_face": self.no_face, "prior_fake": self.prior_fake}
         measured = evaluate.measure(table, frames, self.threshold, **policy, **self.drawn)
         counted, videos = with_policy(table, self.no_face, self.threshold), self.experiment.videos

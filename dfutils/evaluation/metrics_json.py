@@ -50,6 +50,7 @@ MISCALIBRATED = 0.1
 def fingerprint(detector: Any) -> str:
     """Return 16 hexadecimal digits that name a detector: its weights, how it was trained, and its calibration."""
     facts = {"training": detector.config["training"], "weights": detector.digest()}
+    facts |= {"fusion": detector.config["fusion"]} if "fusion" in detector.config else {}
     return digest({**facts, "calibration": chosen_of(detector.config)})
 
 

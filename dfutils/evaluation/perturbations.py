@@ -166,7 +166,7 @@ def make_strip(
     (`strip_names`), so that the score is that of the most suspicious person, disturbed or not.
     """
     cv2.setNumThreads(1)
-    count = 1
+    count, views = 1, ["face"]
     disturbed = folder / f".{video_id}.{os.getpid()}.mp4"
     try:
         write(path, disturbed, name, level, settings.max_frames, seed)
@@ -177,8 +177,10 @@ def make_strip(
         status, count = clips[0].status, len(clips)
         if status == "ok":
             for clip, strip in zip(clips, strips.strip_names(f"{video_id}.png", count), strict=True):
-                strips.write_strip(clip.frames, folder / strip)
+                for view, crops in {"face": clip.frames, **clip.views}.items():
+                    strips.write_strip(crops, folder / strips.view_strip(strip, view))
+            views = ["face", *clips[0].views]
     finally:
         disturbed.unlink(missing_ok=True)
-    write_json({"status": status, "strips": count}, folder / f"{video_id}.json")
+    write_json({"status": status, "strips": count, "views": ",".join(views)}, folder / f"{video_id}.json")
     return status

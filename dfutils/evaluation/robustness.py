@@ -107,7 +107,8 @@ def _score(
     found = [read_json(part / f"{name}.json") for name in video_ids]
     status, strips = [row["status"] for row in found], [row.get("strips", 1) for row in found]
     table = pd.DataFrame({"video_id": list(video_ids), "status": status})
-    good = table.assign(strip=table["video_id"] + ".png", strips=strips)[table["status"] == "ok"]
+    views = [row.get("views", "face") for row in found]
+    good = table.assign(strip=table["video_id"] + ".png", strips=strips, views=views)[table["status"] == "ok"]
     table["probability_fake"] = float("nan")
     if len(good):
         scores, _ = score(detector, good, part, batch_size=batch_size, progress=progress)

@@ -26,7 +26,8 @@ from torchvision.models import VisionTransformer
 from dfutils.core.errors import InputError
 from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
 from dfutils.detector.network import Detector, clip_tensor
-from dfutils.faces import detection
+from dfutils.faces import detection, views
+from dfutils.faces.extraction import FaceClip
 from dfutils.forgery.dataset import load_masks
 from dfutils.metrics.figures import LEAST_GROUPS
 
@@ -42,7 +43,8 @@ def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
     layer3 for 64) and which the score depends on everywhere: in a vision transformer that reads its class token alone,
     the last block but one. All zero where nothing raises the score.
 
-    The detector is in evaluation mode; `frames` are crops in time order, uint8 RGB `(T, S, S, 3)`.
+    The detector is in evaluation mode; `frames` are crops in time order, uint8 RGB `(T, S, S, 3)`, or the windows of
+    native ones, `(T, 5 * S, S, 3)`, as is then the result.
 
     Raises:
         InputError: if the backbone has no such layer, or what its last layers return is no map of the picture.
@@ -61,9 +63,39 @@ def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
             hook.remove()
     weights = gradient.mean(dim=(2, 3), keepdim=True)
     coarse = (weights * features).sum(dim=1).relu().detach().float().cpu().numpy()
-    side = frames.shape[1]
+    side = frames.shape[2]
     maps = np.stack([cv2.resize(part, (side, side), interpolation=cv2.INTER_LINEAR) for part in coarse])
+    maps = np.concatenate(np.split(maps, len(maps) // len(frames)), axis=1)  # windows below each other, as in `frames`
     return maps / maps.max() if maps.max() > 0 else maps
+
+
+def gradcam_of_view(detector: Detector, clip: FaceClip, view: str) -> np.ndarray:
+    """Return `gradcam` of one view of a clip, laid over its face crops: float32 `(T, S, S)`, 0 to 1.
+
+    Raises:
+        InputError: as `gradcam`.
+    """
+    if view == "face":
+        return gradcam(detector, clip.frames)
+    crops = clip.views[view]
+    maps = gradcam(detector.networks[view], views.as_judged(view, crops))
+    side = views.crop_side(clip.boxes)
+    covered = float(side)  # source pixels that a map is wide
+    if view == "native":
+        parts, maps = maps, np.zeros(crops.shape[:3], np.float32)
+        for k, (x, y) in enumerate(views.window_corners(crops.shape[1])):
+            place = np.s_[:, y : y + views.WINDOW, x : x + views.WINDOW]
+            maps[place] = np.maximum(maps[place], parts[:, k * views.WINDOW : (k + 1) * views.WINDOW])
+    else:
+        covered = views.MOTION * max(side / views.LARGEST, 1.0)
+    size, margin = clip.frames.shape[1], detector.face_settings.face_margin
+    laid = []
+    for part, box in zip(maps, clip.boxes, strict=True):
+        scale = max(box[2:]) * (1 + 2 * margin) / size * part.shape[0] / covered
+        shift = (part.shape[0] - 1) / 2 - scale * (size - 1) / 2
+        matrix = np.array([[scale, 0, shift], [0, scale, shift]])
+        laid.append(cv2.warpAffine(part, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
+    return np.stack(laid)
 
 
 def _trunk(module: nn.Module, weights: int) -> Iterator[nn.Module]:

@@ -1,14 +1,19 @@
 """A table of videos in, their scores out: what a detector says of each strip and each of its frames."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from dfutils.core.params import DEFAULTS
 from dfutils.core.progress import bar
-from dfutils.detector.clips import Batches, ClipDataset, loader
-from dfutils.detector.network import Detector, logits
+from dfutils.detector.clip_scores import clip_logits
+from dfutils.detector.clips import ClipDataset
+from dfutils.detector.fusion import fuse
+from dfutils.detector.network import Detector
 
 
 def score(
@@ -34,37 +39,36 @@ def score(
         One row per video in the order of `table`: `video_id`, `probability_fake`, `logit`; and one row per frame:
         `video_id`, `person`, `position` (in its strip), `probability_fake`, `logit`. `logit` is that of fake less that
         of real, and `probability_fake` what the detector's calibration makes of it (`Detector.scaling`). With several
-        people in a video, its score is that of the most suspicious one.
+        people in a video, its score is that of the most suspicious one. With several views, `logit` is the fused one,
+        and `logit_<view>` that of each, NaN where it is not possible.
 
     Raises:
         InputError: if a strip is missing, broken or of another size.
     """
-    dataset = ClipDataset(table, strips_folder, detector.face_settings)
+    settings, fusion = detector.face_settings, detector.config.get("fusion", {})
+    datasets = {view: ClipDataset(table, strips_folder, settings, view=view) for view in detector.networks}
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    was_training, home = detector.training, next(detector.parameters()).device
-    batches = loader(dataset, Batches(len(dataset), batch_size, shuffle=False))
-    clips, frames = [], []
-    moving = bar(total=len(dataset), desc="score", unit="clip") if progress else None
-    try:
-        detector.eval().to(place)
-        for batch in batches:
-            clip_logits, frame_logits = logits(detector, batch.frames.to(place), batch.mask)
-            for index, logit, row, positions in zip(
-                batch.index.tolist(), clip_logits, frame_logits, batch.positions.tolist(), strict=True
-            ):
-                clip = (dataset.video_ids[index], dataset.persons[index])
-                clips.append((*clip, logit))
-                frames += [(*clip, position, value) for position, value in zip(positions, row, strict=True)]
-            if moving is not None:
-                moving.update(len(batch.index))
-    finally:
-        if moving is not None:
-            moving.close()
-        detector.train(was_training).to(home)
-    videos = pd.DataFrame(clips, columns=["video_id", "person", "logit"])
-    videos = videos.groupby("video_id", sort=False, as_index=False)["logit"].max()
-    by_frame = pd.DataFrame(frames, columns=["video_id", "person", "position", "logit"])
-    by_frame = by_frame[by_frame["position"] >= 0].reset_index(drop=True)
+    moving = bar(total=sum(map(len, datasets.values())), desc="score", unit="clip") if progress else None
+    with nullcontext() if moving is None else moving:
+        found = [
+            clip_logits(detector.networks[view], dataset, batch_size, place, moving)
+            for view, dataset in datasets.items()
+        ]
+    clips, by_frame = (_together(tables, fusion) for tables in zip(*found, strict=True))
+    best = clips.groupby("video_id", sort=False)["logit"].idxmax()
+    videos = clips.loc[best].drop(columns="person").reset_index(drop=True)
     for scores in (videos, by_frame):
         scores["probability_fake"] = detector.scaling.probability(scores["logit"])
     return videos, by_frame
+
+
+def _together(tables: Sequence[pd.DataFrame], fusion: dict[str, Any]) -> pd.DataFrame:
+    """Return the views' tables, that of the face first, as one: `logit` is the fused one, `logit_<view>` a view's."""
+    if not fusion:
+        return tables[0]
+    keys = [name for name in tables[0] if name != "logit"]
+    joined = tables[0][keys]
+    for view, table in zip(fusion, tables, strict=True):
+        joined = joined.merge(table.rename(columns={"logit": f"logit_{view}"}), on=keys, how="left")
+    by_view = {view: joined[f"logit_{view}"].to_numpy(float) for view in fusion}
+    return joined.assign(logit=fuse(fusion, by_view))

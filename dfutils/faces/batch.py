@@ -8,7 +8,7 @@ reads it has a row file too (`dfutils.faces.workers`).
 """
 
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,10 +21,10 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import digest, locked, make_folder, read_json, remove_leftovers, write_json, write_table
 from dfutils.core.params import FaceSettings, Indexed, PreprocessSettings
 from dfutils.core.progress import bar
-from dfutils.faces import review
+from dfutils.faces import review, views
 from dfutils.faces.detection import Box
 from dfutils.faces.extraction import FaceClip, extract
-from dfutils.faces.strips import strip_names, write_strip
+from dfutils.faces.strips import strip_names, view_strip, write_strip
 from dfutils.faces.workers import CRASHED, HUNG, call_each
 
 FRAME_COLUMNS = [
@@ -75,6 +75,7 @@ def signature(settings: Mapping[str, Any]) -> str:
     The settings are plain values, because they also come out of the record of an experiment that an earlier version of
     the suite has preprocessed.
     """
+    settings = {name: value for name, value in settings.items() if name != "views"}  # their strips lie beside
     return digest({"version": _VERSION, **settings})[:10]
 
 
@@ -113,7 +114,7 @@ def preprocess(dataset: Indexed, settings: PreprocessSettings, *, progress: bool
             if failure:
                 _write_failure(jobs[k], failure, timeout_s)
         write_json(face_settings.model_dump(), folder / "settings.json")
-        results = _assemble(videos, folder, unreadable, actions)
+        results = _assemble(videos, folder, unreadable, actions, face_settings.views.split(","))
         review.update(folder, results.videos)
     return results
 
@@ -165,6 +166,8 @@ def _extract_one(job: _Job) -> None:
         return
     cv2.setNumThreads(1)
     try:
+        if _is_done(job, ["face"]):  # by a run that asked for fewer views
+            return _add_views(job)
         clips = extract(job.path, job.settings, job.box)
     except (cv2.error, MemoryError) as error:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -174,11 +177,34 @@ def _extract_one(job: _Job) -> None:
     for person, (clip, name) in enumerate(zip(clips, strip_names(f"{job.video_id}.png", len(clips)), strict=True)):
         if len(clip.frames):
             write_strip(clip.frames, job.folder / name)
+        _write_views(job, name, clip.views)
         frames += [{"person": person, **_without_nan(row)} for row in _frame_rows(clip)]
     main = clips[0]
     rejected = [[int(frame), [float(side) for side in box], why] for frame, box, why in main.candidates]
     fields = {"people": main.people, "n_read": main.n_read, "rejected": rejected, "frames": frames}
+    fields |= {"views": _possible(job, main.views)}
     _write_row(job, main.status, main.reason, len(clips), **fields)
+
+
+def _add_views(job: _Job) -> None:
+    """Write the strips of the views that a finished video lacks, of the faces that were found then."""
+    row = read_json(job.row)
+    frames = pd.DataFrame(row["frames"], columns=["person", "frame", *"xywh"])
+    cuts = [(rows["frame"].tolist(), rows[[*"xywh"]].to_numpy(float)) for _, rows in frames.groupby("person")]
+    found = views.read(job.path, cuts, job.settings.views.split(","), job.settings.max_frames)
+    for name, crops in zip(strip_names(f"{job.video_id}.png", row["strips"]), found, strict=True):
+        _write_views(job, name, crops)
+    write_json({**row, "views": _possible(job, found[0])}, job.row)
+
+
+def _write_views(job: _Job, strip: str, crops: Mapping[str, np.ndarray]) -> None:
+    for view, cells in crops.items():
+        write_strip(cells, job.folder / view_strip(strip, view))
+
+
+def _possible(job: _Job, crops: Collection[str]) -> dict[str, bool]:
+    """Return which of the views that were asked for a video has."""
+    return {view: view == "face" or view in crops for view in job.settings.views.split(",")}
 
 
 def _frame_rows(clip: FaceClip) -> list[dict[str, Any]]:
@@ -207,6 +233,7 @@ def _write_row(job: _Job, status: str, reason: str, strips: int = 1, **fields: A
         "n_read": 0,
         "rejected": [],
         "frames": [],
+        "views": _possible(job, []),
         **fields,
         "status": status,
         "reason": reason,
@@ -240,39 +267,54 @@ def _file_state(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns]
 
 
-def _is_done(job: _Job) -> bool:
-    """Return whether the row file belongs to the present file and box of the job, and all its strips exist."""
+def _is_done(job: _Job, wanted: Sequence[str] = ()) -> bool:
+    """Return whether the row file belongs to the present file and box of the job, and all its strips exist.
+
+    They are those of the views `wanted`, without any those of the job.
+    """
     if not job.row.exists():
         return False
     try:
         row = read_json(job.row)
         strips = strip_names(f"{job.video_id}.png", row["strips"])
         same = row["source"] == _file_state(job.path) and row["box"] == (None if job.box is None else list(job.box))
+        possible = row.get("views", {"face": True})  # earlier versions had no other
     except (InputError, KeyError, TypeError):
         return False
-    return same and all((job.folder / strip).exists() for strip in strips)
+    views_wanted = wanted or job.settings.views.split(",")
+    if not same or (row["status"] == "ok" and not set(views_wanted) <= set(possible)):
+        return False
+    paths = [view_strip(strip, view) for strip in strips for view in views_wanted if possible.get(view)]
+    return all((job.folder / path).exists() for path in paths)
 
 
 def _assemble(
-    videos: pd.DataFrame, folder: Path, unreadable: dict[str, str], actions: dict[str, review.Action]
+    videos: pd.DataFrame,
+    folder: Path,
+    unreadable: dict[str, str],
+    actions: dict[str, review.Action],
+    names: list[str],
 ) -> Preprocessed:
     """Return the results of all videos, after writing both tables from the row files."""
     rows, frames = [], []
     base = f"{folder.parents[1].name}/faces/{folder.name}"
     for video_id in videos["video_id"]:
         if video_id in actions and actions[video_id].verb == "exclude":
-            rows.append(("excluded", f"excluded in {review.NAME}.", 0, "", 0))
+            rows.append(("excluded", f"excluded in {review.NAME}.", 0, "", 0, ""))
             continue
         if video_id in unreadable:
-            rows.append(("unreadable", unreadable[video_id], 0, "", 0))
+            rows.append(("unreadable", unreadable[video_id], 0, "", 0, ""))
             continue
         row = read_json(folder / "rows" / f"{video_id}.json")
         strip = f"{base}/{video_id}.png" if row["status"] == "ok" else ""
-        rows.append((row["status"], row["reason"], row["people"], strip, row["strips"]))
+        possible = row.get("views", {"face": True})
+        shown = ",".join(view for view in names if possible.get(view) and strip)
+        rows.append((row["status"], row["reason"], row["people"], strip, row["strips"], shown))
         frames += [{"video_id": video_id, **frame} for frame in row["frames"]]
-    columns = pd.DataFrame(rows, columns=["status", "reason", "people", "strip", "strips"], index=videos.index)
+    columns = pd.DataFrame(rows, columns=["status", "reason", "people", "strip", "strips", "views"], index=videos.index)
+    columns = columns.drop(columns=["views"] if names == ["face"] else [])
     counts = {"people": np.int32, "strips": np.int32}
-    table = videos.drop(columns=["status", "reason"], errors="ignore").join(columns.astype(counts))
+    table = videos.drop(columns=["status", "reason", "views"], errors="ignore").join(columns.astype(counts))
     frames_table = pd.DataFrame(frames, columns=FRAME_COLUMNS)
     numbers = FRAME_COLUMNS[4:-1]
     frames_table[numbers] = frames_table[numbers].astype(float)

@@ -98,13 +98,13 @@ def crop(
         rotation[:, 2] -= rotation[:, :2] @ corner
         square = cv2.warpAffine(rgb, rotation, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     else:
-        square = _square(rgb, int(corner[0]), int(corner[1]), side)
+        square = square_region(rgb, int(corner[0]), int(corner[1]), side)
     scale = face_size / side
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     return cv2.resize(square, (face_size, face_size), interpolation=method), (moved + 0.5) * scale - 0.5
 
 
-def _square(rgb: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
+def square_region(rgb: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
     """Return a square region of an image; pixels outside the image repeat its border."""
     height, width = rgb.shape[:2]
     x0, x1 = np.clip((left, left + side), (0, 1), (width - 1, width))

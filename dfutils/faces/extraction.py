@@ -8,13 +8,13 @@ valid face of a person, those are chosen that lie evenly over the video.
 import struct
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from dfutils.core.params import FaceSettings
-from dfutils.faces import pictures, tracking, video
+from dfutils.faces import pictures, tracking, video, views
 from dfutils.faces.detection import Box, landmarks
 from dfutils.faces.search import FaceSearch, find_people, make_sighting, valid_sightings, whole_frame
 from dfutils.faces.tracking import Sighting
@@ -41,6 +41,7 @@ class FaceClip:
         status: ok, few_faces, no_face or unreadable.
         reason: a sentence if the status is not ok.
         candidates: detections that were rejected, `(frame index, box, reason)`.
+        views: crops of the further views that are wanted and possible (`dfutils.faces.views`), by their name.
     """
 
     frames: np.ndarray = field(repr=False)
@@ -58,6 +59,7 @@ class FaceClip:
     status: str
     reason: str
     candidates: list[tuple[int, Box, str]] = field(default_factory=list, repr=False)
+    views: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting]], bystanders: int = 0) -> FaceClip:
@@ -141,11 +143,14 @@ def extract(
         it.
     """
     try:
-        if box is not None:
-            return [_extract_box(path, settings, box)]
-        if settings.faces == "cropped":
+        if settings.faces == "cropped" and box is None:
             return [_extract_cropped(path, settings)]
-        return _extract_people(path, settings, bystanders)
+        clips = [_extract_box(path, settings, box)] if box else _extract_people(path, settings, bystanders)
+        if settings.views == "face" or clips[0].status != "ok":
+            return clips
+        cuts = [(clip.indices.tolist(), clip.boxes) for clip in clips]
+        found = views.read(path, cuts, settings.views.split(","), settings.max_frames)
+        return [replace(clip, views=crops) for clip, crops in zip(clips, found, strict=True)]
     except video.VideoError as error:
         return [unreadable(str(error), settings.face_size)]
 

@@ -17,6 +17,11 @@ def strip_names(strip: str, count: int) -> list[str]:
     return [strip, *(f"{strip.removesuffix('.png')}~{person}.png" for person in range(1, count))][:count]
 
 
+def view_strip(strip: str, view: str) -> str:
+    """Return the path of a view's strip, such as `<video_id>~native.png`, from that of the face crops."""
+    return strip if view == "face" else f"{strip.removesuffix('.png')}~{view}.png"
+
+
 def write_strip(frames: np.ndarray, path: Path) -> None:
     """Write crops, uint8 RGB `(T, S, S, 3)` with T > 0, side by side as a PNG."""
     strip = cv2.cvtColor(np.concatenate(list(frames), axis=1), cv2.COLOR_RGB2BGR)
@@ -32,8 +37,8 @@ def read_strip(path: Path, grey: bool = False) -> np.ndarray | None:
     return image if image is None or grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def load_strip(path: Path, face_size: int) -> np.ndarray:
-    """Return the crops of a strip, uint8 RGB `(T, face_size, face_size, 3)`.
+def load_strip(path: Path, face_size: int | None) -> np.ndarray:
+    """Return the crops of a strip, uint8 RGB `(T, S, S, 3)`, S = `face_size` if it is given.
 
     Raises:
         InputError: if the strip is missing or broken, or its crops have another size.
@@ -41,6 +46,7 @@ def load_strip(path: Path, face_size: int) -> np.ndarray:
     image = read_strip(path)
     if image is None:
         raise InputError(f"The strip {path} is missing or broken: run notebook 02 again.")
-    if image.shape[0] != face_size or image.shape[1] % face_size:
+    if image.shape[0] != (face_size or image.shape[0]) or image.shape[1] % image.shape[0]:
         raise InputError(f"The strip {path} holds crops of {image.shape[0]} pixels, not {face_size}.")
+    face_size = image.shape[0]
     return image.reshape(face_size, -1, face_size, 3).transpose(1, 0, 2, 3)

@@ -129,8 +129,14 @@ class TrainingReport:
 
     def ablation(self, histories: Mapping[str, pd.DataFrame]) -> Table | Text:
         """Return the kept epoch of each history, by `temporal`, where there is more than one."""
-        kept = {name: history[history["best"]].drop(columns="best") for name, history in histories.items()}
-        rows = pd.concat(kept).droplevel(1).rename_axis("temporal")
-        return or_none(
-            rows if len(rows) > 1 else rows.head(0), "The kept epoch by `temporal`", "Skipped: `ablation` is false."
-        )
+        return _kept(histories, "temporal", "Skipped: `ablation` is false.")
+
+    def views(self, histories: Mapping[str, pd.DataFrame]) -> Table | Text:
+        """Return the kept epoch of each view's history, where there is more than one."""
+        return _kept(histories, "view", "Skipped: `views` is face alone.")
+
+
+def _kept(histories: Mapping[str, pd.DataFrame], by: str, skipped: str) -> Table | Text:
+    kept = {name: history[history["best"]].drop(columns="best") for name, history in histories.items()}
+    rows = pd.concat(kept).droplevel(1).rename_axis(by)
+    return or_none(rows if len(rows) > 1 else rows.head(0), f"The kept epoch by `{by}`", skipped)

@@ -13,7 +13,8 @@ from dfutils.faces.windows import joined
 class JudgedWindow:
     """The score of a window: `probability` of fake, and that of each frame of its clip, `frame_scores` `(T,)`.
 
-    `start_s` and `end_s` are in seconds from the start of the video.
+    `start_s` and `end_s` are in seconds from the start of the video. Of a detector of several views, `views` holds what
+    the probability would be by each alone; views that were not possible are not there.
     """
 
     start_s: float
@@ -21,6 +22,7 @@ class JudgedWindow:
     probability: float
     frame_scores: np.ndarray
     clip: FaceClip = field(repr=False)
+    views: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from dfutils.core.paths import printable
-from dfutils.detector import network
+from dfutils.detector.fusion import fuse, standardise, view_logits
 from dfutils.detector.network import Detector
-from dfutils.faces import extraction
+from dfutils.faces import extraction, views
 from dfutils.faces.extraction import FaceClip, VideoFaces
 from dfutils.faces.video import VideoFacts
 from dfutils.faces.windows import LeftOut
@@ -163,6 +163,7 @@ class Verdict:
             "people": self.people,
             "start_s": self.worst and round(self.worst.start_s, 3),
             "end_s": self.worst and round(self.worst.end_s, 3),
+            "views": self.worst.views if self.worst else {},
             "windows": self.n_windows,
             "persons": [person.to_dict() for person in self.persons],
             "person": self.person,
@@ -244,7 +245,7 @@ def verdict(
         version=version_of(detector),
         calibrated=is_calibrated(detector),
         prior_fake=detector.scaling.prior_fake,
-        warnings=(*warnings_of(detector), *warnings),
+        warnings=(*warnings_of(detector), *warnings, *_missing_views(detector, clip)),
         persons=tuple(persons),
         person=person,
         shots=tuple(shots),
@@ -254,14 +255,20 @@ def verdict(
 
 def judged(start_s: float, end_s: float, clip: FaceClip, detector: Detector) -> JudgedWindow:
     """Return a window with its score."""
-    return JudgedWindow(start_s, end_s, *score(clip, detector), clip)
+    probability, frame_scores, by_view = score(clip, detector)
+    return JudgedWindow(start_s, end_s, probability, frame_scores, clip, by_view)
 
 
-def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray]:
-    """Return the probability of fake of a clip, and of each of its frames `(T,)`, as `scoring.score` computes it."""
-    clip_logit, frame_logits = network.logits(detector, network.clip_tensor(detector, clip.frames))
-    probability = detector.scaling.probability
-    return float(probability(clip_logit)[0]), probability(frame_logits[0])
+def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray, dict[str, float]]:
+    """Return the probability of fake of a clip, and of each of its frames `(T,)`, as `scoring.score` computes them.
+
+    Of a detector of several views also what the probability would be by each that is possible alone.
+    """
+    found = view_logits(detector, {"face": clip.frames, **clip.views})
+    fusion, probability = detector.config.get("fusion", {}), detector.scaling.probability
+    clip_logit, frame_logits = (fuse(fusion, {view: both[k] for view, both in found.items()}) for k in (0, 1))
+    alone = {view: standardise(fusion, view, found[view][0]) for view in fusion if view in found}
+    return float(probability(clip_logit)), probability(frame_logits), {v: float(probability(alone[v])) for v in alone}
 
 
 def name_of(detector: Detector) -> str:
@@ -307,12 +314,25 @@ def _warnings_of_file(faces: VideoFaces) -> list[str]:
     return warnings
 
 
+def _missing_views(detector: Detector, clip: FaceClip) -> list[str]:
+    """Return a sentence for the views of a detector that a judged clip does not have."""
+    missing = [view for view in detector.others if view not in clip.views]
+    if clip.status != "ok" or not missing:
+        return []
+    least, names = views.LEAST_PX, " and ".join(missing)
+    if np.median(clip.boxes[:, 2:].max(axis=1)) < least:
+        return [
+            f"The face is smaller than {least} pixels, too small for {names}: the detector looked at less than usual."
+        ]
+    return ["The picture does not move, or repeats its frames: the detector looked at less than usual (not at motion)."]
+
+
 _versions: "weakref.WeakKeyDictionary[Detector, tuple[int, str]]" = weakref.WeakKeyDictionary()
 
 
 def version_of(detector: Detector) -> str:
     """Return 16 hexadecimal digits that identify a detector's weights; computed again only when they change."""
-    changes = sum(weight._version for weight in detector.state_dict().values())
+    changes = sum(weight._version for weight in detector.weights().values())
     known = _versions.get(detector)
     if known is None or known[0] != changes:
         known = _versions[detector] = (changes, detector.digest())

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, digest
+from dfutils.detector.fusion import spoke_most
 from dfutils.detector.network import Detector
 from dfutils.reporting.wording import ANSWERS
 from dfutils.serving.verdict import LIMITS, Verdict
@@ -135,12 +136,16 @@ def _details(verdict: Verdict) -> list[tuple[str, str]]:
     rows.append(("Faces", f"{count} looked at; {seen} seen"))
     if count:
         rows.append(("Size of the faces", f"{verdict.boxes[:, 2].min():.0f} to {verdict.boxes[:, 2].max():.0f} pixels"))
+    if by_view := verdict.worst.views if verdict.worst else {}:
+        most = spoke_most(by_view, verdict.label)
+        said = ", ".join(f"{view} {value:.2f}" for view, value in by_view.items())
+        rows.append(("By each view alone", f"{said}; {most} spoke most clearly, and is what the colours show"))
     rows.append(("Detector", f"{verdict.model}, weights {verdict.version}"))
     return rows
 
 
 def heat(detector: Detector, verdict: Verdict) -> np.ndarray | None:
-    """Return Grad-CAM of the frames of a verdict, float32 `(T, S, S)`, 0 to 1.
+    """Return Grad-CAM of the frames of a verdict, float32 `(T, S, S)`, 0 to 1, of the view that spoke most.
 
     None if the detector abstains, or its backbone has no map that is fine enough (an `InputError` of `gradcam`).
     """
@@ -149,6 +154,6 @@ def heat(detector: Detector, verdict: Verdict) -> np.ndarray | None:
     from dfutils.evaluation import saliency  # imports scipy, which nothing else here needs
 
     try:
-        return saliency.gradcam(detector, verdict.strip)
+        return saliency.gradcam_of_view(detector, verdict.worst.clip, spoke_most(verdict.worst.views, verdict.label))
     except InputError:
         return None
