@@ -115,14 +115,17 @@ def keep_calibration(
     reals: Sequence[float] = (),
     measured_on: Sequence[str] = (),
     borders: Borders | None = None,
+    by_frames: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write slope, offset, stated share of fakes, threshold and borders into a detector's config.json; weights stay.
 
-    With them go what verdicts say of a score: the scores of the real validation videos, to four decimals, and the names
-    of the datasets whose test videos the detector was measured on.
+    With them go what verdicts say of a score: the scores of the real validation videos, to four decimals, the names
+    of the datasets whose test videos the detector was measured on, and its error rates with fewer frames
+    (`few_frames.error_rates`).
     """
     config = with_slope(read_json(folder / "config.json"))
     said = {"validation_reals": sorted(round(float(score), 4) for score in reals), "measured_on": sorted(measured_on)}
+    said["frames_error_rates"] = list(by_frames)
     write_json({**calibrated(config, scaling, threshold, borders), **said}, folder / "config.json")
 
 

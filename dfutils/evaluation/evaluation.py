@@ -17,7 +17,7 @@ from dfutils.core.files import make_folder, plain_rows, write_json, write_table
 from dfutils.core.params import DEFAULTS, split_list
 from dfutils.data import catalog
 from dfutils.detector.fusion import standardise
-from dfutils.evaluation import comparison, evaluate, metrics_json, neighbours, reference_scores, scoring
+from dfutils.evaluation import comparison, evaluate, few_frames, metrics_json, neighbours, reference_scores, scoring
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
 from dfutils.evaluation.method_figures import by_method
@@ -39,6 +39,7 @@ class Scores:
         frames: `video_id`, `person`, `position` and `logit` of each of their frames.
         alone: by `video_id`, the mean logit of frames that were each scored without their neighbours in time.
         missing: how many strips are missing.
+        fewer: `video_id` and `logit` of validation videos of which so many frames were seen, by number of frames.
         config: of the detector, with its calibration and threshold as they were.
     """
 
@@ -48,6 +49,7 @@ class Scores:
     alone: pd.Series
     missing: int
     config: dict[str, Any] = field(default_factory=dict)
+    fewer: dict[int, pd.DataFrame] = field(default_factory=dict)
 
 
 def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) -> Scores:
@@ -59,15 +61,20 @@ def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) 
     experiment.check_detector()
     videos = experiment.videos
     judged = videos[videos["split"].isin(["val", "test", "eval"])]
-    with neighbours.recording(experiment.detector) as recorder:
-        clips, frames = scoring.score(
-            experiment.detector, evaluate.with_strips(judged, catalog.DATA), catalog.DATA, batch_size=batch_size
-        )
+    detector, usable = experiment.detector, evaluate.with_strips(judged, catalog.DATA)
+    with neighbours.recording(detector) as recorder:
+        clips, frames = scoring.score(detector, usable, catalog.DATA, batch_size=batch_size)
     alone = recorder.alone(frames).set_index("video_id")["logit"]
-    if fusion := experiment.detector.config.get("fusion"):
+    if fusion := detector.config.get("fusion"):
         alone = standardise(fusion, "face", alone)
     missing = int((judged["status"] == "ok").sum()) - len(clips)
-    return Scores(judged, clips, frames, alone, missing, dict(experiment.detector.config))
+    val, wanted = usable[usable["split"] == "val"], detector.face_settings.frames_per_video
+    fewer = {
+        count: scoring.score(detector, val, catalog.DATA, batch_size=batch_size, frames=count, progress=False)[0]
+        for count in few_frames.COUNTS
+        if count < wanted and len(val)
+    }
+    return Scores(judged, clips, frames, alone, missing, dict(detector.config), fewer)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class Calibration:
     `note` says why the rule could not be followed, if it could not; `videos` is the number of validation videos.
     `borders` are those of *cannot tell* (`metrics.answers`), None if they could not be chosen, and `validation` what
     the three answers are worth on the videos that chose them (`answers.rates`), {} if there are none.
+    `by_frames` are the error rates of clips of fewer frames (`few_frames.error_rates`).
     """
 
     scaling: Scaling
@@ -87,6 +95,7 @@ class Calibration:
     videos: int
     borders: Borders | None = None
     validation: dict[str, Any] = field(default_factory=dict)
+    by_frames: list[dict[str, Any]] = field(default_factory=list)
 
 
 def calibrate(
@@ -110,7 +119,22 @@ def calibrate(
     labels, probabilities = val["label"].to_numpy(), val["probability_fake"].to_numpy()
     borders = answers.choose_borders(labels, probabilities, threshold)
     worth = answers.rates(labels, probabilities, borders, group_names(val)) if borders else {}
-    return Calibration(scaling, threshold, rule, target_recall, note, len(val), borders, worth)
+    by_frames = _error_rates(val, scores, rule, target_recall, prior_fake)
+    return Calibration(scaling, threshold, rule, target_recall, note, len(val), borders, worth, by_frames)
+
+
+def _error_rates(
+    val: pd.DataFrame, scores: Scores, rule: str, target_recall: float, prior_fake: float
+) -> list[dict[str, Any]]:
+    """Return the error rates of the validation videos by the number of frames seen of them; [] if not scored so."""
+    if not scores.fewer:
+        return []
+    whole = scores.config["frames_per_video"]
+    by_count = {count: clips.set_index("video_id")["logit"] for count, clips in scores.fewer.items()}
+    logits = {count: by_video.reindex(val["video_id"]).to_numpy() for count, by_video in by_count.items()}
+    logits[whole] = val["logit"].to_numpy()
+    groups = group_names(scores.videos)[scores.videos["video_id"].isin(val["video_id"])]
+    return few_frames.error_rates(val["label"].to_numpy(), groups, logits, rule, target_recall, prior_fake)
 
 
 def _own_calibration(config: dict[str, Any], rule: str, target_recall: float) -> Calibration:
@@ -121,7 +145,9 @@ def _own_calibration(config: dict[str, Any], rule: str, target_recall: float) ->
     except ValueError:
         threshold, note = config["threshold"], "There are no validation videos: calibration and threshold are its own."
     borders = answers.around(config["borders"], threshold) if config.get("borders") else None
-    return Calibration(scaling, threshold, rule, target_recall, note, 0, borders)
+    return Calibration(
+        scaling, threshold, rule, target_recall, note, 0, borders, {}, config.get("frames_error_rates", [])
+    )
 
 
 class Evaluation:
@@ -306,5 +332,5 @@ class Evaluation:
             reals = self.scores.config.get("validation_reals", ())
             measured_on |= set(self.scores.config.get("measured_on", ()))
         chosen = (self.calibration.scaling, self.threshold, reals, measured_on, self.calibration.borders)
-        evaluate.keep_calibration(params.run_folder / "detector", *chosen)
+        evaluate.keep_calibration(params.run_folder / "detector", *chosen, self.calibration.by_frames)
         return folder

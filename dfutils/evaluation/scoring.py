@@ -22,6 +22,7 @@ def score(
     strips_folder: Path,
     *,
     batch_size: int = DEFAULTS.batch_size,
+    frames: int | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -32,6 +33,7 @@ def score(
         table: videos that have strips, with `video_id` and, as in `ClipDataset`, `strip`, below `strips_folder`.
         strips_folder: the folder of the strips.
         batch_size: clips at a time.
+        frames: take only so many frames of a clip, evenly spread; None: as many as the detector was trained on.
         device: `cpu`, `cuda`, or `auto`: CUDA where there is one.
         progress: show a bar.
 
@@ -46,6 +48,7 @@ def score(
         InputError: if a strip is missing, broken or of another size.
     """
     settings, fusion = detector.face_settings, detector.config.get("fusion", {})
+    settings = settings.model_copy(update={"frames_per_video": frames or settings.frames_per_video})
     datasets = {view: ClipDataset(table, strips_folder, settings, view=view) for view in detector.networks}
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     moving = bar(total=sum(map(len, datasets.values())), desc="score", unit="clip") if progress else None

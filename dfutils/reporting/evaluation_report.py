@@ -10,6 +10,7 @@ from dfutils.evaluation import comparison, literature, perturbations, reference_
 from dfutils.evaluation.evaluation import Evaluation
 from dfutils.evaluation.robustness import RobustnessTest
 from dfutils.metrics.figures import rates_from_confusion
+from dfutils.metrics.intervals import with_interval
 from dfutils.reporting import comparison_plots, image_plots, score_plots, tables, widgets
 from dfutils.reporting.figure import Picture
 from dfutils.reporting.report import Report
@@ -37,6 +38,19 @@ class EvaluationReport(Report):
         """Return how many test videos have a score, and what those without a face count as."""
         known, policy = self.evaluation.measured["counts"]["coverage"], self.evaluation.no_face
         return Text(f"{known['scored']} of {known['videos']} test videos were scored; without a face: {policy}.")
+
+    def fewer_frames(self) -> Table | Text:
+        """Return the error rates of the validation videos by the number of frames that the detector sees of them."""
+        rows = [
+            {
+                "frames": entry["frames"],
+                "real videos called fake": with_interval(entry["false_alarms"]),
+                "fakes called real": with_interval(entry["misses"]),
+            }
+            for entry in self.evaluation.calibration.by_frames
+        ]
+        caption = "Errors on validation videos, by the number of frames seen, with 95% intervals"
+        return or_none(pd.DataFrame(rows), caption, "Validation has too few people or videos to say.")
 
     def threshold(self) -> object:
         """Return a slider that moves the threshold, where a kernel answers; else both rates against it, as a figure."""

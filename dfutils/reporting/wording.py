@@ -1,6 +1,7 @@
 """What readers are told that figures, properties and scores are called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -128,6 +129,27 @@ def _beside_reals(probability: float, reals: Sequence[float] | None) -> str:
     if not as_high:
         return f"None of {count} real validation videos looks as suspicious."
     return f"{as_high} of {count} real validation videos look as suspicious or more so."
+
+
+def fewer_frames(count: int, usual: int, rates: Sequence[Mapping[str, Any]]) -> str:
+    """Return what it means that a clip has fewer faces than the detector was trained on, by its measured error rates.
+
+    Args:
+        count: faces of the clip.
+        usual: faces that the detector was trained on.
+        rates: the detector's `frames_error_rates`; [] if they were not measured.
+    """
+    faces = "Only one face was" if count == 1 else f"Only {count} faces were"
+    said = f"{faces} found, where the detector was trained on {usual}: its answer is less certain."
+    if not (near := [entry for entry in rates if entry["frames"] <= count]):
+        return f"{said} Its errors with so few faces were not measured."
+    few, all_of_them = near[-1], rates[-1]
+    shares = [f"{entry[kind]['value']:.0%}" for entry in (few, all_of_them) for kind in ("false_alarms", "misses")]
+    frames = "1 frame" if few["frames"] == 1 else f"{few['frames']} frames"
+    return (
+        f"{said} With {frames} it called {shares[0]} of {few['reals']} real validation videos fake and {shares[1]} of "
+        f"{few['fakes']} fakes real; with {all_of_them['frames']}, {shares[2]} and {shares[3]}."
+    )
 
 
 _TINY = 16

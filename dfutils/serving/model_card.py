@@ -39,6 +39,10 @@ def card(config: dict[str, Any], metrics: dict[str, Any], repo: str, robustness:
         limits=[*metrics["caveats"], *_unsaid(metrics), *_ALWAYS],
         calibration=_calibration(config),
         answers=_answers(metrics),
+        fewer=[
+            (entry["frames"], with_interval(entry["false_alarms"]), with_interval(entry["misses"]))
+            for entry in config.get("frames_error_rates", [])
+        ],
         baseline=metrics.get("baselines", {}).get("container facts", {}).get("roc_auc", {}).get("value"),
         robustness=robustness and [_disturbed(row) for row in robustness["figures"]],
         scored=robustness and robustness["figures"][0]["scored"],

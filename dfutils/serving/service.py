@@ -51,7 +51,7 @@ class Answer(BaseModel):
     calibrated: bool = Field(description="whether the probability was calibrated on validation videos")
     prior_fake: float | None = Field(description="share of fakes among all videos that the probability is for")
     sure: str = Field(description="what was found, and how many real validation videos look as suspicious")
-    status: Literal["ok", "no_face", "few_faces"]
+    status: Literal["ok", "no_face"]
     reason: str
     frames: list[dict[str, Any]] = Field(description="each scored face: frame, time_s, box, probability_fake")
     people: int

@@ -22,7 +22,7 @@ from dfutils.faces.video import VideoFacts
 from dfutils.faces.windows import LeftOut
 from dfutils.metrics import answers
 from dfutils.metrics.answers import Borders
-from dfutils.reporting.wording import finding
+from dfutils.reporting.wording import fewer_frames, finding
 from dfutils.serving.person import JudgedWindow, Person
 
 OF_THE_SAMPLE = (
@@ -61,7 +61,8 @@ class Verdict:
 
     Attributes:
         file: name of the video.
-        status: ok, few_faces, no_face or unreadable; the detector abstains unless it is ok.
+        status: ok, no_face or unreadable; the detector abstains unless it is ok. With fewer faces than it was trained
+            on, a warning says what that costs.
         reason: a sentence if the status is not ok.
         probability_fake: 0 to 1, None if the detector abstains; calibrated if `calibrated`.
         label: real or fake, by the threshold; None if the detector abstains.
@@ -198,7 +199,7 @@ def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
     """
     persons = []
     for clip in faces.clips:
-        if clip.status == "ok":
+        if len(clip.frames):
             window = judged(float(clip.times[0]), float(clip.times[-1]), clip, detector)
             persons.append(Person((window,), window))
     threshold = float(detector.config["threshold"])
@@ -223,10 +224,13 @@ def verdict(
     frame_scores = worst.frame_scores if worst else np.empty(0)
     fake = None if probability is None else probability >= threshold
     borders, reals = answers.around(detector.config.get("borders"), threshold), detector.config.get("validation_reals")
+    usual = detector.face_settings.frames_per_video
+    if worst and len(clip.frames) < usual:
+        warnings = [*warnings, fewer_frames(len(clip.frames), usual, detector.config.get("frames_error_rates", []))]
     return Verdict(
         file=file,
-        status=clip.status,
-        reason=clip.reason,
+        status="ok" if worst else clip.status,
+        reason="" if worst else clip.reason,
         probability_fake=probability,
         label=None if fake is None else ("real", "fake")[fake],
         threshold=threshold,
@@ -301,7 +305,7 @@ def _warnings_of_file(faces: VideoFaces) -> list[str]:
     warnings, clip, facts = [], faces.clip, faces.facts
     if faces.cut:
         warnings.append("The file is cut short: only its beginning was judged.")
-    if clip.people > 1 and clip.status == "ok":
+    if clip.people > 1 and len(clip.frames):
         several = len(faces.clips) > 1
         who = "score is that of the most suspicious" if several else "larger or longer seen was judged"
         warnings.append(f"{clip.people} people were seen; the {who}.")

@@ -26,7 +26,6 @@ _FOLDER = Path(__file__).parent / "templates"
 _TEMPLATES = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True)
 _HEADLINES = {
     "no_face": "No verdict: no face was found",
-    "few_faces": "No verdict: too few faces were found",
     "unreadable": "No verdict: the video cannot be read",
 }
 

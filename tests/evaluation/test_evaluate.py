@@ -233,6 +233,7 @@ def test_calibration_is_kept_in_the_detectors_config(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text()) == {
         "format": 1, "slope": 0.4, "offset": -0.25, "prior_fake": 0.1, "threshold": 0.4, "labels": ["real", "fake"],
         "validation_reals": [0.1235, 0.25], "measured_on": ["a", "b"],
+        "frames_error_rates": [],
     }  # fmt: skip
 
 

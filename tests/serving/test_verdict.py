@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import skimage.data
+from PIL import Image
 
 from dfutils.core.params import Indexed, PreprocessSettings
 from dfutils.detector import network
@@ -165,6 +167,38 @@ def test_a_folder_is_searched_through_and_what_is_hidden_or_no_file_is_passed_ov
         (tmp_path / name).touch()
     (tmp_path / "folder.mp4").mkdir()
     assert commands.find_videos([str(tmp_path)]) == [tmp_path / "b" / "c.MP4", tmp_path / "b.mp4"]
+
+
+def test_pictures_are_found_in_folders_and_three_videos_among_thousands_of_files(tmp_path):
+    for k in range(10_000):
+        (tmp_path / f"{k}.log").write_text("x")
+    for name in ("7.mp4", "8.mov", "9.webm", "a.JPG"):
+        (tmp_path / name).touch()
+    found = commands.find_videos([str(tmp_path)])
+    assert [path.name for path in found] == ["7.mp4", "8.mov", "9.webm", "a.JPG"]
+
+
+def test_a_photograph_is_judged_by_its_one_face_and_the_verdict_says_what_that_costs(detector, tmp_path):
+    path = tmp_path / "me.jpg"
+    Image.fromarray(skimage.data.astronaut()).save(path, quality=95)
+    verdict = serving_verdict.predict_video(path, detector)
+    assert (verdict.status, verdict.reason, len(verdict.frame_scores)) == ("ok", "", 1)
+    assert verdict.label in ("real", "fake")
+    expected = network.logits(detector, network.clip_tensor(detector, verdict.strip))[0]
+    assert verdict.probability_fake == pytest.approx(float(detector.scaling.probability(expected)[0]), abs=1e-6)
+    assert "Only one face was found, where the detector was trained on 4" in verdict.warnings[-1]
+    assert "were not measured" in verdict.warnings[-1]
+    shares = {"reals": 20, "fakes": 30, "misses": {"value": 0.3}}
+    detector.config["frames_error_rates"] = [
+        {"frames": 1, "false_alarms": {"value": 0.2}, **shares}, {"frames": 4, "false_alarms": {"value": 0.1}, **shares}
+    ]  # fmt: skip
+    verdict = serving_verdict.predict_video(path, detector)
+    del detector.config["frames_error_rates"]
+    told = "With 1 frame it called 20% of 20 real validation videos fake and 30% of 30 fakes real; with 4, 10% and 30%."
+    assert verdict.warnings[-1].endswith(told)
+    assert told in verdict_html.page(verdict)
+    values = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+    assert (values["video"]["n_frames"], values["video"]["fps"]) == (1, None)
 
 
 def test_a_second_much_smaller_person_is_told_and_changes_no_strip(clips_dir, detector, tmp_path):
