@@ -97,6 +97,48 @@ def compare(
         typer.echo(f"Runs side by side: {page}")
 
 
+@app.command("score-import")
+def score_import(
+    scores: Annotated[Path, typer.Argument(help="CSV or Parquet with video_id or path, and scores.")],
+    params: Annotated[Path | None, typer.Argument(help="The parameter file of the dataset that they are of.")] = None,
+    higher: Annotated[str, typer.Option(help="What a higher score means: fake or real.", metavar="LABEL")] = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of scores, or a pattern such as 'prob_*': a detector each. Default: score."),
+    ] = None,
+    experiment: Annotated[
+        str, typer.Option(help="Without a dataset: the experiment's name; the file has a column label.", metavar="NAME")
+    ] = "",
+    override: _Overrides = None,
+) -> None:
+    """Judge the scores of a detector that ran elsewhere, or of several, like those of one's own.
+
+    The file may also have method, identity and split, and one row per frame (column frame), whose scores are averaged.
+    """
+    from dfutils.core.parameter_files import load_params, with_overrides
+    from dfutils.evaluation import imported, score_files
+
+    values, own = _overrides(override or []), params is None
+    if own == (not experiment):
+        raise InputError("Name the parameter file of the dataset, or --experiment NAME where the file has the labels.")
+    if params is not None:
+        settings = load_params(params, **values)
+    else:
+        named = {"experiment": experiment, "dataset": experiment, "layout": "folder"}
+        settings = with_overrides(named, {**values, "experiment": experiment})
+    file = score_files.read(scores, higher, column or ["score"], settings.label_one)
+    found = imported.import_scores(settings, file, own=own)
+    for sentence in found.said:
+        typer.echo(sentence, err=True)
+    from dfutils.reporting import score_page
+
+    folders = score_page.judge(found.experiments)
+    page = folders[0] / "index.html"
+    if len(folders) > 1:
+        page = score_page.write_comparison(found.experiments, imported.base_name(settings, file, own=own))
+    typer.echo(f"Report: {page}")
+
+
 @app.command()
 def runs(
     delete: Annotated[str, typer.Option(help="Delete this run, after asking.", metavar="NAME")] = "",

@@ -29,6 +29,8 @@ def called(tmp_path, monkeypatch):
     """Stand in a folder with the parameter files, and note in place of doing what takes minutes or a network."""
     from dfutils import pipeline
     from dfutils.detector import experiment
+    from dfutils.evaluation import imported, score_files
+    from dfutils.reporting import score_page
     from dfutils.serving import hub, web_page
 
     shutil.copytree(ROOT / "params", tmp_path / "params")
@@ -37,6 +39,9 @@ def called(tmp_path, monkeypatch):
     notes = []
     for owner, name in ((pipeline, "run"), (pipeline, "run_seeds"), (experiment, "train"), (web_page, "serve")):
         monkeypatch.setattr(owner, name, lambda *given, _name=name, **more: notes.append((_name, given, more)))
+    monkeypatch.setattr(score_files, "read", lambda *given: given)
+    monkeypatch.setattr(imported, "import_scores", lambda *given, **more: imported.Import([], []))
+    monkeypatch.setattr(score_page, "judge", lambda found: notes.append(("judge", found, {})) or [Path("report")])
     monkeypatch.setattr(hub, "prepare", lambda *given: Path("published"))
     monkeypatch.setattr(hub, "publish", lambda folder, repo, private: notes.append(("publish", (repo,), {})))
     monkeypatch.chdir(tmp_path)

@@ -154,11 +154,22 @@ def claim(params: Params, *stages: str) -> Params:
         changed |= conflicts
     if params.detector and set(stages) - {"download", "preprocess"}:
         params = _bring_detector(params)
+    _check_network(params, stages)
     about = params.run_folder / "experiment.json"
     if not about.exists():
         write_json({"params_file": params.params_file, "changed": changed}, about)
     take_over(params, *before(stages[0]))
     return params
+
+
+def _check_network(params: Params, stages: tuple[str, ...]) -> None:
+    """Make sure that stages that run or train a network have none but imported scores before them."""
+    path = params.run_folder / "detector" / "config.json"
+    if set(stages) & {"train", "demo", "robustness"} and path.exists() and "imported" in read_json(path):
+        raise InputError(
+            f"The experiment {params.experiment} holds imported scores, and no network: only notebooks 04 and 05 judge "
+            "them (--only evaluate, --only errors)."
+        )
 
 
 def _conflicts(params: Params, stages: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:

@@ -243,7 +243,7 @@ def deepfake_eval_2024(root: Path, paths: list[str], label_one: str = "") -> dic
 
 
 _PEOPLE_AND_MORE = {"person": "identity", "donor": "donor", "source": "source", "method": "method"}
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
@@ -258,10 +258,10 @@ def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Li
         named = f"{len(at_top)} ({', '.join(at_top[:4])})" if at_top else "none"
         raise InputError(f"{root} must hold one CSV or Parquet file that lists its videos, and holds {named}.")
     path = at_top[0]
-    table = _table(root, path)
+    table = read_texts(root, path)
     if missing := [name for name in ("path", "label") if name not in table]:
         raise InputError(f"{path} has no column {' and no column '.join(missing)}, but {', '.join(table)[:200]}.")
-    labels = _labels(table["label"], path, label_one)
+    labels = read_labels(table["label"], path, label_one)
     others = [name for name in table if name not in {"path", "label", "split", *_PEOPLE_AND_MORE}]
     lists: dict[str, Listed] = {}
     for row, label in zip(table.to_dict("records"), labels, strict=True):
@@ -269,16 +269,16 @@ def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Li
         if name.startswith("/") or re.match(r"[A-Za-z]:/", name):
             raise InputError(f"{path} names {name}: paths must begin at root ({root}), without a drive or a slash.")
         split = row.get("split", "").lower()
-        if split not in ("", *_SPLITS):
+        if split not in ("", *SPLITS):
             raise InputError(f"{path} gives {name} the split {split!r}: use train, val or test, or leave it empty.")
         values = {column: row.get(key, "") for key, column in _PEOPLE_AND_MORE.items()}
         attributes = tuple((key, row[key]) for key in others)
-        entry = Listed(_SPLITS.get(split, ""), label, name=name, attributes=attributes, **values)
+        entry = Listed(SPLITS.get(split, ""), label, name=name, attributes=attributes, **values)
         _add(lists, os.path.splitext(name)[0].lower(), entry, path)
     return lists
 
 
-def _table(root: Path, path: str) -> pd.DataFrame:
+def read_texts(root: Path, path: str) -> pd.DataFrame:
     """Return a CSV or Parquet file as texts without surrounding blanks, "" where there is none."""
     try:
         if path.lower().endswith(".parquet"):
@@ -291,7 +291,7 @@ def _table(root: Path, path: str) -> pd.DataFrame:
     return table.astype(object).where(table.notna(), "").astype(str).apply(lambda column: column.str.strip())
 
 
-def _labels(column: pd.Series, path: str, label_one: str) -> list[int]:
+def read_labels(column: pd.Series, path: str, label_one: str) -> list[int]:
     """Return the labels that words or numbers stand for; what 1 means is never guessed."""
     labels = _LABELS
     found = sorted(set(column.str.lower()))

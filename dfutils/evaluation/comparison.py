@@ -91,30 +91,38 @@ def paired(
     the difference mine less theirs with `_low` and `_high`, by a paired bootstrap over people.
     """
     others = {run.name: run for run in found(reports) if run.name != experiment}
-    shared = {name: _common(mine, run) for name, run in others.items()}
+    shared = {name: common(mine, _predictions(run)) for name, run in others.items()}
     known = {name: common for name, common in shared.items() if common is not None}
     drawn, rows = {"resamples": resamples, "seed": seed}, []
     for name in sorted(known, key=lambda name: (-len(known[name].table), name))[:most]:
-        common, run = known[name], others[name]
-        theirs = common.table["theirs"].to_numpy(dtype=float)
-        pair = {"thresholds": (threshold, run.metrics["threshold"]["value"]), "groups": common.groups}
-        row: dict[str, Any] = {"run": name, "videos": len(common.table)}
-        row |= {"mine": roc_auc_score(common.labels, common.scores), "theirs": roc_auc_score(common.labels, theirs)}
+        both, run = known[name], others[name]
+        theirs = both.table["theirs"].to_numpy(dtype=float)
+        pair = {"thresholds": (threshold, run.metrics["threshold"]["value"]), "groups": both.groups}
+        row: dict[str, Any] = {"run": name, "videos": len(both.table)}
+        row |= {"mine": roc_auc_score(both.labels, both.scores), "theirs": roc_auc_score(both.labels, theirs)}
         for figure in ("roc_auc", "balanced_accuracy"):
-            gain = figures.paired_difference(common.labels, common.scores, theirs, figure, **pair, **drawn)
+            gain = figures.paired_difference(both.labels, both.scores, theirs, figure, **pair, **drawn)
             row |= {figure: gain["value"], f"{figure}_low": gain["low"], f"{figure}_high": gain["high"]}
         rows.append(row)
     pairs = [f"{name}{end}" for name in ("roc_auc", "balanced_accuracy") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["run", "videos", "mine", "theirs", *pairs]), len(others) - len(known)
 
 
-def _common(mine: pd.DataFrame, run: Run) -> coverage.Counted | None:
-    """Return the videos that both runs tested and scored, with the other's scores in the column `theirs`."""
+def _predictions(run: Run) -> pd.DataFrame:
+    """Return a run's predictions table, without rows if it has none."""
     try:
-        theirs = read_table(run.folder / "predictions.parquet")
-        theirs = theirs.loc[theirs["split"] == "test", ["dataset", "video_id", "label", "probability_fake"]]
-    except (InputError, KeyError):
+        return read_table(run.folder / "predictions.parquet")
+    except InputError:
+        return pd.DataFrame()
+
+
+def common(mine: pd.DataFrame, theirs: pd.DataFrame) -> coverage.Counted | None:
+    """Return the test videos of two predictions tables that both have scored, with the other's scores in the column
+    `theirs`; None if they are too few (`LEAST_COMMON`) or of one class."""
+    columns = ["dataset", "video_id", "label", "probability_fake"]
+    if not {"split", *columns} <= set(theirs):
         return None
+    theirs = theirs.loc[theirs["split"] == "test", columns]
     theirs = theirs.rename(columns={"probability_fake": "theirs"}).dropna(subset=["theirs"])
     own = mine[(mine["split"] == "test") & mine["probability_fake"].notna()]
     both = own.merge(theirs, on=["dataset", "video_id", "label"])

@@ -13,6 +13,7 @@ from dfutils.data import catalog
 from dfutils.detector.network import Detector
 from dfutils.evaluation import errors, evaluate, neighbours, saliency, scoring
 from dfutils.evaluation.experiment import Experiment
+from dfutils.evaluation.imported import ImportedScores
 from dfutils.faces.strips import load_strip, strip_names
 from dfutils.metrics.slices import by_slice
 
@@ -61,14 +62,32 @@ class ErrorAnalysis:
         """The mistaken test videos, the surest mistakes first, as `errors.mistakes` gives them."""
         return errors.mistakes(self.test, self.threshold)
 
+    @property
+    def imported(self) -> bool:
+        """Whether the scores were imported, so that there is no network to ask."""
+        return isinstance(self.detector, ImportedScores)
+
+    @property
+    def has_strips(self) -> bool:
+        """Whether there are face crops of the videos; imported scores may come without them."""
+        return "strip" in self.videos
+
     def strip(self, video_id: str, person: int = 0) -> np.ndarray:
         """Return the crops of a person in a video, uint8 RGB `(T, S, S, 3)`; 0 is the main person."""
         name = strip_names(self.videos.loc[video_id, "strip"], person + 1)[-1]
         return load_strip(catalog.DATA / name, self.experiment.face_settings.face_size)
 
     def clip(self, video_id: str) -> ScoredClip:
-        """Return the crops that gave a video its score: of the most suspicious person, where there are several."""
+        """Return the crops that gave a video its score: of the most suspicious person, where there are several.
+
+        Where scores of single frames are not known of them, as of most imported scores, they are NaN.
+        """
         rows = self.frames[self.frames["video_id"] == video_id].sort_values("position")
+        if self.imported and not self.detector.config["imported"]["positions"]:
+            rows = self.experiment.frames
+            rows = rows[(rows["video_id"] == video_id) & (rows["person"] == 0)].sort_values("position")
+            rows = rows.assign(logit=np.nan, probability_fake=np.nan)
+            return ScoredClip(self.strip(video_id), rows)
         person = rows.groupby("person")["logit"].mean().idxmax()
         rows = rows[rows["person"] == person]
         return ScoredClip(self.strip(video_id, person)[rows["position"].to_numpy()], rows)
@@ -85,6 +104,8 @@ class ErrorAnalysis:
     @cached_property
     def no_gradcam(self) -> str:
         """Why Grad-CAM can show nothing of this detector; "" if it can, or there is no scored video to try it on."""
+        if self.imported:
+            return "The scores were imported: there is no network whose regions and frames could be looked at."
         try:
             for video_id in self.scored["video_id"].head(1):
                 self.saliency(self.clip(video_id).crops)
@@ -101,11 +122,10 @@ class ErrorAnalysis:
 
         Empty where Grad-CAM can show nothing of it; see `no_gradcam`.
         """
-        fakes = saliency.spread_out(self.scored[self.scored["label"] == 1], count)
-        try:
-            return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
-        except InputError:
+        if self.no_gradcam:
             return {}
+        fakes = saliency.spread_out(self.scored[self.scored["label"] == 1], count)
+        return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
 
     def inside_forged(self, explained: dict[str, Saliency], resamples: int = DEFAULTS.resamples) -> pd.DataFrame:
         """Return how much of the maps falls on what was forged, against two kinds of chance.
@@ -156,7 +176,7 @@ class ErrorAnalysis:
         """
         train = self.videos[(self.videos["split"] == "train") & (self.videos["status"] == "ok")].sort_values("video_id")
         train = train.sample(min(len(train), most), random_state=self.seed).sort_values("video_id")
-        if train.empty:  # none are asked for, or the detector was trained elsewhere
+        if train.empty or self.imported:  # none are asked for, or the detector was trained or has run elsewhere
             return neighbours.diagnose(self.mistakes, neighbours.nearest((), ((), ()), ((), ()), train), np.nan)
         asked = evaluate.with_strips(pd.concat([train, self.videos.loc[self.mistakes["video_id"]]]), catalog.DATA)
         with neighbours.recording(self.detector) as recorder:

@@ -20,6 +20,7 @@ from dfutils.detector.fusion import standardise
 from dfutils.evaluation import comparison, evaluate, few_frames, metrics_json, neighbours, reference_scores, scoring
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
+from dfutils.evaluation.imported import ImportedScores
 from dfutils.evaluation.method_figures import by_method
 from dfutils.metrics import answers, calibration, figures, resampling
 from dfutils.metrics.answers import Borders
@@ -61,6 +62,8 @@ def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) 
     experiment.check_detector()
     videos = experiment.videos
     judged = videos[videos["split"].isin(["val", "test", "eval"])]
+    if isinstance(experiment.detector, ImportedScores):
+        return _imported(experiment.detector, judged)
     detector, usable = experiment.detector, evaluate.with_strips(judged, catalog.DATA)
     with neighbours.recording(detector) as recorder:
         clips, frames = scoring.score(detector, usable, catalog.DATA, batch_size=batch_size)
@@ -75,6 +78,13 @@ def score_splits(experiment: Experiment, batch_size: int = DEFAULTS.batch_size) 
         if count < wanted and len(val)
     }
     return Scores(judged, clips, frames, alone, missing, dict(detector.config), fewer)
+
+
+def _imported(detector: ImportedScores, judged: pd.DataFrame) -> Scores:
+    """Return imported scores of the videos that are judged; no frame was scored without the others."""
+    clips, frames = (table[table["video_id"].isin(judged["video_id"])] for table in (detector.clips, detector.frames))
+    missing = int(((judged["status"] == "ok") & ~judged["video_id"].isin(clips["video_id"])).sum())
+    return Scores(judged, clips, frames, pd.Series(dtype=float), missing, dict(detector.config))
 
 
 @dataclass(frozen=True)
@@ -162,12 +172,15 @@ class Evaluation:
         no_face: str = DEFAULTS.no_face,
         resamples: int = DEFAULTS.resamples,
         seed: int = 0,
+        brief: bool = False,
     ) -> None:
         """Prepare an evaluation; its parts are computed when they are asked for.
 
         `no_face` is what a video without a face counts as: `abstain` (left out), `real` or `fake`; `resamples` and
-        `seed` are those of the bootstrap behind the intervals.
+        `seed` are those of the bootstrap behind the intervals. `brief` leaves out what takes longest, the baselines and
+        the figures that need no threshold by method.
         """
+        self.brief = brief
         self.experiment, self.scores, self.calibration, self.no_face = experiment, scores, calibration, no_face
         self.prior_fake: float = experiment.params.prior_fake
         self.drawn = {"resamples": resamples, "seed": seed}
@@ -227,7 +240,8 @@ class Evaluation:
         counted, videos = with_policy(table, self.no_face, self.threshold), self.experiment.videos
         unseen = metrics_json.seen_methods(videos)["unseen"]
         worth = answers.rates(counted.labels, counted.scores, self.borders, counted.groups)
-        return {**measured, "answers": worth, "methods": by_method(counted, videos, unseen, **self.drawn)}
+        methods = [] if self.brief else by_method(counted, videos, unseen, **self.drawn)
+        return {**measured, "answers": worth, "methods": methods}
 
     @cached_property
     def bands(self) -> pd.DataFrame:
@@ -248,6 +262,8 @@ class Evaluation:
     @cached_property
     def baselines(self) -> dict[str, dict[str, Any]]:
         """The figures of what needs no detector, beside the detector's, as `reference_scores.baselines` gives them."""
+        if self.brief:
+            return {}
         videos, alone = self.experiment.videos, self.scores.alone
         usable = videos[videos["status"] == "ok"]
         others = {
@@ -270,7 +286,7 @@ class Evaluation:
         preprocessed, chosen = self.experiment.record("preprocess"), self.calibration
         scores = self.counted.labels, self.uncalibrated, self.counted.scores
         calibration = metrics_json.calibration(*scores, chosen.scaling, self.prior_fake)
-        methods = None if params.detector else metrics_json.seen_methods(videos)
+        methods = metrics_json.seen_methods(videos) if self._trained_here else None
         caveats = [*evaluate.cautions(detector, videos), *filter(None, [chosen.note])]
         caveats += metrics_json.caveats(preprocessed, self.measured, calibration, methods)
         return {
@@ -305,9 +321,16 @@ class Evaluation:
             "made_by": stages.provenance(),
         }
 
+    @property
+    def _trained_here(self) -> bool:
+        """Whether the detector was trained on this experiment's splits, not only judged on them."""
+        return not self.experiment.params.detector and not isinstance(self.experiment.detector, ImportedScores)
+
     def _trained_on(self) -> list[str]:
         """Return the datasets that the detector was trained on, as its own record says where it is only judged."""
-        if not self.experiment.params.detector:
+        if isinstance(self.experiment.detector, ImportedScores):
+            return [self.experiment.detector.name]
+        if self._trained_here:
             videos = self.experiment.videos
             return sorted(videos.loc[videos["split"] == "train", "dataset"].unique())
         training = self.experiment.detector.config["training"]

@@ -13,6 +13,7 @@ from dfutils.data import catalog
 from dfutils.data.indexing import check_splits
 from dfutils.detector.network import Detector
 from dfutils.evaluation.evaluate import check_judged, check_predictions, check_trained_on, with_groups
+from dfutils.evaluation.imported import ImportedScores, is_imported
 
 
 class Experiment:
@@ -48,9 +49,10 @@ class Experiment:
         return read_table(self.params.run_folder / "frames.parquet")
 
     @cached_property
-    def detector(self) -> Detector:
-        """The detector that was trained, or is to be judged."""
-        return Detector.load(self.params.run_folder / "detector")
+    def detector(self) -> Detector | ImportedScores:
+        """The detector that was trained, or is to be judged; imported scores where those stand for one."""
+        folder = self.params.run_folder / "detector"
+        return ImportedScores(folder) if is_imported(folder) else Detector.load(folder)
 
     def check_detector(self) -> None:
         """Make sure that the detector was trained on the videos, splits and faces of this experiment as they are now.
@@ -61,7 +63,7 @@ class Experiment:
             InputError: if they have changed since.
         """
         videos = self.videos  # first, so that what is missing is named in the order of the notebooks
-        if not self.params.detector:
+        if not self.params.detector and not isinstance(self.detector, ImportedScores):
             check_trained_on(self.detector, videos)
         self.detector.check_geometry(self.record("preprocess")["settings"])
 

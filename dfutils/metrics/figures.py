@@ -120,6 +120,20 @@ def summary(
     return intervals.estimate(labels, scores, threshold, groups, prior_fake, resamples, seed)
 
 
+def observed_eer(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Return the equal error rate as some benchmarks compute it: of all thresholds at a score, the least of the larger
+    error rate of the two classes. `eer` of `summary` is interpolated between them, and never larger."""
+    labels, (scores,), _ = resampling.check_inputs(labels, [scores], None)
+    fakes = int(labels.sum())
+    if fakes in (0, len(labels)):
+        return None
+    distinct, index = np.unique(scores, return_inverse=True)
+    below = [np.bincount(index[labels == c], minlength=len(distinct)).cumsum() for c in (0, 1)]
+    before = [np.concatenate([[0], counts[:-1]]) for counts in below]
+    alarms, misses = 1 - before[0] / (len(labels) - fakes), before[1] / fakes
+    return float(np.maximum(alarms, misses).min())
+
+
 def paired_difference(
     labels: np.ndarray,
     scores_a: np.ndarray,

@@ -12,6 +12,8 @@ from dfutils.reporting.report import Report
 from dfutils.reporting.table import Table, or_none
 from dfutils.reporting.wording import Text
 
+_NO_STRIPS = "These scores were imported without their videos: there are no faces to show."
+
 
 class ErrorReport(Report):
     """Tables and figures of an error analysis."""
@@ -30,15 +32,21 @@ class ErrorReport(Report):
         crops, rows = self.analysis.clip(row.video_id)
         title = f"{row.kind}: {row.video_id} ({row.method or 'real'}), score {row.probability_fake:.3f}"
         scores, threshold = rows["probability_fake"], self.analysis.threshold
+        scores = None if scores.isna().all() else scores
         return image_plots.strip(crops, scores, threshold, title=title, times=rows["time_s"])
 
     def misses(self) -> Any:
         """Return a browser through the fakes that passed as real; figures of the surest where no kernel answers."""
-        return widgets.browse(self._of_kind("miss"), self._draw, self.shown)
+        return self._browse("miss")
 
     def false_alarms(self) -> Any:
         """Return the same for real videos that were called fake."""
-        return widgets.browse(self._of_kind("false alarm"), self._draw, self.shown)
+        return self._browse("false alarm")
+
+    def _browse(self, kind: str) -> Any:
+        if not self.analysis.has_strips:
+            return Text(_NO_STRIPS)
+        return widgets.browse(self._of_kind(kind), self._draw, self.shown)
 
     def _of_kind(self, kind: str) -> pd.DataFrame:
         return self.analysis.mistakes[self.analysis.mistakes["kind"] == kind]
@@ -49,6 +57,8 @@ class ErrorReport(Report):
         rows = [*analysis.mistakes.itertuples(), *analysis.scored.itertuples()]
         if not rows:
             return Text("No test video has a score.")
+        if not analysis.has_strips:
+            return Text(_NO_STRIPS)
         crops, frames = analysis.clip(rows[0].video_id)
         title = f"{rows[0].video_id}, score {rows[0].probability_fake:.3f}"
         scores, times = frames["probability_fake"].to_numpy(), frames["time_s"].to_numpy()

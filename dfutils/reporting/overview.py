@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -29,7 +30,7 @@ def write_overview(reports: Path) -> Path:
         raise InputError(f"There is no evaluated run in {reports}: dfutils run PARAMS makes one.")
     keep(_table(listed), Path(reports), "runs")
     intro = f"{len(listed)} evaluated run{'s' * (len(listed) > 1)}. A column's heading sorts by it; the field filters."
-    return _write(Path(reports) / "index.html", "Runs side by side", intro, listed)
+    return write_page(Path(reports) / "index.html", "Runs side by side", intro, listed, up="")
 
 
 def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
@@ -67,8 +68,8 @@ def write_seeds(reports: Path, experiment: str, seeds: list[int]) -> Path:
         f"other draws. {found}."
     )
     # Table and picture escape their own texts.
-    markup = {"picture": Markup(figure.to_html()), "spread": Markup(shown._repr_html_())}
-    return _write(folder / "index.html", f"{experiment}: {len(seeds)} seeds", intro, chosen, up="../", **markup)
+    markup = {"picture": Markup(figure.to_html()), "tables": {"Mean and spread": Markup(shown._repr_html_())}}
+    return write_page(folder / "index.html", f"{experiment}: {len(seeds)} seeds", intro, chosen, **markup)
 
 
 def _table(runs: Sequence[comparison.Run]) -> Table:
@@ -81,7 +82,12 @@ def _table(runs: Sequence[comparison.Run]) -> Table:
     return Table(pd.DataFrame(rows), "Runs, each on its own test videos, with 95% intervals")
 
 
-def _write(page: Path, heading: str, intro: str, runs: Sequence[comparison.Run], **parts: str) -> Path:
-    """Write a page of runs and return its path. Parts: `picture`, `spread`, and `up`, the way to the runs' reports."""
+def write_page(
+    page: Path, heading: str, intro: str, runs: Sequence[comparison.Run], up: str = "../", **parts: Any
+) -> Path:
+    """Write a page of runs and return its path.
+
+    `up` is the way to the runs' reports; parts are a `picture` and `tables` by their heading, both as markup.
+    """
     values = {"differs": comparison.differences(runs), "figures": HEADLINE, "written": value_and_interval}
-    return render(page, "runs.html.j2", heading=heading, intro=intro, runs=runs, **values, **parts)
+    return render(page, "runs.html.j2", heading=heading, intro=intro, runs=runs, up=up, **values, **parts)

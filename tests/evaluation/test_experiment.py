@@ -94,7 +94,10 @@ def test_explained_fakes_are_of_every_method_and_of_different_people():
     rows = [(f"{m}{p}{k}", 1, m, p) for m in "abcd" for p in "pqrs" for k in range(3)] + [("real", 0, "", "p")]
     scored = pd.DataFrame(rows, columns=["video_id", "label", "method", "group"])
     asked = SimpleNamespace(
-        scored=scored, clip=lambda name: SimpleNamespace(crops=name), saliency=lambda crops: f"map of {crops}"
+        scored=scored,
+        no_gradcam="",
+        clip=lambda name: SimpleNamespace(crops=name),
+        saliency=lambda crops: f"map of {crops}",
     )
     explained = ErrorAnalysis.explain_fakes(asked, 4)
     chosen = scored[scored["video_id"].isin(explained)]
