@@ -122,10 +122,8 @@ class ErrorAnalysis:
 
         Empty where Grad-CAM can show nothing of it; see `no_gradcam`.
         """
-        if self.no_gradcam:
-            return {}
         fakes = saliency.spread_out(self.scored[self.scored["label"] == 1], count)
-        return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes}
+        return {video_id: self.saliency(self.clip(video_id).crops) for video_id in fakes if not self.no_gradcam}
 
     def inside_forged(self, explained: dict[str, Saliency], resamples: int = DEFAULTS.resamples) -> pd.DataFrame:
         """Return how much of the maps falls on what was forged, against two kinds of chance.
