@@ -71,10 +71,7 @@ class VerdictReport:
 
     def explained(self, verdict: Verdict) -> HTML:
         """Return the verdict as on the web page, with Grad-CAM as an overlay on the faces."""
-        return HTML(verdict_html.fragment(verdict, self._heat(verdict)))
-
-    def _heat(self, verdict: Verdict) -> np.ndarray | None:
-        return verdict_html.heat(self.detector, verdict)
+        return HTML(verdict_html.fragment(verdict, verdict_html.heat(self.detector, verdict)))
 
     def web_page(self, model: Path) -> IFrame | Text:
         """Return the web page with the detector of the folder `model`; in a batch run, the command that starts it."""
@@ -86,5 +83,5 @@ class VerdictReport:
 
     def write(self, verdict: Verdict, folder: Path) -> None:
         """Write verdict.html, a report in one file, and verdict.json into a folder."""
-        verdict_html.write(verdict, folder / "verdict.html", self._heat(verdict))
+        verdict_html.write(verdict, folder / "verdict.html", verdict_html.heat(self.detector, verdict))
         write_json(verdict.to_dict(), folder / "verdict.json")
