@@ -2,6 +2,8 @@
 
     python -m tests.benchmarks.speed.serve --clips ../shared/clips --seconds 120
 
+Damaged copies of the clips are sent, too: they must be judged or refused, leave no file behind, and no memory held.
+
 The detector is a ResNeXt-50 with LSTM at 112 pixels and random weights, unless --model names one: speed does not
 depend on what weights say. Beside the service stands the way of services of this family: 30 whole frames at 250 pixels
 through the same network, without looking for a face.
@@ -22,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 import httpx
+import numpy as np
 
 
 def rss(process: int) -> float:
@@ -49,10 +52,11 @@ def detector(folder: Path) -> Path:
     return folder
 
 
-def serve(model: str) -> tuple[subprocess.Popen, str, float]:
+def serve(model: str, folder: Path) -> tuple[subprocess.Popen, str, float]:
+    """Start a service whose temporary files lie in a folder."""
     began = time.monotonic()
     words = [sys.executable, "-m", "dfutils", "serve", "--model", model, "--port", "0"]
-    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(folder)})
     address = re.search(r"http://\S+", server.stdout.readline())[0]
     threading.Thread(target=server.stdout.read, daemon=True).start()
     return server, address, began
@@ -96,6 +100,26 @@ def load(address: str, clips: list[bytes], clients: int, seconds: float, process
         "slowest_s": max(waits),
         "memory_mib": {"after a third": round(early), "at the end": round(rss(process))},
     }
+
+
+def mutated(whole: bytes, rng: np.random.Generator) -> bytes:
+    """Return a clip with one byte in 2,000 changed, cut off somewhere in its second half."""
+    data = np.frombuffer(whole, np.uint8).copy()
+    places = rng.integers(0, len(data), max(1, len(data) // 2000))
+    data[places] = rng.integers(0, 256, len(places))
+    return data[: rng.integers(len(data) // 2, len(data))].tobytes()
+
+
+def damage(client: httpx.Client, clips: list[bytes], count: int, process: int, folder: Path) -> dict:
+    """Send damaged clips one after the other; return the statuses, memory, and what is left in the folder."""
+    rng, statuses, memory = np.random.default_rng(0), collections.Counter(), {}
+    for number in range(count):
+        statuses[post(client, mutated(clips[number % len(clips)], rng)).status_code] += 1
+        if number == count // 4:
+            memory["after a quarter"] = round(rss(process))
+    memory["at the end"] = round(rss(process))
+    kept = [str(path) for path in folder.rglob("*") if path.is_file()]
+    return {"statuses": dict(statuses), "memory_mib": memory, "files left": kept}
 
 
 BARE = """
@@ -159,13 +183,16 @@ def main() -> None:
     words.add_argument("--hd", default="s18.mp4", help="the 720p clip among them")
     words.add_argument("--seconds", type=float, default=120, help="of load")
     words.add_argument("--clients", type=int, default=4)
+    words.add_argument("--damaged", type=int, default=200, help="damaged clips")
     words.add_argument("--model", default="", help="a detector's folder")
     wishes = words.parse_args()
     paths, hd = sorted(wishes.clips.glob("*.mp4")), wishes.clips / wishes.hd
     found: dict = {"cores": os.cpu_count()}
     with tempfile.TemporaryDirectory() as folder:
         model = wishes.model or str(detector(Path(folder) / "detector"))
-        server, address, began = serve(model)
+        private = Path(folder) / "private"
+        private.mkdir()
+        server, address, began = serve(model, private)
         try:
             client = httpx.Client(base_url=address, timeout=120, trust_env=False)
             client.get("/health").raise_for_status()
@@ -183,6 +210,7 @@ def main() -> None:
             found["warm_720p_s"] = {"median": median(waits), "slowest": max(waits)}
             clips = [path.read_bytes() for path in paths]
             found["load"] = load(address, clips, wishes.clients, wishes.seconds, server.pid)
+            found["damaged"] = damage(client, clips, wishes.damaged, server.pid, private)
         finally:
             server.terminate()
             server.wait(30)
