@@ -186,15 +186,27 @@ def predict(
     explain: Annotated[
         Path | None, typer.Option(help="Write a one-file HTML report per video, with Grad-CAM.", metavar="DIR")
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds of computing per video; default: 20, more for over 4 minutes of video."),
+    ] = None,
+    every: Annotated[
+        float | None,
+        typer.Option(min=0, help="Look at five seconds every so many seconds of video."),
+    ] = None,
+    first: Annotated[
+        int | None, typer.Option(min=1, help="Look at the first frames alone, as the notebooks do.", metavar="FRAMES")
+    ] = None,
 ) -> None:
-    """Judge videos: what was found, and how many real videos look as suspicious. Exit status 3 if some were not judged.
+    """Judge videos: everyone in them, from beginning to end. Exit status 3 if some videos were not judged.
 
     An answer is a reason to look further, never proof. The detector that comes with the suite is for research and other
     non-commercial use.
     """
     from dfutils.serving import commands
 
-    scored = commands.predict(videos, model, as_json=as_json, csv=csv, explain=explain)
+    wishes = {"as_json": as_json, "csv": csv, "explain": explain}
+    scored = commands.predict(videos, model, **wishes, first=first, budget=budget, every=every)
     raise typer.Exit(0 if scored else 3)
 
 

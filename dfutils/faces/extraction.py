@@ -85,12 +85,12 @@ def _clip(search: FaceSearch, person: list[Sighting], people: list[list[Sighting
     n_people = sum(len(other) > 1 for other in people) or min(len(people), 1)
     n_people += bystanders
     reason = reason and f"{reason}."
-    return _face_clip(
+    return face_clip(
         chosen, search.settings.face_size, n_people, search.n_read, status, reason, sorted(set(candidates))
     )
 
 
-def _face_clip(
+def face_clip(
     chosen: list[Sighting],
     size: int,
     people: int,
@@ -99,6 +99,7 @@ def _face_clip(
     reason: str,
     candidates: list[tuple[int, Box, str]],
 ) -> FaceClip:
+    """Return the clip of the `chosen` sightings, with crops of `size` pixels; the rest is as in `FaceClip`."""
     count = len(chosen)
     return FaceClip(
         frames=np.array([s.crop for s in chosen], np.uint8).reshape(count, size, size, 3),
@@ -121,7 +122,7 @@ def _face_clip(
 
 def unreadable(reason: str, face_size: int) -> FaceClip:
     """Return the clip, without a face, of a video that cannot be used; the reason is a sentence."""
-    return _face_clip([], face_size, 0, 0, "unreadable", reason, [])
+    return face_clip([], face_size, 0, 0, "unreadable", reason, [])
 
 
 def extract(
@@ -161,7 +162,7 @@ def _extract_people(path: Path | str, settings: FaceSettings, bystanders: bool) 
     If nobody has enough, return the clip of the main person, with its status.
     """
     everyone = settings.faces == "all"
-    search, people = find_people(path, settings, everyone)
+    search, people = find_people(video.VideoFile(path), settings, everyone)
     enough = [person for person in people if everyone and len(valid_sightings(person)) >= settings.frames_per_video]
     more = search.bystanders() if bystanders else 0
     return [_clip(search, person, people, more) for person in enough or people[:1] or [[]]]
@@ -194,7 +195,7 @@ def _extract_box(path: Path | str, settings: FaceSettings, box: Box) -> FaceClip
     if not (0 <= box[0] + box[2] / 2 < facts.width and 0 <= box[1] + box[3] / 2 < facts.height):
         text = " ".join(f"{value:g}" for value in box)
         reason = f"The box {text} is not in the {facts.width}x{facts.height} frame."
-        return _face_clip([], settings.face_size, 0, 1, "no_face", reason, [])
+        return face_clip([], settings.face_size, 0, 1, "no_face", reason, [])
 
     def sighting_in(index: int, time_s: float, rgb: np.ndarray) -> Sighting:
         return make_sighting(index, time_s, rgb, box, np.nan, landmarks(rgb, box), settings)
@@ -206,8 +207,8 @@ def _extract_fixed(
     path: Path | str, settings: FaceSettings, sighting_in: Callable[[int, float, np.ndarray], Sighting]
 ) -> FaceClip:
     """Return the clip of a face that is not searched for: `sighting_in` returns the face of a frame."""
-    search = FaceSearch(path, settings)
-    search.fixed_round(video.probe(path).n_frames, sighting_in)
+    search = FaceSearch(video.VideoFile(path), settings)
+    search.fixed_round(search.source.n_frames, sighting_in)
     if len(valid_sightings(search.sightings)) < settings.frames_per_video:
         search.fixed_round(search.n_read, sighting_in)  # the video is shorter than it states
     person = sorted(search.sightings, key=lambda sighting: sighting.index)

@@ -8,7 +8,6 @@ and smaller ones, are not searched at full size before. The sightings are groupe
 """
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +22,7 @@ LARGEST_SEARCH = 1440  # largest short side at which a whole frame is searched
 DOUBLED = 540  # largest short side at which a frame is searched at double size for people beside those of a strip
 TRIES = 3  # frames searched for a slot of the strip in the first round
 PATIENCE = 2  # frames searched at every size without a detection before only full size is searched
+MOST = 8  # faces of a frame that are followed where everybody is judged
 WEAK = 0.3  # detections up to this much below `min_face_score` become candidates
 
 
@@ -64,9 +64,10 @@ def _rival_side(rgb: np.ndarray, last: list[Sighting]) -> float:
 
 
 class FaceSearch:
-    """The search of one video.
+    """The search of one video, or of one stretch of it.
 
     Attributes:
+        source: its frames, as `video.VideoFile` gives them.
         sightings: the faces found so far.
         candidates: detections below `min_face_score`: frame index, box, reason.
         searched: indices of the frames that are not searched again.
@@ -74,8 +75,8 @@ class FaceSearch:
         stride: number of frames per slot of the strip.
     """
 
-    def __init__(self, path: Path | str, settings: FaceSettings) -> None:
-        self.path, self.settings = path, settings
+    def __init__(self, source: video.Source, settings: FaceSettings) -> None:
+        self.source, self.settings = source, settings
         self.sightings: list[Sighting] = []
         self.candidates: list[tuple[int, Box, str]] = []
         self.searched: set[int] = set()
@@ -87,12 +88,12 @@ class FaceSearch:
     def first_round(self, everyone: bool) -> None:
         """Search a few frames for each slot of the strip: around the last faces, or the whole frame."""
         settings = self.settings
-        wanted = _WantedFrames(video.probe(self.path).n_frames, settings)
+        wanted = _WantedFrames(self.source.n_frames, settings)
         self.stride = wanted.stride
         sweeps = {(k * settings.frames_per_video) // 3 for k in (1, 2)}  # whole frames, for people who appear later
         last: list[Sighting] = []
         misses = 0
-        for index, time_s, rgb in video.frames(self.path, settings.max_frames, wanted):
+        for index, time_s, rgb in self.source.frames(settings.max_frames, wanted):
             slot, attempt = wanted.slots[index]
             sides, sweep = _sides(rgb), []
             if last and attempt == 0 and slot in sweeps:
@@ -113,12 +114,31 @@ class FaceSearch:
                 break
         self.n_read = wanted.n_read
 
+    def quick_round(self, last: list[Sighting]) -> None:
+        """Search a few frames for each slot around the last faces, and three whole frames at one size.
+
+        `last` are faces that were seen just before; at most `MOST` faces of a frame are followed.
+        """
+        count = self.settings.frames_per_video
+        wanted = _WantedFrames(self.source.n_frames, self.settings)
+        self.stride = wanted.stride
+        looks = {count // 2} if last else {0, count // 2, count - 1}
+        for index, time_s, rgb in self.source.frames(self.settings.max_frames, wanted):
+            slot, attempt = wanted.slots[index]
+            whole = _sides(rgb)[-1:] if attempt == 0 and slot in looks else []
+            if last or whole:
+                new = self._search_frame(index, time_s, rgb, last, whole, [])
+                last = sorted(new, key=lambda sighting: -sighting.box[2])[:MOST] or last
+                if any(not sighting.flaw for sighting in new):
+                    wanted.filled.add(slot)
+        self.n_read = wanted.n_read
+
     def double_size_round(self, count: int = 3) -> None:
         """Search `count` frames at double size."""
         frames: Iterable[tuple[int, float, np.ndarray]] = self._double_size_frames
         if len(self._double_size_frames) < count:  # none were kept, or the video is shorter than it states
             wanted = {int((k + 0.5) / count * self.n_read) for k in range(count)}
-            frames = video.frames(self.path, self.n_read, wanted)
+            frames = self.source.frames(self.n_read, wanted)
         for index, time_s, rgb in frames:
             if min(rgb.shape[:2]) <= LARGEST_SEARCH:
                 self._add(index, time_s, rgb, detection.search_tiles(rgb, self.settings.min_face_score - WEAK))
@@ -131,13 +151,13 @@ class FaceSearch:
         near = {index: hints for index in unsearched if (hints := self._hints(index, people))}
         wanted = set(tracking.between(list(near), self.searched, most))
         if wanted:
-            for index, time_s, rgb in video.frames(self.path, max(wanted) + 1, wanted):
+            for index, time_s, rgb in self.source.frames(max(wanted) + 1, wanted):
                 self._search_frame(index, time_s, rgb, near[index], [], [])
 
     def fixed_round(self, n_frames: int, sighting_in: Callable[[int, float, np.ndarray], Sighting]) -> None:
         """Fill the slots of the strip without a search: `sighting_in` returns the face of a frame."""
         wanted = _WantedFrames(n_frames, self.settings)
-        for index, time_s, rgb in video.frames(self.path, self.settings.max_frames, wanted):
+        for index, time_s, rgb in self.source.frames(self.settings.max_frames, wanted):
             if index not in self.searched:
                 self.searched.add(index)
                 self.sightings.append(sighting_in(index, time_s, rgb))
@@ -303,7 +323,9 @@ def valid_sightings(person: list[Sighting]) -> list[Sighting]:
     return [sighting for sighting in person if not sighting.flaw]
 
 
-def find_people(path: Path | str, settings: FaceSettings, everyone: bool) -> tuple[FaceSearch, list[list[Sighting]]]:
+def find_people(
+    source: video.Source, settings: FaceSettings, everyone: bool
+) -> tuple[FaceSearch, list[list[Sighting]]]:
     """Return the search of a video and the sightings of its people; the person seen longest and largest is first.
 
     Frames are searched until the main person (or `everyone` who is seen twice) has enough valid faces for a strip, or
@@ -312,7 +334,7 @@ def find_people(path: Path | str, settings: FaceSettings, everyone: bool) -> tup
     Raises:
         VideoError: if the video cannot be read.
     """
-    search = FaceSearch(path, settings)
+    search = FaceSearch(source, settings)
     search.first_round(everyone)
     if not search.sightings:
         search.double_size_round()

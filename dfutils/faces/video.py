@@ -16,9 +16,11 @@ import math
 import os
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import av
 import cv2
@@ -57,11 +59,11 @@ def probe(path: Path | str) -> VideoFacts:
     """
     if pictures.is_pictures(path):
         return pictures.facts(path)
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         first = next(decoded(container, stream), None)
         if first is None:
             raise VideoError(_no_frame_message(path))
-        width, height = _view(path, stream, first).size
+        width, height = view_of(path, stream, first).size
         fps = _number(stream.guessed_rate)
         length = (container.duration or 0) / av.time_base or (stream.duration or 0) * (stream.time_base or 0)
         n_frames = int(_number(stream.frames or math.floor(length * fps + 0.5)))
@@ -89,11 +91,11 @@ def frames(
     if pictures.is_pictures(path):
         yield from pictures.frames(path, max_frames, wanted)
         return
-    with _opened(path) as (container, stream):
+    with opened(path) as (container, stream):
         read, view = 0, None
         try:
             for index, (time_s, picture) in enumerate(islice(timed_frames(container, stream), max_frames)):
-                view = view or _view(path, stream, picture)
+                view = view or view_of(path, stream, picture)
                 if wanted is None or index in wanted:
                     yield index, time_s, view.rgb(picture)
                 read = index + 1
@@ -101,6 +103,33 @@ def frames(
             pass
         if not read:
             raise VideoError(_no_frame_message(path))
+
+
+class Source(Protocol):
+    """Frames that faces can be searched in; they may be asked for several times."""
+
+    @property
+    def n_frames(self) -> int:
+        """How many there are, as far as that is known; 0 if it is not."""
+
+    def frames(self, max_frames: int, wanted: Container[int]) -> Iterator[tuple[int, float, np.ndarray]]:
+        """Yield `(index, time_s, frame)` as the function `frames` does."""
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """The frames of a file, from the first on."""
+
+    path: Path | str
+
+    @property
+    def n_frames(self) -> int:
+        """How many the container states."""
+        return probe(self.path).n_frames
+
+    def frames(self, max_frames: int, wanted: Container[int]) -> Iterator[tuple[int, float, np.ndarray]]:
+        """Yield those of the first `max_frames` whose index is in `wanted`."""
+        return frames(self.path, max_frames, wanted)
 
 
 def first_frame(path: Path | str) -> np.ndarray:
@@ -179,7 +208,7 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video and its best stream.
 
     Raises:
@@ -211,7 +240,7 @@ def _opened(path: Path | str) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _view(path: Path | str, stream: VideoStream, first: av.VideoFrame) -> View:
+def view_of(path: Path | str, stream: VideoStream, first: av.VideoFrame) -> View:
     view = View(stream, first)
     check_size(path, *view.size)
     return view

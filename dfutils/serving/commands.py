@@ -19,7 +19,7 @@ import typer
 from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder, read_json
 from dfutils.core.paths import PICTURES, files_below, printable
-from dfutils.reporting.wording import ANSWERS
+from dfutils.serving.verdict_text import text
 
 _COLUMNS = [
     "file",
@@ -29,6 +29,10 @@ _COLUMNS = [
     "probability_fake",
     "threshold",
     "rank",
+    "windows",
+    "persons",
+    "start_s",
+    "end_s",
     "sure",
     "reason",
     "model",
@@ -37,8 +41,20 @@ _COLUMNS = [
 ]
 
 
-def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, explain: Path | None) -> bool:
+def predict(
+    videos: list[str],
+    model: str,
+    *,
+    as_json: bool,
+    csv: Path | None,
+    explain: Path | None,
+    first: int | None = None,
+    budget: float | None = None,
+    every: float | None = None,
+) -> bool:
     """Judge videos and write the verdicts; return whether all of them were scored.
+
+    A video that is judged when the user interrupts (Ctrl-C) is the last one; its verdict says how far it got.
 
     Args:
         videos: files, folders and patterns, as `find_videos` takes them.
@@ -46,6 +62,9 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
         as_json: write one line of JSON per video in place of text.
         csv: write a table with one row per video to this file, too.
         explain: write a one-file HTML report per video into this folder, too.
+        first: look at the first frames alone, as `verdict.predict_video` does.
+        budget: seconds of computing per video, as in `whole_video.Plan`.
+        every: look at a window every so many seconds, as in `whole_video.Plan`.
 
     Raises:
         InputError: if an argument names no video, or there is no such detector.
@@ -59,6 +78,7 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     if explain:
         make_folder(explain)
     detector = hub.load(model or detectors.SHIPPED)  # says what is wrong with a name before it imports PyTorch
+    from dfutils.faces.whole_video import Plan
     from dfutils.serving import verdict as verdicts
     from dfutils.serving import verdict_html
 
@@ -68,16 +88,23 @@ def predict(videos: list[str], model: str, *, as_json: bool, csv: Path | None, e
     escape = (sys.stdout.encoding or "").lower() != "utf-8"  # an escaped letter stays valid JSON
     scored = 0
     with _table(csv) as write_row, bar(total=len(paths), desc="predict", unit="video") as progress:
-        for path in paths:
-            verdict = verdicts.predict_video(path, detector)
+        for number, path in enumerate(paths):
+
+            def show(done: float, number: int = number) -> None:
+                progress.n = round(number + done, 2)
+                progress.refresh()
+
+            verdict = verdicts.predict_video(path, detector, first, Plan(budget, every), show)
             values = verdict.to_dict() | {"file": printable(path)}
             scored += values["status"] == "ok"
             write_row(values)
             if explain:
                 verdict_html.write(verdict, explain / reports[path], verdict_html.heat(detector, verdict))
             with progress.external_write_mode(file=sys.stdout):
-                typer.echo(json.dumps(values, ensure_ascii=escape) if as_json else _text(values, limits))
-            progress.update()
+                typer.echo(json.dumps(values, ensure_ascii=escape) if as_json else text(values, limits))
+            show(1.0)
+            if verdict.stopped:
+                raise KeyboardInterrupt
     if not as_json:
         typer.echo("\n".join(limits))
     if scored < len(paths):
@@ -111,20 +138,6 @@ def find_videos(names: list[str]) -> list[Path]:
     return list(paths)
 
 
-def _text(values: dict[str, Any], limits: list[str]) -> str:
-    """Return a verdict in words, without those warnings that hold for every verdict of its detector."""
-    own = "".join(f" {warning}" for warning in values["warnings"] if warning not in limits)
-    if values["probability_fake"] is None:
-        return f"{values['file']}: no verdict ({values['status']}). {values['reason']}{own}"
-    answer = ANSWERS[values["decision"]].replace(values["decision"], values["decision"].upper())
-    lower, upper = values["borders"]
-    called = f"the threshold {upper:.3f}" if lower == upper else f"real is below {lower:.3f}, fake from {upper:.3f} on"
-    return (
-        f"{values['file']}: {answer[0].lower()}{answer[1:]}. {values['sure']} Its score is "
-        f"{values['probability_fake']:.3f}, {called}.{own}"
-    )
-
-
 @contextmanager
 def _table(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Yield a function that writes the row of a verdict to a CSV file at once, or nowhere if there is no path.
@@ -147,7 +160,7 @@ def _table(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
         writer.writeheader()
 
         def write_row(row: dict[str, Any]) -> None:
-            plain = {"model": row["model"]["name"], "version": row["model"]["version"]}
+            plain = {"persons": len(row["persons"]), "model": row["model"]["name"], "version": row["model"]["version"]}
             rank = row["rank"] and f"{row['rank']['as_high']} of {row['rank']['of']}"
             writer.writerow(row | plain | {"rank": rank, "warnings": " ".join(row["warnings"])})
 

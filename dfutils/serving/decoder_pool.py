@@ -21,7 +21,7 @@ from pebble import ProcessPool
 
 if TYPE_CHECKING:
     from dfutils.core.params import FaceSettings
-    from dfutils.faces.extraction import VideoFaces
+    from dfutils.faces.windows import VideoScan
 
 MEMORY = 3 * 2**30
 """Bytes of address space that a decoder may use; an 8K frame needs a quarter of it."""
@@ -35,7 +35,7 @@ class DecoderError(RuntimeError):
 
 
 class DecoderPool:
-    """Decoder processes; `find_faces` uses the next free one. A pool belongs to one running event loop."""
+    """Decoder processes; `scan` uses the next free one. A pool belongs to one running event loop."""
 
     def __init__(self, count: int, *, seconds: float = 60, memory: int = MEMORY) -> None:
         """Prepare a pool.
@@ -59,14 +59,16 @@ class DecoderPool:
         with contextlib.suppress(Exception):  # it is tried again when a video needs one
             await asyncio.wrap_future(self._pool.schedule(os.getpid))
 
-    async def find_faces(
+    async def scan(
         self,
         path: Path,
         settings: "FaceSettings",
         max_duration: float = float("inf"),
         on_start: Callable[[], None] = lambda: None,
-    ) -> "VideoFaces":
-        """Return `extraction.find_faces` of a video, computed by a decoder; if cancelled, the decoder is killed.
+    ) -> "VideoScan":
+        """Return `whole_video.scan` of a video, computed by a decoder; if cancelled, the decoder is killed.
+
+        It is searched for half of the time limit; what was not looked at until then is said in the scan.
 
         Args:
             path: a video.
@@ -82,7 +84,7 @@ class DecoderPool:
             if not self._pool.active:  # pebble gives a pool up if a process is killed that does nothing
                 self._pool = self._new()
             seconds = self.seconds
-            call = self._pool.schedule(_find_faces, [path, settings, max_duration], timeout=seconds)
+            call = self._pool.schedule(_scan, [path, settings, seconds / 2, max_duration], timeout=seconds)
             try:
                 return await asyncio.wrap_future(call)  # cancelled with it
             except TimeoutError:
@@ -123,7 +125,7 @@ def prepare(memory: int) -> None:
     embedding(blank, landmarks(blank, (16.0, 16.0, 96.0, 96.0)))  # loads dlib's models
 
 
-def _find_faces(path: Path, settings: "FaceSettings", max_duration: float) -> "VideoFaces":
-    from dfutils.faces.extraction import find_faces
+def _scan(path: Path, settings: "FaceSettings", budget: float, max_duration: float) -> "VideoScan":
+    from dfutils.faces.whole_video import Plan, scan
 
-    return find_faces(path, settings, max_duration)
+    return scan(path, settings, Plan(budget), max_duration)

@@ -32,7 +32,7 @@ from dfutils.serving.decoder_pool import DecoderError, DecoderPool
 from dfutils.serving.upload import Limits, Refusal, Upload
 
 if TYPE_CHECKING:
-    from dfutils.faces.extraction import VideoFaces
+    from dfutils.faces.windows import VideoScan
 
 
 class Answer(BaseModel):
@@ -128,8 +128,8 @@ class Service:
         """Return `upload.receive` with this service's folder and limits."""
         return upload.receive(request, self.folder, self.limits)
 
-    async def find_faces(self, path: Path, on_start: Callable[[], None] = lambda: None) -> "VideoFaces":
-        """Return the faces of a video, found with the detector's settings; `on_start` is called when decoding starts.
+    async def scan(self, path: Path, on_start: Callable[[], None] = lambda: None) -> "VideoScan":
+        """Return the people of a video, found with the detector's settings; `on_start` is called when decoding starts.
 
         Raises:
             Refusal: 422, if the video cannot be read; 503, if the detector is not loaded.
@@ -137,18 +137,18 @@ class Service:
         await self.ready()
         settings = self.detector.face_settings
         try:
-            faces = await self.decoders.find_faces(path, settings, self.limits.duration_seconds, on_start)
+            scan = await self.decoders.scan(path, settings, self.limits.duration_seconds, on_start)
         except DecoderError as error:
             raise Refusal(422, str(error)) from None
-        if faces.clip.status == "unreadable":
-            raise Refusal(422, faces.clip.reason)
-        return faces
+        if scan.main.status == "unreadable":
+            raise Refusal(422, scan.main.reason)
+        return scan
 
-    async def judge(self, faces: "VideoFaces", file: str) -> Any:
-        """Return the `verdict.Verdict` on the faces of a video; `file` is the name that the verdict states."""
-        from dfutils.serving.verdict import judge
+    async def judge(self, scan: "VideoScan", file: str) -> Any:
+        """Return the `verdict.Verdict` on a video that was searched; `file` is the name that the verdict states."""
+        from dfutils.serving.verdict import judge_scan
 
-        return await self.compute(judge, faces, self.detector, file)
+        return await self.compute(judge_scan, scan, self.detector, file)
 
     async def compute(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Return the result of a call in the one thread that uses PyTorch."""
@@ -301,7 +301,7 @@ class RefusalResponse(Response):
 
 
 async def _verdict(service: Service, received: Upload) -> Any:
-    return await service.judge(await service.find_faces(received.path), received.name)
+    return await service.judge(await service.scan(received.path), received.name)
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:

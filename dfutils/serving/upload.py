@@ -55,9 +55,9 @@ class Limits:
     idle_seconds: float = 15
     """between two pieces of an upload"""
     duration_seconds: float = 600
-    """length of a video; only its first frames are decoded, whatever its length"""
+    """length of a video"""
     decode_seconds: float = 45
-    """for decoding a video and finding its faces"""
+    """for decoding a video and finding its faces, which takes half of it at most; see `DecoderPool.scan`"""
     decoders: int = max(1, min(os.cpu_count() or 1, 8))
     """videos decoded at the same time"""
     queue: int = 8

@@ -6,23 +6,24 @@ verdict has a status and a reason, and no probability.
 """
 
 import weakref
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dfutils.core.paths import printable
-from dfutils.detector.fusion import fuse, standardise, view_logits
 from dfutils.detector.network import Detector
-from dfutils.faces import extraction, views
+from dfutils.faces import extraction, pictures, views
 from dfutils.faces.extraction import FaceClip, VideoFaces
-from dfutils.faces.video import VideoFacts
-from dfutils.faces.windows import LeftOut
+from dfutils.faces.video_facts import VideoError, VideoFacts
+from dfutils.faces.whole_video import Plan, VideoSearch
+from dfutils.faces.windows import LeftOut, VideoScan, of_first_frames
 from dfutils.metrics import answers
 from dfutils.metrics.answers import Borders
 from dfutils.reporting.wording import fewer_frames, finding
+from dfutils.serving.judging import Judging
 from dfutils.serving.person import JudgedWindow, Person
 
 OF_THE_SAMPLE = (
@@ -88,6 +89,7 @@ class Verdict:
         person: position of the most suspicious one; None if the detector abstains.
         shots: start and end of each shot, in seconds; () if only the first frames were looked at.
         left_out: the stretches that were not judged, and why.
+        stopped: whether the search of the video was interrupted.
     """
 
     file: str
@@ -116,6 +118,7 @@ class Verdict:
     person: int | None
     shots: tuple[tuple[float, float], ...]
     left_out: tuple[LeftOut, ...]
+    stopped: bool
 
     @property
     def n_windows(self) -> int:
@@ -176,8 +179,16 @@ class Verdict:
         }
 
 
-def predict_video(path: str | Path, detector: Detector, first: int | None = None) -> Verdict:
-    """Return a detector's verdict on a video.
+def predict_video(
+    path: str | Path,
+    detector: Detector,
+    first: int | None = None,
+    plan: Plan | None = None,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> Verdict:
+    """Return a detector's verdict on a video: on everyone in it, from its beginning to its end.
+
+    An interrupt (Ctrl-C) ends the search: the verdict is on what was found until then, and `stopped` is set.
 
     Args:
         path: a video. One that cannot be read or has too few faces gives a verdict without a probability, not an error.
@@ -185,11 +196,31 @@ def predict_video(path: str | Path, detector: Detector, first: int | None = None
         first: look at so many frames only, and at the person who is seen longest and largest in them; with
             `detector.face_settings.max_frames` the probability is that of the notebooks' `predictions.parquet` (to
             1e-6).
+        plan: how much of the video is looked at, if `first` is None.
+        on_progress: called with the share that is done, 0 to 1.
     """
-    settings = detector.face_settings
+    path, settings = Path(path), detector.face_settings
+    file = printable(path.name)
     if first is not None:
-        settings = settings.model_copy(update={"max_frames": first})
-    return judge(extraction.find_faces(Path(path), settings), detector, printable(Path(path).name))
+        return judge(extraction.find_faces(path, settings.model_copy(update={"max_frames": first})), detector, file)
+    if pictures.is_pictures(path):
+        return judge(extraction.find_faces(path, settings), detector, file)
+    try:
+        search = VideoSearch(path, settings, plan)
+    except VideoError:  # said by a verdict
+        return judge(extraction.find_faces(path, settings), detector, file)
+    stopped = False
+    with Judging(detector) as judging:
+        try:
+            for step in search.steps():
+                judging.take(step.windows)
+                on_progress(step.done)
+        except KeyboardInterrupt:
+            stopped = True
+        scan = search.result()
+        if stopped and not scan.people:
+            raise KeyboardInterrupt
+        return replace(_verdict(scan, judging, file), stopped=stopped)
 
 
 def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
@@ -197,36 +228,34 @@ def judge(faces: VideoFaces, detector: Detector, file: str) -> Verdict:
 
     Each person has one window. There are several with `faces: all` alone, as in the notebooks.
     """
-    persons = []
-    for clip in faces.clips:
-        if len(clip.frames):
-            window = judged(float(clip.times[0]), float(clip.times[-1]), clip, detector)
-            persons.append(Person((window,), window))
-    threshold = float(detector.config["threshold"])
-    return verdict(persons, faces.clip, faces.facts, detector, file, threshold, _warnings_of_file(faces))
+    return judge_scan(of_first_frames(faces), detector, file)
 
 
-def verdict(
-    persons: Sequence[Person],
-    nobody: FaceClip,
-    facts: VideoFacts | None,
-    detector: Detector,
-    file: str,
-    threshold: float,
-    warnings: Sequence[str],
-    shots: Sequence[tuple[float, float]] = (),
-    left_out: Sequence[LeftOut] = (),
-) -> Verdict:
-    """Return the verdict on the most suspicious of `persons`; if there is none, the reason is that of `nobody`."""
+def judge_scan(scan: VideoScan, detector: Detector, file: str) -> Verdict:
+    """Return a detector's verdict on a video that was searched; `file` is the name that the verdict states."""
+    with Judging(detector) as judging:
+        for person in scan.people:
+            judging.take(person.windows)
+        return _verdict(scan, judging, file)
+
+
+def _verdict(scan: VideoScan, judging: Judging, file: str) -> Verdict:
+    """Return the verdict on the most suspicious person of a scan, whose windows are in `judging`.
+
+    For a whole video the threshold is that of the largest of many scores, if the detector's file holds it.
+    """
+    detector, config = judging.detector, judging.detector.config
+    threshold = float((config.get("video_threshold") if scan.shots else None) or config["threshold"])
+    persons = judging.people(scan, threshold)
     person = max(range(len(persons)), key=lambda k: persons[k].probability, default=None)
     worst = None if person is None else persons[person].worst
-    clip, probability = (worst.clip, worst.probability) if worst else (nobody, None)
+    clip, probability = (worst.clip, worst.probability) if worst else (scan.main, None)
     frame_scores = worst.frame_scores if worst else np.empty(0)
     fake = None if probability is None else probability >= threshold
-    borders, reals = answers.around(detector.config.get("borders"), threshold), detector.config.get("validation_reals")
-    usual = detector.face_settings.frames_per_video
+    borders, reals = answers.around(config.get("borders"), threshold), config.get("validation_reals")
+    usual, warnings = detector.face_settings.frames_per_video, _warnings_of_scan(scan)
     if worst and len(clip.frames) < usual:
-        warnings = [*warnings, fewer_frames(len(clip.frames), usual, detector.config.get("frames_error_rates", []))]
+        warnings.append(fewer_frames(len(clip.frames), usual, config.get("frames_error_rates", [])))
     return Verdict(
         file=file,
         status="ok" if worst else clip.status,
@@ -243,8 +272,8 @@ def verdict(
         times=clip.times,
         boxes=clip.boxes,
         strip=clip.frames,
-        people=nobody.people,
-        facts=facts,
+        people=scan.main.people,
+        facts=scan.facts,
         model=name_of(detector),
         version=version_of(detector),
         calibrated=is_calibrated(detector),
@@ -252,27 +281,10 @@ def verdict(
         warnings=(*warnings_of(detector), *warnings, *_missing_views(detector, clip)),
         persons=tuple(persons),
         person=person,
-        shots=tuple(shots),
-        left_out=tuple(left_out),
+        shots=scan.shots,
+        left_out=scan.left_out,
+        stopped=False,
     )
-
-
-def judged(start_s: float, end_s: float, clip: FaceClip, detector: Detector) -> JudgedWindow:
-    """Return a window with its score."""
-    probability, frame_scores, by_view = score(clip, detector)
-    return JudgedWindow(start_s, end_s, probability, frame_scores, clip, by_view)
-
-
-def score(clip: FaceClip, detector: Detector) -> tuple[float, np.ndarray, dict[str, float]]:
-    """Return the probability of fake of a clip, and of each of its frames `(T,)`, as `scoring.score` computes them.
-
-    Of a detector of several views also what the probability would be by each that is possible alone.
-    """
-    found = view_logits(detector, {"face": clip.frames, **clip.views})
-    fusion, probability = detector.config.get("fusion", {}), detector.scaling.probability
-    clip_logit, frame_logits = (fuse(fusion, {view: both[k] for view, both in found.items()}) for k in (0, 1))
-    alone = {view: standardise(fusion, view, found[view][0]) for view in fusion if view in found}
-    return float(probability(clip_logit)), probability(frame_logits), {v: float(probability(alone[v])) for v in alone}
 
 
 def name_of(detector: Detector) -> str:
@@ -300,16 +312,20 @@ def warnings_of(detector: Detector) -> list[str]:
     return warnings + [OF_CROPPED_FACES] * (detector.face_settings.faces == "cropped")
 
 
-def _warnings_of_file(faces: VideoFaces) -> list[str]:
+def _warnings_of_scan(scan: VideoScan) -> list[str]:
     """Return the sentences to show with a verdict on this video."""
-    warnings, clip, facts = [], faces.clip, faces.facts
-    if faces.cut:
+    warnings, clip, facts = [], scan.main, scan.facts
+    if scan.cut:
         warnings.append("The file is cut short: only its beginning was judged.")
-    if clip.people > 1 and len(clip.frames):
-        several = len(faces.clips) > 1
-        who = "score is that of the most suspicious" if several else "larger or longer seen was judged"
-        warnings.append(f"{clip.people} people were seen; the {who}.")
-    if facts and clip.status in ("no_face", "few_faces") and clip.n_read < facts.n_frames:
+    if clip.people > len(scan.people) > 0:
+        others = clip.people - len(scan.people)
+        seen = f"{others} further people were seen, too small or too short to be judged."
+        if len(scan.people) == 1:
+            seen = f"{clip.people} people were seen; the larger or longer seen was judged."
+        warnings.append(seen)
+    if len(scan.people) > 1:
+        warnings.append(f"{clip.people} people were seen; the score is that of the most suspicious.")
+    if not scan.shots and facts and clip.status in ("no_face", "few_faces") and clip.n_read < facts.n_frames:
         read = facts.duration_s * clip.n_read / facts.n_frames
         if facts.duration_s - read >= 0.5:
             seen = "No face was" if clip.status == "no_face" else "Too few faces were"

@@ -133,9 +133,9 @@ async def explain(service: Service, video: Upload, nonce: str | None, on_stage: 
     `on_stage` is called with the number of each stage as it begins.
     """
     on_stage(0)
-    faces = await service.find_faces(video.path, lambda: on_stage(1))
+    scan = await service.scan(video.path, lambda: on_stage(1))
     on_stage(2)
-    verdict = await service.judge(faces, video.name)
+    verdict = await service.judge(scan, video.name)
     on_stage(3)
     return await service.compute(_html, service.detector, verdict, nonce)
 

@@ -38,10 +38,11 @@ def test_the_command_writes_a_line_a_video_and_tells_whether_all_were_scored(
     assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["blank.html", "d18.html"]
     assert all("never measured" in text for text in table["warnings"])
     assert judged([str(clips_dir / "d1[8].mp4")], folder)
-    line, limits = capsys.readouterr().out.splitlines()
+    line, *rows, limits = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{clips_dir / 'd18.mp4'}: looks {first['prediction']} to this detector. {first['sure']}")
     assert "real videos look as suspicious" in line and "Its score is 0." in line
     assert "was never measured on any" in limits
+    assert rows[0].split()[:3] == ["person", "seen", "face"] and rows[-1].strip() == "2 windows were looked at."
 
 
 def test_words_that_name_no_video_are_said_before_anything_is_loaded(tmp_path, folder):
@@ -70,10 +71,10 @@ def test_rows_of_the_table_are_written_as_videos_are_judged(blank, folder, tmp_p
     shutil.copy(blank, tmp_path / "b.mp4")
     judge = verdicts.predict_video
 
-    def interrupted(path: Path, detector: object) -> object:
+    def interrupted(path: Path, *wishes: object) -> object:
         if path.name == "b.mp4":
             raise KeyboardInterrupt
-        return judge(path, detector)
+        return judge(path, *wishes)
 
     monkeypatch.setattr(verdicts, "predict_video", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -116,7 +117,7 @@ def test_text_table_and_json_state_the_warnings_of_a_video(folder, tmp_path, cap
     video.write(tmp_path / "long.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 250, fps=25)
     told = "the video goes on for 4 s more"
     for as_json in (False, True):
-        judged([str(tmp_path / "long.mp4")], folder, as_json=as_json, csv=tmp_path / "t.csv")
+        judged([str(tmp_path / "long.mp4")], folder, as_json=as_json, csv=tmp_path / "t.csv", first=150)
         assert told in capsys.readouterr().out
     assert told in pd.read_csv(tmp_path / "t.csv")["warnings"][0]
 

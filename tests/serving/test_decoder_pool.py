@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from dfutils.faces.extraction import VideoFaces
+from dfutils.faces import whole_video
+from dfutils.faces.windows import VideoScan
 from dfutils.serving.decoder_pool import DecoderError, DecoderPool
 from dfutils.serving.hub import load
 from tests.support.videos import reencode
@@ -39,7 +40,7 @@ def test_two_hundred_broken_videos_break_nothing(clips_dir, folder, tmp_path):
         await pool.start()
         for path in [*paths, tmp_path / "small.mp4"]:
             try:
-                statuses.append((await pool.find_faces(path, settings)).clip.status)
+                statuses.append((await pool.scan(path, settings)).main.status)
             except DecoderError:
                 statuses.append("broken")
         await pool.close()
@@ -64,18 +65,22 @@ def test_a_decoder_is_limited_and_starts_without_what_it_does_not_need(folder, t
         assert ended.returncode == 0, ended.stderr
 
 
-def test_what_a_decoder_finds_survives_the_way(clips_dir, folder, seen):
-    async def found() -> VideoFaces:
+def test_what_a_decoder_finds_survives_the_way(clips_dir, folder):
+    async def found() -> VideoScan:
         pool = DecoderPool(1, seconds=60)
         try:
-            return await pool.find_faces(clips_dir / "d18.mp4", load(folder).face_settings)
+            return await pool.scan(clips_dir / "d18.mp4", load(folder).face_settings)
         finally:
             await pool.close()
 
-    back = asyncio.run(found())
-    for name in ("frames", "indices", "times", "boxes", "scores", "landmarks", "pose"):
-        np.testing.assert_array_equal(getattr(back.clip, name), getattr(seen.clip, name))
-    assert (back.facts, back.cut, back.clip.status) == (seen.facts, seen.cut, seen.clip.status)
+    back, here = asyncio.run(found()), whole_video.scan(clips_dir / "d18.mp4", load(folder).face_settings)
+    assert [len(person.windows) for person in back.people] == [len(person.windows) for person in here.people] == [2]
+    for one, other in zip(back.people[0].windows, here.people[0].windows, strict=True):
+        assert (one.start_s, one.end_s) == (other.start_s, other.end_s)
+        for name in ("frames", "indices", "times", "boxes", "scores", "landmarks", "pose"):
+            np.testing.assert_array_equal(getattr(one.clip, name), getattr(other.clip, name))
+    assert (back.facts, back.cut, back.main.status) == (here.facts, here.cut, here.main.status)
+    assert (back.shots, back.left_out) == (here.shots, here.left_out)
 
 
 def decoders() -> list[multiprocessing.Process]:
@@ -93,10 +98,10 @@ def test_killed_idle_busy_and_abandoned_decoders_are_replaced(clips_dir, folder)
             first = decoders()
             first[0].kill()
             await asyncio.sleep(0.5)
-            assert (await pool.find_faces(clip, settings)).clip.status == "ok"
+            assert (await pool.scan(clip, settings)).main.status == "ok"
             said = ""
             for seconds in (0.1, 0.2, 0.4, 0.8):  # until the decoder has begun, which may be late on a busy machine
-                busy = asyncio.create_task(pool.find_faces(clip, settings))
+                busy = asyncio.create_task(pool.scan(clip, settings))
                 await asyncio.sleep(seconds)
                 for child in decoders():
                     child.kill()
@@ -105,12 +110,12 @@ def test_killed_idle_busy_and_abandoned_decoders_are_replaced(clips_dir, folder)
                 if "damaged" in said:
                     break
             assert "damaged" in said
-            assert (await pool.find_faces(clip, settings)).clip.status == "ok"
+            assert (await pool.scan(clip, settings)).main.status == "ok"
             second = {child.pid for child in decoders()}
-            left = asyncio.create_task(pool.find_faces(clip, settings))
+            left = asyncio.create_task(pool.scan(clip, settings))
             await asyncio.sleep(0.1)
             left.cancel()
-            assert (await pool.find_faces(clip, settings)).clip.status == "ok"
+            assert (await pool.scan(clip, settings)).main.status == "ok"
             assert second.isdisjoint(child.pid for child in decoders())
         finally:
             await pool.close()
@@ -123,7 +128,7 @@ def test_a_decoder_that_cannot_have_the_memory_refuses(clips_dir, folder):
     async def starved() -> None:
         pool = DecoderPool(1, seconds=20, memory=2**28)
         try:
-            await pool.find_faces(clips_dir / "d18.mp4", load(folder).face_settings)
+            await pool.scan(clips_dir / "d18.mp4", load(folder).face_settings)
         finally:
             await pool.close()
 

@@ -39,7 +39,7 @@ def test_the_score_is_that_of_the_notebooks(clips_dir, detector, blank, tmp_path
     wanted = videos.set_index("video_id")["probability_fake"]
     assert set(wanted.index) == set(NAMES)
     for name in ids:
-        verdict = serving_verdict.predict_video(root / f"{name}.mp4", detector)
+        verdict = serving_verdict.predict_video(root / f"{name}.mp4", detector, first=150)
         assert verdict.status == made.videos.set_index("video_id").loc[name, "status"]
         if name == "blank":
             assert verdict.probability_fake is None
@@ -227,8 +227,10 @@ def test_a_second_much_smaller_person_is_told_and_changes_no_strip(clips_dir, de
 
 def test_a_video_that_goes_on_where_nothing_was_seen_says_so(detector, tmp_path):
     video.write(tmp_path / "long.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 250, fps=25)
-    verdict = serving_verdict.predict_video(tmp_path / "long.mp4", detector)
+    verdict = serving_verdict.predict_video(tmp_path / "long.mp4", detector, first=150)
     told = "No face was seen in the first 6 s: the video goes on for 4 s more, which are not looked at."
     assert (verdict.status, verdict.warnings[-1]) == ("no_face", told)
     video.write(tmp_path / "short.mp4", [np.full((96, 128, 3), 90, np.uint8)] * 150, fps=25)
-    assert told not in serving_verdict.predict_video(tmp_path / "short.mp4", detector).warnings
+    assert told not in serving_verdict.predict_video(tmp_path / "short.mp4", detector, first=150).warnings
+    whole = serving_verdict.predict_video(tmp_path / "long.mp4", detector)
+    assert whole.reason == "no valid face was found in the 250 frames read." and told not in whole.warnings
