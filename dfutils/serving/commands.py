@@ -11,10 +11,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer
+from tqdm import tqdm
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import make_folder, read_json
@@ -62,9 +64,7 @@ def predict(
         as_json: write one line of JSON per video in place of text.
         csv: write a table with one row per video to this file, too.
         explain: write a one-file HTML report per video into this folder, too.
-        first: look at the first frames alone, as `verdict.predict_video` does.
-        budget: seconds of computing per video, as in `whole_video.Plan`.
-        every: look at a window every so many seconds, as in `whole_video.Plan`.
+        first, budget, every: as in `verdict.predict_video` and `whole_video.Plan`.
 
     Raises:
         InputError: if an argument names no video, or there is no such detector.
@@ -89,11 +89,7 @@ def predict(
     scored = 0
     with _table(csv) as write_row, bar(total=len(paths), desc="predict", unit="video") as progress:
         for number, path in enumerate(paths):
-
-            def show(done: float, number: int = number) -> None:
-                progress.n = round(number + done, 2)
-                progress.refresh()
-
+            show = partial(_move, progress, number)
             verdict = verdicts.predict_video(path, detector, first, Plan(budget, every), show)
             values = verdict.to_dict() | {"file": printable(path)}
             scored += values["status"] == "ok"
@@ -110,6 +106,12 @@ def predict(
     if scored < len(paths):
         sys.stderr.write(f"dfutils: {len(paths) - scored} of {len(paths)} videos could not be judged.\n")
     return scored == len(paths)
+
+
+def _move(progress: tqdm, number: int, done: float) -> None:
+    """Show how much is done: so many videos, and of the next one a share of 0 to 1."""
+    progress.n = round(number + done, 2)
+    progress.refresh()
 
 
 def find_videos(names: list[str]) -> list[Path]:
