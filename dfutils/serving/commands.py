@@ -78,7 +78,6 @@ def predict(
     if explain:
         make_folder(explain)
     detector = hub.load(model or detectors.SHIPPED)  # says what is wrong with a name before it imports PyTorch
-    from dfutils.faces.whole_video import Plan
     from dfutils.serving import verdict as verdicts
     from dfutils.serving import verdict_html
 
@@ -88,9 +87,7 @@ def predict(
     escape = (sys.stdout.encoding or "").lower() != "utf-8"  # an escaped letter stays valid JSON
     scored = 0
     with _table(csv) as write_row, bar(total=len(paths), desc="predict", unit="video") as progress:
-        for number, path in enumerate(paths):
-            show = partial(_move, progress, number)
-            verdict = verdicts.predict_video(path, detector, first, Plan(budget, every), show)
+        for path, verdict in _verdicts(paths, detector, progress, first, budget, every):
             values = verdict.to_dict() | {"file": printable(path)}
             scored += values["status"] == "ok"
             write_row(values)
@@ -98,9 +95,6 @@ def predict(
                 verdict_html.write(verdict, explain / reports[path], verdict_html.heat(detector, verdict))
             with progress.external_write_mode(file=sys.stdout):
                 typer.echo(json.dumps(values, ensure_ascii=escape) if as_json else text(values, limits))
-            show(1.0)
-            if verdict.stopped:
-                raise KeyboardInterrupt
     if not as_json:
         typer.echo("\n".join(limits))
     if scored < len(paths):
@@ -108,10 +102,27 @@ def predict(
     return scored == len(paths)
 
 
-def _move(progress: tqdm, number: int, done: float) -> None:
-    """Show how much is done: so many videos, and of the next one a share of 0 to 1."""
-    progress.n = round(number + done, 2)
-    progress.refresh()
+def _verdicts(
+    paths: list[Path], detector: Any, progress: tqdm, first: int | None, budget: float | None, every: float | None
+) -> Iterator[tuple[Path, Any]]:
+    """Yield each video and the verdict on it; the bar counts videos, and parts of the one that is judged.
+
+    Raises:
+        KeyboardInterrupt: after the verdict that a user has interrupted.
+    """
+    from dfutils.faces.whole_video import Plan
+    from dfutils.serving import verdict as verdicts
+
+    def show(number: int, done: float) -> None:
+        progress.n = round(number + done, 2)
+        progress.refresh()
+
+    for number, path in enumerate(paths):
+        verdict = verdicts.predict_video(path, detector, first, Plan(budget, every), partial(show, number))
+        yield path, verdict
+        show(number, 1.0)
+        if verdict.stopped:
+            raise KeyboardInterrupt
 
 
 def find_videos(names: list[str]) -> list[Path]:
