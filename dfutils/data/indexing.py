@@ -7,6 +7,7 @@ contradicting labels is left out with a warning. `check` compares the numbers of
 experiment.
 """
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -19,10 +20,12 @@ from joblib import Parallel, delayed
 
 from dfutils.core.errors import InputError, closest
 from dfutils.core.files import digest
-from dfutils.core.paths import printable, video_id, walk, with_suffix
+from dfutils.core.paths import PICTURES, printable, video_id, walk, with_suffix
 from dfutils.core.progress import bar
-from dfutils.data.layouts import LAYOUTS, Layout
-from dfutils.data.lists import FAKE, Listed, plain
+from dfutils.data import scan_warnings
+from dfutils.data.layout import Layout
+from dfutils.data.layouts import LAYOUTS
+from dfutils.data.lists import FAKE, SPLITS, Listed, plain
 from dfutils.data.matching import Match, match, plain_path, why_no_video
 
 COLUMNS = [
@@ -31,6 +34,7 @@ COLUMNS = [
 ]  # fmt: skip
 """Columns of the videos table, in order; `attribute_…` of datasets that say more of their videos follow."""
 
+_TEXTS = ("also_in_split",)  # further columns of some datasets, "" in others
 _NUMERIC_FACTS = ["width", "height", "fps", "n_frames", "duration_s", "bitrate"]  # `codec` is text
 
 
@@ -84,8 +88,7 @@ def scan(layout: str, root: Path | str, label_one: str = "") -> pd.DataFrame:
     """
     entry, root = find_layout(layout), Path(root)
     _check_root(root, entry)
-    paths, list_paths = walk(root, entry.lists)
-    lists = entry.read(root, list_paths, label_one) if entry.read and list_paths else {}
+    paths, lists = _files_and_lists(entry, root, label_one)
     left_out: dict[str, list[str]] = defaultdict(list)  # by kind
     path_of: dict[str, str] = {}  # path by key, to detect duplicate videos
     videos: list[_Video] = []
@@ -103,7 +106,7 @@ def scan(layout: str, root: Path | str, label_one: str = "") -> pd.DataFrame:
             raise InputError(
                 f"{path_of[found.key.lower()]} and {path} below {root} are the same video of {entry.title}: keep one."
             )
-        name = found.rule.listed.format_map({**found.groups, "key": found.key, "name": found.key.rpartition("/")[2]})
+        name = found.listed_name
         listed = lists.get(name.lower())
         names.add(name.lower())
         if lists and name and listed is None and found.rule.label is not None:
@@ -118,10 +121,35 @@ def scan(layout: str, root: Path | str, label_one: str = "") -> pd.DataFrame:
     absent = sorted(listed.name or name for name, listed in lists.items() if name not in names)
     table = _table(layout, entry, videos, unlisted_split)
     table.attrs["warnings"] = [
-        *_warnings(entry, lists, left_out, absent, unlisted if not unlisted_split else []),
-        *_count_warnings(check(layout, table)),
+        *scan_warnings.of_files(entry, lists, left_out, absent, unlisted if not unlisted_split else []),
+        *scan_warnings.of_sources(_listed_sources(entry, videos), {video.match.key.lower() for video in videos}),
+        *scan_warnings.of_leaks(table),
+        *scan_warnings.of_counts(check(layout, table)),
     ]
     return table
+
+
+def _files_and_lists(entry: Layout, root: Path, label_one: str) -> tuple[list[str], dict[str, Listed]]:
+    """Return the paths of what is a video in a layout, and what its lists say of videos, by their names in the lists.
+
+    Where videos, pictures and folders of pictures stand side by side, only the pictures and folders that a list names
+    are videos.
+    """
+    videos, list_paths = walk(root, entry.lists, None if entry.media in ("video", "any") else PICTURES)
+    lists = entry.read(root, list_paths, label_one) if entry.read and list_paths else {}
+    if entry.media in ("video", "picture"):
+        return videos, lists
+    pictures = videos if entry.media == "frames" else walk(root, (), PICTURES)[0]
+    folders = sorted({path.rpartition("/")[0] for path in pictures} - {""})
+    if entry.media == "frames":
+        return folders, lists
+    return videos + [path for path in pictures + folders if os.path.splitext(path)[0].lower() in lists], lists
+
+
+def _listed_sources(entry: Layout, videos: list[_Video]) -> dict[str, str]:
+    """Return the plain path, in lower case, of the real video that the lists name for a fake, by the fake's path."""
+    named = [(video.path, video.listed.source) for video in videos if video.listed and video.listed.source]
+    return {path: plain_path(entry, source).lower() for path, source in named}
 
 
 def _check_root(root: Path, entry: Layout) -> None:
@@ -152,54 +180,19 @@ def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str
         source = said.source or rule.source.format_map(groups)
         if source:
             source = id_of.get(plain_path(entry, source).lower()) or video_id(found.prefix + source)
-        split = listed.split if listed else unlisted_split if rule.listed else ""
+        split = said.split or SPLITS.get(groups.get("split", "").lower(), "")
+        if listed is None and rule.listed:
+            split = split or unlisted_split
         people = [getattr(said, who) or groups.get(who, "") for who in ("identity", "donor")]
         place = (rule.part, groups.get("compression", entry.compression).lower())
         rows.append((name, path, label, layout, method, *people, source, split, *place))
         named = {key: text for key, text in groups.items() if key.startswith("attribute_")}
+        named |= {"also_in_split": said.also} if said.also else {}
         attributes.append(named | {f"attribute_{key}": text for key, text in said.attributes})
     table = pd.DataFrame(rows, columns=COLUMNS[:11]).astype({"label": np.int8})
     for column in COLUMNS[11:]:
         table[column] = "" if column == "codec" else np.nan
     return table[COLUMNS].join(pd.DataFrame(attributes).fillna(""))
-
-
-def _warnings(
-    entry: Layout, lists: dict[str, Listed], left_out: dict[str, list[str]], absent: list[str], unlisted: list[str]
-) -> list[dict[str, Any]]:
-    """Return the warnings of a scan, each one sentence with examples."""
-    texts = {
-        "not Unicode": (
-            left_out["not Unicode"],
-            "Videos left out because their names are not valid Unicode: rename them",
-        ),
-        "unfitting": (left_out["unfitting"], "Videos left out because their names fit no pattern of the dataset"),
-        "unlabelled": (left_out["unlabelled"], "Videos left out because no list gives their label"),
-        "contradicting": (
-            left_out["contradicting"],
-            "Videos left out because they are real by one source, fake by another",
-        ),
-        "absent": (absent, f"Of {len(lists)} names on the dataset's lists, those without a file"),
-        "unlisted": (unlisted, "Videos that the dataset's lists do not name"),
-    }
-    warnings = [_warning(kind, files, text) for kind, (files, text) in texts.items() if files]
-    for warning in warnings:
-        if warning["kind"] == "unfitting":
-            warning["text"] += f" Expected: files like {entry.example}."
-    warnings += [{"kind": "note", "count": 0, "text": note, "examples": []} for note in entry.notes]
-    if entry.lists and not lists:
-        names = " or ".join(entry.lists)
-        text = f"There is no list ({names}): the official split is unknown, and what lists say is unchecked."
-        if entry.lists_at:
-            text += f" The lists are in {entry.lists_at}; put them beside the videos."
-        warnings.append({"kind": "no list", "count": 0, "text": text, "examples": []})
-    return warnings
-
-
-def _warning(kind: str, files: list[str], text: str) -> dict[str, Any]:
-    examples = [printable(path) for path in files[:10]]
-    text = f"{text}: {len(files)}, e.g. {', '.join(examples[:3])}."
-    return {"kind": kind, "count": len(files), "text": text, "examples": examples}
 
 
 def check(layout: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -224,19 +217,6 @@ def check(layout: str, table: pd.DataFrame) -> pd.DataFrame:
     checked = pd.DataFrame(rows, columns=["part", "expected", "found"]).astype({"expected": float, "found": int})
     differs = checked["expected"].where(checked["expected"].notna(), checked["found"].clip(lower=1))
     return checked.assign(differs=differs != checked["found"])
-
-
-def _count_warnings(checked: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one warning for all counts that differ from the published ones, or none."""
-    differing = checked[checked["differs"]]
-    if differing.empty:
-        return []
-    parts = [
-        f"{part} {found}" + ("" if expected != expected else f" of {expected:.0f}")
-        for part, expected, found in zip(differing["part"], differing["expected"], differing["found"], strict=True)
-    ]
-    text = f"Counts differ from the published ones: {', '.join(parts)}."
-    return [{"kind": "counts", "count": len(parts), "text": text, "examples": parts[:10]}]
 
 
 def probe_videos(table: pd.DataFrame, root: Path | str, progress: bool = True) -> pd.DataFrame:
@@ -331,6 +311,8 @@ def check_splits(table: pd.DataFrame, made: Mapping[str, Any]) -> None:
 
 def _size(path: Path) -> int:
     try:
+        if path.is_dir():  # of frames
+            return len(os.listdir(path))
         return path.stat().st_size
     except OSError:
         return -1
@@ -358,7 +340,7 @@ def pool(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         warnings += [{**warning, "text": f"{name}: {warning['text']}"} for warning in table.attrs.get("warnings", [])]
         videos.attrs = {}
     pooled = pd.concat(prefixed, ignore_index=True)
-    attributes = [column for column in pooled if column.startswith("attribute_")]
+    attributes = [column for column in pooled if column.startswith("attribute_") or column in _TEXTS]
     pooled[attributes] = pooled[attributes].fillna("")
     duplicates = pooled["video_id"][pooled["video_id"].str.lower().duplicated()]
     if len(duplicates):

@@ -6,51 +6,10 @@ from), a reader of the dataset's own lists, the published numbers of files, and 
 folder (`X/X/`) once. A video that matches no pattern gets no label.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-
 from dfutils.data import lists
-from dfutils.data.lists import FAKE, REAL, Listed
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A pattern of plain paths and what it says of the videos that match.
-
-    `pattern` must match the whole path, ignoring case; its groups `identity`, `donor`, `method`, `compression` and
-    `attribute_…` fill the columns of those names. `source` (published path of a fake's real video) and `listed` (name
-    of the video in the lists; "" if it is in none) are format strings of the groups; `listed` also of `key`, the whole
-    plain path, and `name`, its last component.
-    """
-
-    part: str
-    label: int | None  # None: given by the dataset's list only
-    pattern: str
-    method: str = ""
-    source: str = ""
-    listed: str = "{key}"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A dataset: its rules, its lists, its published numbers of files and its terms of use."""
-
-    title: str
-    rules: tuple[Rule, ...]
-    example: str
-    lists: tuple[str, ...] = ()  # lower-case names of the list files
-    lists_at: str = ""  # where the lists are, if not in the dataset's archive
-    read: Callable[[Path, list[str], str], dict[str, Listed]] | None = None
-    counts: Mapping[str, int | None] = field(default_factory=dict)  # published files of each part; None: not published
-    tests: int | None = None  # number of videos in the published test list
-    published: bool = True  # whether patterns match plain paths; otherwise paths without extension
-    ignored: str = ""  # pattern of plain paths of other files than the dataset's videos (masks)
-    compression: str = ""  # of all videos, where paths do not say it
-    notes: tuple[str, ...] = ()  # what a user of the dataset must know, a sentence each
-    licence: str = ""
-    obtain: str = ""
-
+from dfutils.data.layout import Layout, Rule
+from dfutils.data.lists import FAKE, REAL
+from dfutils.data.picture_layouts import picture_layouts
 
 _MADE = (
     Rule("real", REAL, r"real/(?P<identity>[^/]+)"),
@@ -330,7 +289,8 @@ LAYOUTS: dict[str, Layout] = {
     "listed": Layout(
         title="Videos in a table of one's own",
         rules=(Rule("listed", None, r".+"),),
-        example="any name.mp4, named in a CSV or Parquet file with the columns path and label",
+        media="any",
+        example="any video, picture or folder of frames that a CSV or Parquet file names, with columns path and label",
         lists=("*.csv", "*.parquet"),
         read=lists.own_table,
         published=False,
@@ -358,3 +318,5 @@ LAYOUTS: dict[str, Layout] = {
         obtain="Made by notebook 01 from a folder of photographs of faces: name it with `root`.",
     ),
 }  # fmt: skip
+_BENCHMARK = ("ffpp", "celeb_df_v2", "celeb_df_pp", "dfdc_preview", "uadfv")
+LAYOUTS |= picture_layouts(tuple(rule for name in _BENCHMARK for rule in LAYOUTS[name].rules))

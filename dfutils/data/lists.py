@@ -22,6 +22,11 @@ from dfutils.core.files import decode
 
 REAL, FAKE = 0, 1
 _LABELS = {"real": REAL, "fake": FAKE}
+SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+"""What words for a split mean."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,15 @@ class Listed:
     identity: str = ""
     donor: str = ""
     attributes: tuple[tuple[str, str], ...] = ()  # names and values, such as ("language", "en")
+    also: str = ""  # other splits that the lists name it in, too
 
 
 def plain(path: str) -> str:
-    """Return the path without extension and `videos/` level, and with a repeated folder once; case is kept."""
+    """Return the path without extension and `videos/` or `frames/` level, and with a repeated folder once."""
     *folders, name = path.split("/")
     published: list[str] = []
     for folder in folders:
-        if folder.lower() != "videos" and not (published and published[-1].lower() == folder.lower()):
+        if folder.lower() not in ("videos", "frames") and not (published and published[-1].lower() == folder.lower()):
             published.append(folder)
     return "/".join([*published, name.rpartition(".")[0] or name])
 
@@ -63,12 +69,12 @@ def _json(root: Path, path: str) -> object:
         raise InputError(f"The list {path} below {root} is not JSON ({error}); fetch it again.") from None
 
 
-def _entries(root: Path, path: str, what: str) -> dict[str, dict[str, Any]]:
+def entries(root: Path, path: str, what: str) -> dict[str, dict[str, Any]]:
     """Return a JSON list that maps names to entries; `what` describes it in the error for anything else."""
-    entries = _json(root, path)
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+    found = _json(root, path)
+    if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
         raise InputError(f"{path} is not {what}; fetch it again.")
-    return entries
+    return found
 
 
 def _label(word: str) -> int | None:
@@ -140,10 +146,10 @@ def dfdc_lists(root: Path, paths: list[str], label_one: str = "") -> dict[str, L
 
 def _dfdc_json(root: Path, path: str) -> Iterator[tuple[str, str, int | None, str]]:
     """Yield name, split, label and original; the label is "FAKE" or "REAL", in the test set `is_fake`, 1 or 0."""
-    entries = _entries(root, path, "DFDC's metadata (a mapping from file names)")
+    listed = entries(root, path, "DFDC's metadata (a mapping from file names)")
     labels = {"FAKE": FAKE, "REAL": REAL, "1": FAKE, "0": REAL}
     splits = {"train": "train", "validate": "val", "validation": "val", "val": "val", "test": "test"}
-    for name, entry in entries.items():
+    for name, entry in listed.items():
         split = splits.get(str(entry.get("split", "")).lower(), "test" if "is_fake" in entry else "")
         label = labels.get(str(entry.get("label", entry.get("is_fake", ""))).upper())
         yield name, split, label, str(entry.get("original") or "") if label == FAKE else ""
@@ -187,7 +193,7 @@ def dfdc_preview(root: Path, paths: list[str], label_one: str = "") -> dict[str,
     """Read the DFDC preview's `dataset.json`: by path, label, set, and both people, `target_id` and `swapped_id`."""
     lists: dict[str, Listed] = {}
     for path in paths:
-        for name, entry in _entries(root, path, "the DFDC preview's list (a mapping from paths)").items():
+        for name, entry in entries(root, path, "the DFDC preview's list (a mapping from paths)").items():
             label, split = _label(str(entry.get("label"))), _split(str(entry.get("set") or ""))
             target, swapped = (str(entry.get(key) or "") for key in ("target_id", "swapped_id"))
             donor = swapped if swapped != target else ""
@@ -242,8 +248,22 @@ def deepfake_eval_2024(root: Path, paths: list[str], label_one: str = "") -> dic
     return lists
 
 
+def deepfake_faces(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
+    """Read the `metadata.csv` of Kaggle's deepfake_faces: `videoname`, `label` (REAL or FAKE), `original`, which names
+    a fake's source. Other labels are none."""
+    lists: dict[str, Listed] = {}
+    for path in paths:
+        for row in csv.DictReader(_text(root, path).splitlines()):
+            if not {"videoname", "label", "original"} <= set(row):
+                raise InputError(f"{path} has no columns videoname, label and original; fetch it again.")
+            name, label = str(row["videoname"]).strip(), _label(str(row["label"]).strip())
+            original = str(row["original"] or "").strip() if label == FAKE else ""
+            source = f"faces_224/{os.path.splitext(original)[0]}.jpg" if original else ""
+            _add(lists, plain(name).lower(), Listed("", label, source, name), path)
+    return lists
+
+
 _PEOPLE_AND_MORE = {"person": "identity", "donor": "donor", "source": "source", "method": "method"}
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
@@ -265,7 +285,7 @@ def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Li
     others = [name for name in table if name not in {"path", "label", "split", *_PEOPLE_AND_MORE}]
     lists: dict[str, Listed] = {}
     for row, label in zip(table.to_dict("records"), labels, strict=True):
-        name = row["path"].replace("\\", "/").removeprefix("./")
+        name = row["path"].replace("\\", "/").removeprefix("./").rstrip("/")
         if name.startswith("/") or re.match(r"[A-Za-z]:/", name):
             raise InputError(f"{path} names {name}: paths must begin at root ({root}), without a drive or a slash.")
         split = row.get("split", "").lower()

@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dfutils.core.paths import files_below, printable
+from dfutils.core.paths import PICTURES, files_below, printable
 from dfutils.data.layouts import LAYOUTS, Layout, Rule
 from dfutils.data.lists import plain
+from dfutils.data.picture_layouts import LABEL_WORDS
 
-_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-_LABEL_WORDS = {  # names of folders that often hold real or fake videos; only advice is made of them, never a label
-    "real": r"(?<![a-z])(reals?|originals?|original_sequences|pristine|genuine|authentic|bona_?fide)(?![a-z])",
-    "fake": r"(?<![a-z])(fakes?|deep_?fakes?|face2face|face_?swap|face_?shifter|neural_?textures|forged|forger(y|ies)|"
-    r"manipulated(_sequences)?|altered|synthetic|synthesis|generated)(?![a-z])",
-}
+_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar"})
+_NOUNS = {"video": "video", "any": "video", "picture": "picture", "frames": "folder of frames"}
 
 
 class Match(NamedTuple):
@@ -26,6 +23,12 @@ class Match(NamedTuple):
     groups: dict[str, str]
     key: str  # plain path below the folders that the dataset was unpacked into
     prefix: str  # those folders, with a slash at the end, or ""
+
+    @property
+    def listed_name(self) -> str:
+        """The name of the video in the dataset's lists; "" if it is in none."""
+        whole = {"key": self.key, "path": self.prefix + self.key, "name": self.key.rpartition("/")[2]}
+        return self.rule.listed.format_map({**self.groups, **whole})
 
 
 def match(entry: Layout, path: str) -> Match | None:
@@ -54,14 +57,21 @@ def why_no_video(entry: Layout, root: Path, paths: list[str]) -> str:
         root: the folder.
         paths: the videos below it.
     """
+    none = f"There is no {_NOUNS[entry.media]} below {root}"
     if not paths:
-        images = files_below(root, _IMAGES)
+        if archives := files_below(root, _ARCHIVES):
+            first = printable(archives[0])
+            return (
+                f"{none}, but {len(archives)} archives such as {first}: unpack each where it lies (in {root}, "
+                f"`tar -xf {first} -C {first.rpartition('/')[0] or '.'}`)."
+            )
+        images = files_below(root, PICTURES)
         if images:
             return (
-                f"There is no video below {root}, but {len(images)} images such as {printable(images[0])}: the suite "
-                "reads videos, not frames; fetch the videos, or join the frames of each to one with ffmpeg."
+                f"{none}, but {len(images)} images such as {printable(images[0])}: set `layout: images` if each is a "
+                "photograph, `layout: frames` if each folder holds the frames of a video."
             )
-        return f"There is no video below {root}: {entry.title} has files like {entry.example}. {entry.obtain}"
+        return f"{none}: {entry.title} has files like {entry.example}. {entry.obtain}"
     unlabelled = [path for path in paths if (found := match(entry, path)) and found.rule.label is None]
     if unlabelled:
         return (
@@ -80,7 +90,7 @@ def advice(entry: Layout, root: Path, paths: list[str]) -> str:
     fits = {
         name: sum((found := match(other, path)) is not None and found.rule.label is not None for path in paths)
         for name, other in LAYOUTS.items()
-        if name not in ("sample", "stills") and other is not entry
+        if name not in ("sample", "stills") and other is not entry and other.media == entry.media
     }
     best = max(fits, key=lambda name: fits[name])
     if 2 * fits[best] > len(paths):
@@ -96,7 +106,7 @@ def advice(entry: Layout, root: Path, paths: list[str]) -> str:
         roots = ", ".join(str(root / folder) for folder in below)
         layouts = f", and `layout: {', '.join(['folder'] * len(below))}`" if entry.published else ""
         return f"{roots} are datasets of their own: name each in `dataset` and `root`, comma-separated{layouts}."
-    named = {label: sorted(_named(paths, words)) for label, words in _LABEL_WORDS.items()}
+    named = {label: sorted(_named(paths, words)) for label, words in LABEL_WORDS.items()}
     if any(named.values()):
         texts = [f"{label} videos are in {', '.join(folders[:4])}" for label, folders in named.items() if folders]
         return (

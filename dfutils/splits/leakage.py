@@ -97,7 +97,21 @@ def audit(
     content = None if strips is None else shared_content(videos, strips)
     faces = None if embeddings is None else shared_faces(videos, embeddings)
     by_facts = shortcuts(videos[videos["split"] != "eval"], frames, seed)  # the detector does not learn from `eval`
-    return Audit(by_name, content, faces, by_facts, tuple(_alarms(by_name, content, faces, by_facts)))
+    alarms = [*_leaking_lists(videos), *_alarms(by_name, content, faces, by_facts)]
+    return Audit(by_name, content, faces, by_facts, tuple(alarms))
+
+
+def _leaking_lists(videos: pd.DataFrame) -> list[str]:
+    """Return a sentence for each dataset whose own lists name a test video in another split, too."""
+    if "also_in_split" not in videos:
+        return []
+    leaking = videos[videos["also_in_split"] != ""]
+    return [
+        f"The lists of {dataset} leak: {len(rows)} of its test videos are named in "
+        f"{' and '.join(sorted(set(rows['also_in_split'])))}, too, e.g. {rows['video_id'].iloc[0]}. Here they are in "
+        "the test alone; figures of others on these lists are too good."
+        for dataset, rows in leaking.groupby("dataset")
+    ]
 
 
 def _alarms(

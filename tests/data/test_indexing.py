@@ -203,7 +203,7 @@ def test_dfdc(tree) -> None:
     root = tree([*expected, f"{two}/hhhhhhhhhh.mp4"], lists)
     table = scan("dfdc", root)
     assert_rows(table, "dfdc", expected)
-    assert kinds(table) == {"absent": 1, "unlabelled": 1}
+    assert kinds(table) == {"absent": 1, "unlabelled": 1, "no source": 1}
     only_part = scan("dfdc", root / one)  # one part by itself is a dataset too
     assert dict(zip(only_part["video_id"], only_part["source_video"], strict=True)) == {
         "aaaaaaaaaa": "",

@@ -44,8 +44,17 @@ OWN = ["camera one/a.mp4", "camera two/b.mp4"]
         (
             "folder",
             ["real/a/0001.png", "real/a/0002.png"],
-            ["no video below", "2 images such as real/a/0001.png", "ffmpeg"],
+            ["no video below", "2 images such as real/a/0001.png", "set `layout: images`", "`layout: frames` if"],
         ),
+        (
+            "wilddeepfake",
+            ["real_train/1.tar.gz", "real_train/2.tar.gz"],
+            [
+                "no folder of frames below {root}, but 2 archives such as real_train/1.tar.gz",
+                "in {root}, `tar -xf real_train/1.tar.gz -C real_train`",
+            ],
+        ),
+        ("frames", ["camera/v1/0.png"], ["None of the 1 videos", "in a CSV with the columns path and label"]),
         ("folder", ["notes.txt"], ["There is no video below {root}: Own videos has files like real/any name.mov"]),
     ],
 )
