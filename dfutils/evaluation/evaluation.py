@@ -240,7 +240,7 @@ class Evaluation:
         counted, videos = with_policy(table, self.no_face, self.threshold), self.experiment.videos
         unseen = metrics_json.seen_methods(videos)["unseen"]
         worth = answers.rates(counted.labels, counted.scores, self.borders, counted.groups)
-        methods = [] if self.brief else by_method(counted, videos, unseen, **self.drawn)
+        methods = [] if self.brief else by_method(counted, videos, measured["video"], unseen, **self.drawn)
         return {**measured, "answers": worth, "methods": methods}
 
     @cached_property

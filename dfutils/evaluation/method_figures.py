@@ -31,6 +31,7 @@ KNOWN, LEFT_OUT = "methods of training", "methods left out"
 def by_method(
     counted: Counted,
     videos: pd.DataFrame,
+    whole: dict[str, dict[str, Any]],
     left_out: Collection[str] = (),
     *,
     resamples: int = DEFAULTS.resamples,
@@ -47,6 +48,7 @@ def by_method(
     Args:
         counted: the videos that count, with their scores.
         videos: the split table.
+        whole: `figures.summary` of all that count, which is that of a method whose fakes are the only ones.
         left_out: methods that neither training nor validation had.
         resamples: bootstrap resamples behind an interval.
         seed: of the bootstrap.
@@ -58,9 +60,8 @@ def by_method(
     def row(name: str, quality: str, fakes: np.ndarray) -> dict[str, Any]:
         chosen = fakes | (~fake & np.isin(compression, compression[fakes]))
         labels = counted.labels[chosen]
-        measured = figures.summary(
-            labels, counted.scores[chosen], groups=counted.groups[chosen], resamples=resamples, seed=seed
-        )
+        given = {"groups": counted.groups[chosen], "resamples": resamples, "seed": seed}
+        measured = whole if chosen.all() else figures.summary(labels, counted.scores[chosen], **given)
         sizes = dict(zip(("real", "fake"), np.bincount(labels, minlength=2).tolist(), strict=True))
         return {"method": name, "compression": quality, **sizes, **{key: measured[key] for key in FIGURES}}
 

@@ -122,6 +122,12 @@ def test_each_method_is_ranked_among_the_real_videos_of_its_own_compression(tmp_
     assert json.loads(json.dumps(evaluation.document, allow_nan=False))["test"]["methods"] == rows
 
 
+def test_the_only_method_has_the_figures_of_all():
+    measured = evaluated(scored(1.0, n=240)).measured
+    (row,) = measured["methods"]
+    assert row["roc_auc"] is measured["video"]["roc_auc"] and row["eer"]["low"] is not None
+
+
 def test_methods_left_out_of_training_stand_apart_from_those_it_had():
     scores = scored(1.0, n=480)
     number, videos = np.arange(480), scores.videos
