@@ -52,7 +52,6 @@ def score_disturbed(
     seed: int = 0,
     batch_size: int = DEFAULTS.batch_size,
     workers: int = 0,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Disturb, find faces and score; return one row per video, disturbance and level.
 
@@ -66,7 +65,6 @@ def score_disturbed(
         seed: of noise and blocks.
         batch_size: clips at a time.
         workers: processes; 0 is one per core.
-        progress: show a bar.
 
     Columns: `video_id`, `perturbation`, `level`, `status`, `probability_fake` (NaN where no face was left).
     """
@@ -84,20 +82,18 @@ def score_disturbed(
     done = Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1)(
         delayed(perturbations.make_strip)(*job) for job in jobs
     )
-    for _ in bar(done, total=len(jobs), desc="disturbed", unit="video") if progress and jobs else done:
+    for _ in bar(done, total=len(jobs), desc="disturbed", unit="video") if jobs else done:
         pass
     mark = fingerprint(detector)[:10]
     tables = []
     for name, level in wanted:
-        scored = _score(place / f"{name}_{level}", videos["video_id"], detector, mark, batch_size, progress)
+        scored = _score(place / f"{name}_{level}", videos["video_id"], detector, mark, batch_size)
         tables.append(scored.assign(perturbation=name, level=level))
     columns = ["video_id", "perturbation", "level", "status", "probability_fake"]
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def _score(
-    part: Path, video_ids: pd.Series, detector: Detector, mark: str, batch_size: int, progress: bool
-) -> pd.DataFrame:
+def _score(part: Path, video_ids: pd.Series, detector: Detector, mark: str, batch_size: int) -> pd.DataFrame:
     """Return status and score of the videos of one disturbance and level; kept under the detector's mark."""
     kept = part / f"scores-{mark}.parquet"
     if kept.exists():
@@ -111,7 +107,7 @@ def _score(
     good = table.assign(strip=table["video_id"] + ".png", strips=strips, views=views)[table["status"] == "ok"]
     table["probability_fake"] = float("nan")
     if len(good):
-        scores, _ = score(detector, good, part, batch_size=batch_size, progress=progress)
+        scores, _ = score(detector, good, part, batch_size=batch_size)
         table["probability_fake"] = table["video_id"].map(scores.set_index("video_id")["probability_fake"])
     write_table(table, kept)
     return table

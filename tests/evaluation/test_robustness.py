@@ -33,7 +33,7 @@ def test_a_run_is_kept_and_goes_on(videos, tmp_path, monkeypatch):
     detector = untrained(backbone="resnet18", hidden_size=8).eval()
     detector.config |= {"face_size": 32, "frames_per_video": 2}
     given = (table, {"d": root}, detector, [("noise", 1), ("blur", 5)], tmp_path, SETTINGS)
-    first = robustness.score_disturbed(*given, workers=1, progress=False)
+    first = robustness.score_disturbed(*given, workers=1)
     status = first.set_index(["perturbation", "video_id"])["status"]
     for name in ("noise", "blur"):
         assert status[name].tolist() == ["ok", "ok", "ok", "unreadable"]
@@ -45,7 +45,7 @@ def test_a_run_is_kept_and_goes_on(videos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(perturbations, "make_strip", never)
     monkeypatch.setattr(scoring, "score", never)
-    pd.testing.assert_frame_equal(robustness.score_disturbed(*given, workers=1, progress=False), first)
+    pd.testing.assert_frame_equal(robustness.score_disturbed(*given, workers=1), first)
     assert not list(tmp_path.rglob("*.mp4"))
 
 
@@ -56,13 +56,13 @@ def test_with_all_faces_a_disturbed_video_scores_as_its_most_suspicious_person_a
     detector = untrained(backbone="resnet18", hidden_size=8).eval()
     detector.config |= {"face_size": 32, "frames_per_video": 2}
     crops = np.random.default_rng(1).integers(0, 256, (3, 2, 32, 32, 3), dtype=np.uint8)
-    people = [SimpleNamespace(status="ok", frames=part) for part in crops]
+    people = [SimpleNamespace(status="ok", frames=part, views={}) for part in crops]
     everybody = SETTINGS.model_copy(update={"faces": "all"})
     scores = {}
     for name, found in {"together": people, **{str(k): [person] for k, person in enumerate(people)}}.items():
         monkeypatch.setattr(perturbations.extraction, "extract", lambda *_args, found=found: found)
         given = (table.head(1), {"d": root}, detector, [("blur", 1)], tmp_path / name, everybody)
-        scores[name] = robustness.score_disturbed(*given, workers=1, progress=False)["probability_fake"][0]
+        scores[name] = robustness.score_disturbed(*given, workers=1)["probability_fake"][0]
     assert scores["together"] == pytest.approx(max(scores["0"], scores["1"], scores["2"]), abs=1e-6)
     assert len({round(score, 5) for score in scores.values()}) == 3
 
