@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dfutils.core import foreign
 from dfutils.core import params as parameters
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_json
@@ -39,10 +40,15 @@ def folder_of(detector: str) -> Path:
 def implied(detector: str) -> dict[str, Any]:
     """Return the parameters that judging a detector implies: its face settings, and that all videos are for the test.
 
+    One of another library is not calibrated, so that splits are made for it as for a detector that is trained.
+
     Raises:
-        InputError: as `folder_of`, or if its config.json is broken.
+        InputError: as `folder_of`, or if its config.json is broken or of no detector.
     """
-    config = read_json(folder_of(detector) / DETECTOR[0])
+    folder = folder_of(detector)
+    config = read_json(folder / DETECTOR[0])
+    if foreign.kind(folder, config):
+        return foreign.faces(folder, config)
     known = config | (config.get("preprocessing") or {})
     faces = {name: known[name] for name in parameters.FaceSettings.model_fields if name in known}
     return {**faces, "split_policy": "test", "test_methods": "", "test_sources": ""}
@@ -91,7 +97,7 @@ def fetch(name: str) -> Path:
         if not chosen:
             raise InputError(f"{name} holds no detector: neither config.json with model.safetensors nor a .pt file.")
         if chosen == DETECTOR:
-            return Path(snapshot_download(**source, allow_patterns=list(chosen)))
+            return Path(snapshot_download(**source, allow_patterns=[*chosen, foreign.PREPROCESSOR]))
         return Path(hf_hub_download(**source, filename=chosen[0]))
     except LocalEntryNotFoundError:
         raise InputError(
@@ -113,7 +119,7 @@ def _cached(name: str, source: dict[str, Any], file: str | None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    patterns = [*DETECTOR, *(f"*{ending}" for ending in _WEIGHTS)]
+    patterns = [*DETECTOR, foreign.PREPROCESSOR, *(f"*{ending}" for ending in _WEIGHTS)]
     folder = Path(snapshot_download(**source, local_files_only=True, allow_patterns=patterns))
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     chosen = _detector_files(files, name, file)

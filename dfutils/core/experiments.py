@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dfutils.core import detectors
+from dfutils.core import detectors, foreign
 from dfutils.core import params as parameters
 from dfutils.core.errors import InputError, closest
 from dfutils.core.files import atomic, file_digest, read_json, write_json
@@ -204,6 +204,9 @@ def _bring_detector(params: Params) -> Params:
             return params
     if not weights[1].exists() or not os.path.samefile(*weights):
         _link(source, target)
+        config = read_json(target / "config.json")
+        if params.label_one and foreign.kind(target, config):
+            write_json({**config, "label_one": params.label_one}, target / "config.json")
     return params
 
 

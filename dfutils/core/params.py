@@ -147,7 +147,7 @@ class SeedSettings(Settings):
 class DownloadSettings(Settings):
     """Download (01)."""
 
-    label_one: Literal["", "real", "fake"] = Field("", description="layout listed: what 1 means in the column label")
+    label_one: Literal["", "real", "fake"] = Field("", description="what 1 means in a list or detector of others")
     sample_variants: int = Field(60, ge=4, le=1000, multiple_of=2, description="variants of the two sample portraits")
     sample_frames: int = Field(60, ge=10, le=300, description="frames of a clip of the sample or of a photograph")
     sample_size: int = Field(256, ge=128, le=1024, multiple_of=2, description="side of such a clip in pixels")

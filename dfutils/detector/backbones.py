@@ -1,5 +1,6 @@
 """Backbones and their weights: state dicts are read without running code, and loaded only if they fit exactly."""
 
+import json
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ LITE = "tf_efficientnet_lite0"
 TIMM = "timm:"
 """Prefix of the names of timm's networks: timm:xception."""
 
+TRANSFORMERS = "transformers:"
+"""Prefix of the configuration, as JSON, that stands for the name of an encoder of `published`."""
+
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 """Mean and standard deviation of ImageNet's colours, with which most published weights were trained."""
 
@@ -42,6 +46,11 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
         InputError: if there is no such network, or its weights cannot be downloaded or read or do not fit; random
             weights are never used instead.
     """
+    if name.startswith(TRANSFORMERS):
+        from dfutils.detector import published
+
+        network = published.build(name)
+        return network, network.width
     of_timm = name == LITE or name.startswith(TIMM)
     network, width, dropped = (_timm if of_timm else _torchvision)(name)
     if str(pretrained) != "none":
@@ -63,6 +72,9 @@ def normalisation(name: str, pretrained: str | Path = "none") -> dict[str, list[
     weights of torchvision's networks ask for none, and get ImageNet's.
     """
     folder = Path(pretrained)
+    if name.startswith(TRANSFORMERS):
+        config = _config_in(name)
+        return {"mean": config["mean"], "std": config["std"]}
     if (folder / "config.json").is_file():
         return read_json(folder / "config.json").get("normalisation", dict(IMAGENET))
     if name.startswith(TIMM):
@@ -81,9 +93,16 @@ def input_size(name: str) -> int | None:
 
     timm's networks take the size that they are configured for, and so do torchvision's that take no other.
     """
+    if name.startswith(TRANSFORMERS):
+        return _config_in(name)["image_size"]
     if name.startswith(TIMM):
         return _timm_config(name).input_size[-1]
     return 224 if name.startswith(("vit_", "maxvit_")) else None
+
+
+def _config_in(name: str) -> dict[str, Any]:
+    """Return the configuration that a backbone's name holds."""
+    return json.loads(name.removeprefix(TRANSFORMERS))
 
 
 def _torchvision(name: str) -> tuple[nn.Module, int, tuple[str, ...]]:

@@ -25,6 +25,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from dfutils.core.errors import InputError
 from dfutils.core.files import atomic, write_json
 from dfutils.core.params import DEFAULTS, FaceSettings, NetworkSettings
+from dfutils.detector import published
 from dfutils.detector.backbones import (
     IMAGENET,
     fill,
@@ -226,7 +227,7 @@ class Detector(nn.Module):
         differing = [
             f"{name} {self.config[name]!r}, not {settings[name]!r}"
             for name in _GEOMETRY
-            if name in settings and self.config[name] != settings[name]
+            if name in settings and self.config.get(name, settings[name]) != settings[name]
         ]
         if differing:
             raise InputError(
@@ -266,7 +267,7 @@ class Detector(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Return the detector of a folder that `save` wrote, on the CPU, in evaluation mode.
+        """Return the detector of a folder that `save` wrote, or of another library (`published`), in evaluation mode.
 
         Raises:
             InputError: if a file is missing or cut, the weights are of another architecture or not those that
@@ -274,6 +275,8 @@ class Detector(nn.Module):
                 of the suite wrote it.
         """
         folder = Path(folder)
+        if published.is_foreign(folder):
+            return published.load(folder, cls)
         config = _read_config(folder)
         detector = cls(_settings(config))
         given = read_weights(folder / "model.safetensors")
@@ -358,14 +361,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder} is no detector: it has no config.json; notebook 03 makes one, with its weights.")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if "format" not in config and (other := config.get("model_type") or config.get("architectures")):
-            raise InputError(
-                f"{folder / 'config.json'} is of another library's model ({other}), not of a detector of this suite: "
-                "notebook 03 makes one."
-            )
         version, labels, found = int(config["format"]), config["labels"], set(config["architecture"])
-    except InputError:
-        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
             f"{folder / 'config.json'} is cut short or broken; train or fetch the detector again."

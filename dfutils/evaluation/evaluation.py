@@ -288,6 +288,8 @@ class Evaluation:
         calibration = metrics_json.calibration(*scores, chosen.scaling, self.prior_fake)
         methods = metrics_json.seen_methods(videos) if self._trained_here else None
         caveats = [*evaluate.cautions(detector, videos), *filter(None, [chosen.note])]
+        if detector.config.get("uncalibrated") and not chosen.videos:
+            caveats.append("The detector is uncalibrated: its scores are no probabilities, and no video chose .5.")
         caveats += metrics_json.caveats(preprocessed, self.measured, calibration, methods)
         return {
             "schema": metrics_json.SCHEMA,
@@ -351,7 +353,9 @@ class Evaluation:
         table, judged = self.predictions, self.predictions[self.predictions["split"].isin(["test", "eval"])]
         reals = table.loc[(table["split"] == "val") & (table["label"] == 0), "probability_fake"].dropna()
         measured_on = set(judged["dataset"])
-        if params.detector:  # validation is not repeated, and what it was measured on before stays true
+        if (
+            params.detector and not self.calibration.videos
+        ):  # validation is not repeated, and what it was measured on before stays true
             reals = self.scores.config.get("validation_reals", ())
             measured_on |= set(self.scores.config.get("measured_on", ()))
         chosen = (self.calibration.scaling, self.threshold, reals, measured_on, self.calibration.borders)

@@ -31,7 +31,8 @@ def load(name: str | Path) -> Any:
         detector.config["face_size"] = 224
     else:
         detector = Detector.load(path)
-    detector.config["source"] = str(name) if str(name).startswith(PREFIX) else path.resolve().name
+    source = str(name) if str(name).startswith(PREFIX) else path.resolve().name
+    detector.config["source"] = f"{source} (uncalibrated)" if detector.config.get("uncalibrated") else source
     return detector
 
 
