@@ -46,11 +46,6 @@ def load_backbone(name: str, pretrained: str | Path = "none") -> tuple[nn.Module
         InputError: if there is no such network, or its weights cannot be downloaded or read or do not fit; random
             weights are never used instead.
     """
-    if name.startswith(TRANSFORMERS):
-        from dfutils.detector import published
-
-        network = published.build(name)
-        return network, network.width
     of_timm = name == LITE or name.startswith(TIMM)
     network, width, dropped = (_timm if of_timm else _torchvision)(name)
     if str(pretrained) != "none":

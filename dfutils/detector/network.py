@@ -88,7 +88,8 @@ class Detector(nn.Module):
         self.frozen_backbone = False  # set by training for its first epochs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            network, width = load_backbone(settings.backbone, settings.first_weights)
+            built = published.build(settings.backbone)
+            network, width = built or load_backbone(settings.backbone, settings.first_weights)
             self.config["normalisation"] = normalisation(settings.backbone, settings.first_weights)
             self.config["input_size"] = input_size(settings.backbone)
             self.backbone = network.to(memory_format=torch.channels_last)

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -20,8 +20,7 @@ from dfutils.core.files import read_json
 from dfutils.core.params import NetworkSettings
 from dfutils.detector.backbones import IMAGENET, TRANSFORMERS, fill, first_line, read_weights
 
-if TYPE_CHECKING:
-    from dfutils.detector.network import Detector
+_Detector = TypeVar("_Detector", bound=nn.Module)
 
 _CLIP_COLOURS = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 
@@ -56,10 +55,10 @@ def is_foreign(folder: Path) -> bool:
     return isinstance(config, dict) and bool(foreign.kind(folder, config))
 
 
-def load(folder: Path, kind: type["Detector"]) -> "Detector":
+def load(folder: Path, kind: type[_Detector]) -> _Detector:
     """Return the detector of another library in a folder, in evaluation mode.
 
-    Its `config` says that it is `uncalibrated` until notebook 04 has chosen calibration and threshold.
+    `kind` is the class of detectors; the `config` of this one says that it is `uncalibrated` until notebook 04 has chosen calibration and threshold.
 
     Raises:
         InputError: if transformers is not installed, it is none that can be read, its labels do not say which is fake,
@@ -223,6 +222,10 @@ def transformers() -> Any:
     return library
 
 
-def build(name: str) -> Tower:
-    """Return the encoder of a backbone's name, which is `TRANSFORMERS` and its configuration."""
-    return Tower(json.loads(name.removeprefix(TRANSFORMERS)))
+def build(name: str) -> tuple[Tower, int] | None:
+    """Return the encoder whose configuration stands after `TRANSFORMERS` in a backbone's name, and its number of
+    features; None for another name."""
+    if not name.startswith(TRANSFORMERS):
+        return None
+    tower = Tower(json.loads(name.removeprefix(TRANSFORMERS)))
+    return tower, tower.width
