@@ -106,7 +106,7 @@ class VideoSearch:
 
     @property
     def _share(self) -> float:
-        return min((time.monotonic() - self._began) / self.budget, 1.0) if math.isfinite(self.budget) else 0.0
+        return min((time.monotonic() - self._began) / max(self.budget, 0.1), 1.0) if math.isfinite(self.budget) else 0.0
 
     def _too_slow(self) -> bool:
         """Return whether the whole video cannot be read within the budget, as it seems now.
@@ -125,9 +125,10 @@ class VideoSearch:
 
     def _sparsely(self, reader: Reader) -> Iterator[Step]:
         """Visit the rest of the video: each longer shot once, then the largest gaps, until time is used up."""
-        frames = [frame for frame in reader.keyframes(self._end_s) if frame[0] > self._end_s]
-        times = [frame[0] for frame in frames]
-        begins = [time_s for k, (time_s, grey) in enumerate(frames) if k and footage.differ(grey, frames[k - 1][1])]
+        frames = reader.keyframes(self._end_s)
+        times = [frame[0] for frame in frames if frame[0] > self._end_s]
+        cuts = [after[0] for before, after in pairwise(frames) if footage.differ(before[1], after[1])]
+        begins = [cut for cut in cuts if cut > self._end_s]
         self._begins |= set(begins)
         bounds = [self._end_s, *begins, max(self._duration, self._end_s)]
         first = []
@@ -182,15 +183,15 @@ class VideoSearch:
         if not search.sightings and stretch.begins:
             search.double_size_round(1)
         for frames_per_face in (2, 5):
-            people = search.people(lenient=True)[:MOST]
+            people = search.people(lenient=True)
             missing = [settings.frames_per_video - sum(not face.flaw for face in person) for person in people]
-            few = [person for person, count in zip(people, missing, strict=True) if count > 0 and len(person) > 1]
+            few = [p for p, count in zip(people, missing, strict=True) if count > 0 and len(p) > 1][:MOST]
             before = len(search.searched)
             if few or len(search.sightings) == 1:
                 search.next_round(few or people, frames_per_face * max(missing))
             if len(search.searched) == before:
                 break
-        return search.people()[:MOST]
+        return search.people()
 
     def result(self) -> VideoScan:
         """Return what was found so far."""

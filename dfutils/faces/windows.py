@@ -118,15 +118,15 @@ def shown(sighting: Sighting, footage: Footage, views_of_it: Sequence[str]) -> S
     return Shown(replace(sighting, index=index), footage.view, kept)
 
 
-def window_of(faces: Sequence[Shown], settings: FaceSettings) -> Window:
-    """Return a window of these faces of one person in one shot, which are evenly spaced."""
+def window_of(faces: Sequence[Shown], settings: FaceSettings, within: tuple[float, float]) -> Window:
+    """Return a window of these evenly spaced faces of one person in the shot `within` these seconds."""
     sightings = [face.sighting for face in faces]
     clip = face_clip(sightings, settings.face_size, 1, len(faces), "ok", "", [])
     if settings.views != "face":
         frames = {index: face.view.rgb(kept) for face in faces for index, kept in face.pictures.items()}
         clip = replace(clip, views=views.cut(frames, clip.indices.tolist(), clip.boxes, settings.views.split(",")))
     half = float(clip.times[-1] - clip.times[0]) / max(2 * (len(faces) - 1), 1)
-    return Window(max(float(clip.times[0]) - half, 0.0), float(clip.times[-1]) + half, clip)
+    return Window(max(float(clip.times[0]) - half, within[0]), min(float(clip.times[-1]) + half, within[1]), clip)
 
 
 @dataclass(eq=False)
@@ -143,6 +143,7 @@ class _Known:
     waiting: int = 0
     last: list[Sighting] = field(default_factory=list)
     few: list[Shown] = field(default_factory=list)
+    few_within: tuple[float, float] = (0.0, 0.0)
     weight: float = 0.0
     count: int = 0
 
@@ -157,6 +158,7 @@ class Gallery:
         """Begin with nobody; `settings` are the detector's."""
         self.settings = settings
         self._known: list[_Known] = []
+        self._shot: tuple[float, float] | None = None
 
     def hints(self) -> list[Sighting]:
         """Return the last face of each person who is in the current shot, the largest ones."""
@@ -167,6 +169,7 @@ class Gallery:
         """Add the people of a stretch of the current shot, as they were seen in it; return the windows full now."""
         taken: set[int] = set()
         windows = []
+        self._shot = (self._shot or footage.span)[0], footage.span[1]
         for sightings in people:
             valid = valid_sightings(sightings)
             if not valid:
@@ -192,20 +195,20 @@ class Gallery:
         count, windows = self.settings.frames_per_video, []
         for person in self._known:
             faces = person.faces[-count:]
-            enough = len(faces) >= least_faces(count)
-            if person.waiting and enough and faces[-1].sighting.time_s - faces[0].sighting.time_s >= SHORTEST_S:
-                windows.append(window_of(faces, self.settings))
+            if person.waiting and len(faces) >= least_faces(count) and _seconds(faces) >= SHORTEST_S:
+                windows.append(window_of(faces, self.settings, self._shot))
                 person.windows.append(windows[-1])
-            elif len(faces) > len(person.few):
-                person.few = faces
+            elif person.waiting and len(faces) > len(person.few):
+                person.few, person.few_within = faces, self._shot
             person.faces, person.waiting, person.last = [], 0, []
+        self._shot = None
         return windows
 
     def _full(self, person: _Known) -> list[Window]:
         count, windows = self.settings.frames_per_video, []
-        while person.waiting >= count:
+        while person.waiting >= count and _seconds(person.faces) >= SHORTEST_S:
             end = len(person.faces) - person.waiting + count
-            windows.append(window_of(person.faces[end - count : end], self.settings))
+            windows.append(window_of(person.faces[end - count : end], self.settings, self._shot))
             person.waiting -= count
         person.windows += windows
         person.faces = person.faces[-(count + person.waiting) :]
@@ -240,7 +243,7 @@ class Gallery:
         """
         if not any(person.windows for person in self._known):
             for person in self._known:
-                person.windows += [window_of(person.few, self.settings)] if person.few else []
+                person.windows += [window_of(person.few, self.settings, person.few_within)] if person.few else []
         chosen = self._ordered()
         return tuple(
             PersonSeen(tuple(person.windows), tuple(k for k, other in enumerate(chosen) if _may_be(person, other)))
@@ -259,6 +262,10 @@ class Gallery:
 def least_faces(count: int) -> int:
     """Return how many valid faces a window has at least, for a detector that was trained on `count`."""
     return (count + 1) // 2
+
+
+def _seconds(faces: Sequence[Shown]) -> float:
+    return faces[-1].sighting.time_s - faces[0].sighting.time_s if faces else 0.0
 
 
 def _distance(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
