@@ -58,7 +58,8 @@ def is_foreign(folder: Path) -> bool:
 def load(folder: Path, kind: type[_Detector]) -> _Detector:
     """Return the detector of another library in a folder, in evaluation mode.
 
-    `kind` is the class of detectors; the `config` of this one says that it is `uncalibrated` until notebook 04 has chosen calibration and threshold.
+    `kind` is the class of detectors. The `config` says `uncalibrated` until notebook 04 has chosen calibration and
+    threshold.
 
     Raises:
         InputError: if transformers is not installed, it is none that can be read, its labels do not say which is fake,

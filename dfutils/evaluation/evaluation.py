@@ -21,7 +21,7 @@ from dfutils.evaluation import comparison, evaluate, few_frames, metrics_json, n
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
 from dfutils.evaluation.imported import ImportedScores
-from dfutils.evaluation.method_figures import by_method
+from dfutils.evaluation.method_figures import by_method, compressions
 from dfutils.metrics import answers, calibration, figures, resampling
 from dfutils.metrics.answers import Borders
 from dfutils.metrics.calibration import Scaling
@@ -296,6 +296,7 @@ class Evaluation:
             "experiment": params.experiment,
             "trained_on": self._trained_on(),
             "tested_on": sorted(self.test["dataset"].unique()),
+            "conditions": self.conditions,
             "verdict": metrics_json.verdict(self.measured, self.baselines),
             "caveats": caveats,
             "threshold": {
@@ -322,6 +323,14 @@ class Evaluation:
             },
             "made_by": stages.provenance(),
         }
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """What every figure depends on, as `metrics_json.conditions` gives it."""
+        imported = isinstance(self.experiment.detector, ImportedScores)
+        settings = None if imported else self.experiment.record("preprocess").get("settings")
+        videos = self.experiment.videos
+        return metrics_json.conditions(settings, compressions(videos[videos["split"] == "test"]).unique())
 
     @property
     def _trained_here(self) -> bool:

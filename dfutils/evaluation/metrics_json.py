@@ -7,6 +7,7 @@ The schema:
 | `schema` | 3; raised when a key changes its meaning (see `SCHEMA`) |
 | `experiment`, `trained_on`, `tested_on` | the name, and the datasets of its training and its test videos |
 | `verdict`, `caveats` | the result in words, and what limits it |
+| `conditions` | what every figure depends on, as `conditions` gives it |
 | `threshold` | `value`, `rule`, and the number of `validation_videos` that chose it; `note` if it could not |
 | `borders` | of *cannot tell*: `lower`, `upper`, and what the answers are worth on `validation`, as `test.answers` |
 | `calibration` | `slope`, `offset`, `note`, and `before` and `after` the test videos' `ece`, `log_loss` and `brier` |
@@ -28,7 +29,7 @@ The schema:
 | `made_by` | versions and commit |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,28 @@ def worse_calibration(found: dict[str, Any] | None) -> str:
     if not worse:
         return ""
     return f"On the test videos calibration made scores worse as probabilities ({'; '.join(worse)})."
+
+
+def conditions(settings: Mapping[str, Any] | None, compressions: Sequence[str]) -> dict[str, Any]:
+    """Return what figures depend on beside the detector: how faces were cut, and how the test videos are compressed.
+
+    `settings` are those of the faces, None if they are not known; a compression is "" where it is not known.
+    """
+    names = ("frames_per_video", "face_size", "face_margin")
+    known = {name: (settings or {}).get(name) for name in names}
+    return {**known, "compression": sorted(set(compressions) - {""})}
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """Return what `conditions` found as one line for the reader."""
+    crops = "frames and crops not known"
+    if found["frames_per_video"]:
+        crops = (
+            f"at most {found['frames_per_video']} frames each, crops of {found['face_size']} pixels with a margin of "
+            f"{found['face_margin']:g}"
+        )
+    compression = ", ".join(found["compression"]) or "as in the files"
+    return f"Figures are per video unless they say per frame: {crops}; compression {compression}."
 
 
 def seen_methods(videos: pd.DataFrame) -> dict[str, list[str]]:

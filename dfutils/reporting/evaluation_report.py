@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from dfutils.evaluation import comparison, literature, perturbations, reference_scores
+from dfutils.evaluation import comparison, literature, metrics_json, perturbations, reference_scores
 from dfutils.evaluation.evaluation import Evaluation
 from dfutils.evaluation.robustness import RobustnessTest
 from dfutils.metrics.figures import rates_from_confusion
@@ -126,10 +126,11 @@ class EvaluationReport(Report):
         return or_none(table if self.evaluation.elsewhere else table.head(0), caption, "None are named.")
 
     def verdict(self) -> Markdown:
-        """Return the result in words, with what limits it."""
+        """Return the result in words, with what it depends on and what limits it."""
         written = self.evaluation.document
         caveats = [f"- {caveat}" for caveat in written["caveats"]]
-        return Markdown("\n".join([f"**{written['verdict']}**", "", *caveats]))
+        depends = metrics_json.in_words(written["conditions"])
+        return Markdown("\n".join([f"**{written['verdict']}**", "", depends, "", *caveats]))
 
     def earlier_runs(self, earlier: pd.DataFrame) -> Table | Text:
         """Return this run beside others on the test videos of both, from what `Evaluation.earlier_runs` returned."""

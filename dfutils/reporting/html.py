@@ -20,6 +20,7 @@ from nbformat import v4
 from dfutils.core.files import atomic, read_json
 from dfutils.core.params import Params
 from dfutils.core.stages import STAGES
+from dfutils.evaluation import metrics_json
 from dfutils.metrics.intervals import value_and_interval
 
 GLOSSARY = Path(__file__).resolve().parents[2] / "notebooks" / "glossary.md"
@@ -129,6 +130,7 @@ def write_index(params: Params, run: dict[str, Any]) -> Path:
         failed=run.get("failed", ""),
         metrics=metrics,
         cards=_cards(metrics) if metrics else [],
+        conditions=metrics_json.in_words(metrics["conditions"]) if metrics and "conditions" in metrics else "",
         confusion=base64.b64encode(picture.read_bytes()).decode() if metrics and picture.exists() else "",
         stages=run["stages"],
         files=STAGES,

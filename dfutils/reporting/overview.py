@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import plain_rows, write_json
-from dfutils.evaluation import comparison
+from dfutils.evaluation import comparison, metrics_json
 from dfutils.metrics.intervals import value_and_interval, with_interval
 from dfutils.reporting.html import HEADLINE, render
 from dfutils.reporting.report import keep
@@ -89,5 +89,12 @@ def write_page(
 
     `up` is the way to the runs' reports; parts are a `picture` and `tables` by their heading, both as markup.
     """
-    values = {"differs": comparison.differences(runs), "figures": HEADLINE, "written": value_and_interval}
+    conditions = {run.name: run.metrics.get("conditions") for run in runs}  # earlier versions did not write them
+    said = {name: metrics_json.in_words(found) if found else "–" for name, found in conditions.items()}
+    values = {
+        "conditions": said,
+        "differs": comparison.differences(runs),
+        "figures": HEADLINE,
+        "written": value_and_interval,
+    }
     return render(page, "runs.html.j2", heading=heading, intro=intro, runs=runs, up=up, **values, **parts)

@@ -10,8 +10,10 @@ import pytest
 
 from dfutils.core.files import read_json, write_json
 from dfutils.core.params import Params
+from dfutils.evaluation import metrics_json
 from dfutils.evaluation.evaluation import Evaluation, Scores, calibrate
 from dfutils.evaluation.method_figures import KNOWN, LEFT_OUT
+from dfutils.reporting import overview
 from dfutils.reporting.evaluation_report import EvaluationReport
 from dfutils.splits import provenance
 from tests.support.evaluated import PREPROCESSED, Judge
@@ -175,3 +177,21 @@ def test_a_detector_that_is_only_judged_keeps_its_own_calibration_and_threshold(
         "slope": 0.5, "threshold": 0.3, "validation_reals": [0.2]
     }  # fmt: skip
     assert kept["measured_on"] == ["d", "e"]
+
+
+def test_what_every_figure_depends_on_stands_beside_it(tmp_path):
+    faces = {"frames_per_video": 10, "face_size": 112, "face_margin": 0.3, "align": False}
+    found = metrics_json.conditions(faces, ["c40", "", "c23"])
+    assert found == {"frames_per_video": 10, "face_size": 112, "face_margin": 0.3, "compression": ["c23", "c40"]}
+    words = metrics_json.in_words(found)
+    for part in ("per video", "at most 10 frames", "112 pixels with a margin of 0.3", "compression c23, c40"):
+        assert part in words
+    evaluation = evaluated(scored(1.0))
+    evaluation.experiment.record = lambda _stage: {**PREPROCESSED, "settings": faces}
+    assert "at most 10 frames each" in EvaluationReport(evaluation).verdict().data
+    assert evaluation.document["conditions"]["compression"] == []
+    (evaluation.experiment.params.run_folder / "detector").mkdir(parents=True)
+    write_json({"format": 1}, evaluation.experiment.params.run_folder / "detector" / "config.json")
+    evaluation.write()
+    page = overview.write_overview(tmp_path / "reports").read_text(encoding="utf-8")
+    assert "at most 10 frames each" in page and "compression as in the files" in page

@@ -110,6 +110,7 @@ def test_imported_scores_of_frames_give_the_figures_of_the_native_run(dataset, h
             assert written["test"][part][figure] == pytest.approx(values, abs=1e-9), figure
     for mine, theirs in zip(written["test"]["methods"], wanted["test"]["methods"], strict=True):
         assert mine["roc_auc"] == pytest.approx(theirs["roc_auc"], abs=1e-9)
+    assert "frames and crops not known" in (folder / "index.html").read_text(encoding="utf-8")
     assert written["calibration"]["slope"] == pytest.approx(wanted["calibration"]["slope"])
     assert "trained on is not recorded" in " ".join(written["caveats"])
 
