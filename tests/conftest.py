@@ -52,5 +52,5 @@ def tiny_home(tmp_path_factory) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that no process waits for one at the end."""
-    longest = ("test_end_to_end.py", "test_nbval.py")
+    longest = ("test_end_to_end.py", "test_nbval.py", "test_pipeline.py", "test_web_page.py", "test_shipped.py")
     items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))
