@@ -49,7 +49,7 @@ class BrokenArchiveError(InputError):
     """An archive that is damaged, truncated, or no archive; downloading it again may help."""
 
 
-def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True) -> FolderState:
+def unpack(archive: Path, into: Path, *, source: str = "") -> FolderState:
     """Unpack a zip or tar (plain, gz, bz2, xz) archive into the folder `into` and write its manifest beside it.
 
     Files are written to a temporary folder beside `into` that is renamed at the end, so that a failed or killed call
@@ -60,7 +60,6 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
         archive: path of the archive; its format is detected from its first bytes, not from its name.
         into: target folder.
         source: origin of the files, for the manifest; by default the archive's name.
-        progress: show a progress bar.
 
     Returns:
         The state of the folder, `whole`.
@@ -87,7 +86,7 @@ def unpack(archive: Path, into: Path, *, source: str = "", progress: bool = True
         with atomic(into) as temporary:
             temporary.mkdir()
             entries = _zip_entries(archive) if is_zip else _tar_entries(archive)
-            progress_bar = bar(total=total, desc="unpack", unit="B") if progress else tqdm(disable=True)
+            progress_bar = bar(total=total, desc="unpack", unit="B")
             try:
                 files = _write(entries, temporary, archive.name, limit, progress_bar)
             except OSError as error:  # here, because the message of `atomic` for a full disk does not apply

@@ -35,7 +35,7 @@ _UNREACHABLE = (
 _RESUMES = "what has arrived is kept, and running again resumes the download."
 
 
-def fetch_kaggle(slug: str, into: Path, *, competition: bool = False, progress: bool = True) -> Path:
+def fetch_kaggle(slug: str, into: Path, *, competition: bool = False) -> Path:
     """Download the archive of a Kaggle dataset or competition into the folder `into` and return its path.
 
     An archive that is there and not older than Kaggle's is not downloaded again; a partial download is resumed.
@@ -47,7 +47,6 @@ def fetch_kaggle(slug: str, into: Path, *, competition: bool = False, progress: 
         slug: `owner/name` or `owner/name/version` of a dataset, the name of a competition.
         into: folder for the archive; created if missing.
         competition: whether `slug` names a competition.
-        progress: show the client's progress bar, with rate and remaining time.
 
     Raises:
         InputError: if the name is invalid, Kaggle requires or refuses credentials, the rules are not accepted, there
@@ -69,7 +68,7 @@ def fetch_kaggle(slug: str, into: Path, *, competition: bool = False, progress: 
         waits = iter(WAITS)
         while True:
             try:
-                download(slug, path=str(into), quiet=not progress)
+                download(slug, path=str(into), quiet=False)
                 return client.archive
             except InputError:
                 raise

@@ -70,9 +70,7 @@ def _forged(place: Place, params: Params) -> Place:
     return place._replace(root=out, layout="sample")
 
 
-def provide(
-    root: Path, *, kaggle_dataset: str = "", kaggle_competition: str = "", archive: str = "", progress: bool = True
-) -> FolderState:
+def provide(root: Path, *, kaggle_dataset: str = "", kaggle_competition: str = "", archive: str = "") -> FolderState:
     """Make sure that the files of a dataset lie in `root`, and return the folder's state.
 
     A folder that is whole, or that was not filled by the suite, is left unchanged. Otherwise the archive is unpacked if
@@ -83,7 +81,6 @@ def provide(
         kaggle_dataset: `owner/name`, as in the address of the dataset's page; may end in `/version`.
         kaggle_competition: name of a competition, as in its address; at most one of the two may be given.
         archive: path of a zip or tar as the dataset's owners sent it; it is kept.
-        progress: show progress bars.
 
     Returns:
         The state of `root`: `whole`, or `not checked: …` for a folder that was not unpacked by the suite.
@@ -113,9 +110,9 @@ def provide(
     if state.text.startswith("not checked"):
         return state
     if archive_path:
-        return unpack(archive_path, root, source=source, progress=progress)
+        return unpack(archive_path, root, source=source)
     if slug:
-        return _download_and_unpack(slug, state.folder, source, not kaggle_dataset, progress)
+        return _download_and_unpack(slug, state.folder, source, not kaggle_dataset)
     if state.text.startswith("partial"):
         raise InputError(
             f"{root} is {state.text}: give its archive or its name on Kaggle to complete it, "
@@ -127,12 +124,12 @@ def provide(
     )
 
 
-def _download_and_unpack(slug: str, root: Path, source: str, competition: bool, progress: bool) -> FolderState:
+def _download_and_unpack(slug: str, root: Path, source: str, competition: bool) -> FolderState:
     """Download an archive from Kaggle, unpack it into `root`, delete it, and return the state of `root`."""
     downloads = root.with_name(f"{root.name}.download")
-    archive = fetch_kaggle(slug, downloads / slug.replace("/", "__"), competition=competition, progress=progress)
+    archive = fetch_kaggle(slug, downloads / slug.replace("/", "__"), competition=competition)
     try:
-        state = unpack(archive, root, source=source, progress=progress)
+        state = unpack(archive, root, source=source)
     except BrokenArchiveError:
         archive.unlink()  # otherwise the client would not download it again
         raise

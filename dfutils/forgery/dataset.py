@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,12 +58,10 @@ def count_missing(out: Path, pair: Pair) -> int:
     return sum(not is_finished(out, name) for name in clips)
 
 
-def build_pairs(
-    out: Path, pairs: Iterable[tuple[Pair, Callable[[], int]]], workers: int, desc: str, progress: bool
-) -> None:
+def build_pairs(out: Path, pairs: Iterable[tuple[Pair, Callable[[], int]]], workers: int, desc: str) -> None:
     """Execute, for each pair with unfinished clips, the call that writes them."""
     missing = [(count_missing(out, pair), call) for pair, call in pairs]
-    execute([call for count, call in missing if count], sum(count for count, _ in missing), workers, desc, progress)
+    execute([call for count, call in missing if count], sum(count for count, _ in missing), workers, desc)
 
 
 def write_pair(out: Path, pair: Pair, clips: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> int:
@@ -198,14 +195,15 @@ def claim_folder(out: Path, parameters: dict[str, Any]) -> None:
     write_json({"parameters": parameters, "made_with": made_with}, record)
 
 
-def execute(calls: Sequence[Callable[[], int]], total: int, workers: int, desc: str, progress: bool) -> None:
+def execute(calls: Sequence[Callable[[], int]], total: int, workers: int, desc: str) -> None:
     """Execute calls, each of which returns how many of the `total` videos it wrote, in processes (0: one per core)."""
-    n_jobs = min(workers or os.cpu_count() or 1, max(len(calls), 1))
-    with bar(total=total, desc=desc, unit="video") if progress and calls else nullcontext() as progress_bar:
+    if not calls:
+        return
+    n_jobs = min(workers or os.cpu_count() or 1, len(calls))
+    with bar(total=total, desc=desc, unit="video") as progress_bar:
         tasks = (delayed(_call_single_threaded)(call) for call in calls)
         for finished in Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(tasks):
-            if progress_bar is not None:
-                progress_bar.update(finished)
+            progress_bar.update(finished)
 
 
 def _call_single_threaded(call: Callable[[], int]) -> int:

@@ -48,7 +48,6 @@ def forge_folder(
     seed: int = DEFAULTS.sample_seed,
     max_frames: int = DEFAULTS.max_frames,
     workers: int = DEFAULTS.workers,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Make fakes of real videos, and re-encode the real videos with the same encoder.
 
@@ -82,14 +81,14 @@ def forge_folder(
     dataset.claim_folder(out, parameters)
     unfinished = [video for video in videos if not _landmark_file(out, video.name).exists()]
     calls = [partial(_encode_real, *video, out, seed, max_frames) for video in unfinished]
-    dataset.execute(calls, len(calls), workers, "real", progress)
+    dataset.execute(calls, len(calls), workers, "real")
     statuses = [_status(out, video.name) for video in videos]
     jobs = _pair_up([video for video, (status, _) in zip(videos, statuses, strict=True) if status == "ok"], methods)
     if not jobs:
         raise InputError(
             f"No face was found in any of the {len(paths)} videos below {real_root}: no fakes can be made."
         )
-    _forge(jobs, out, seed, max_frames, workers, progress)
+    _forge(jobs, out, seed, max_frames, workers)
     for path, (status, reason) in zip(paths, statuses, strict=True):
         if status != "ok":
             log.warning("%s: no fakes are made of it; %s", path, reason)
@@ -126,7 +125,7 @@ def _pair_up(videos: Sequence[_Video], methods: Sequence[str]) -> list[_Job]:
     return jobs
 
 
-def _forge(jobs: Sequence[_Job], out: Path, seed: int, max_frames: int, workers: int, progress: bool) -> None:
+def _forge(jobs: Sequence[_Job], out: Path, seed: int, max_frames: int, workers: int) -> None:
     """Write the fakes that are not finished."""
     calls, total = [], 0
     for job in jobs:
@@ -134,7 +133,7 @@ def _forge(jobs: Sequence[_Job], out: Path, seed: int, max_frames: int, workers:
         if names:
             total += len(names)
             calls.append(partial(_forge_target, job._replace(names=names), out, seed, max_frames))
-    dataset.execute(calls, total, workers, "fakes", progress)
+    dataset.execute(calls, total, workers, "fakes")
 
 
 def _encode_real(path: Path, name: str, out: Path, seed: int, max_frames: int) -> int:

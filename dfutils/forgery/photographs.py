@@ -49,7 +49,6 @@ def animate_photographs(
     size: int = DEFAULTS.sample_size,
     seed: int = DEFAULTS.sample_seed,
     workers: int = DEFAULTS.workers,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Make `real/<name>.mp4`, `fake/<method>/<target>__<donor>.mp4` and `splits.csv` of a folder of photographs.
 
@@ -80,7 +79,7 @@ def animate_photographs(
     dataset.claim_folder(out, parameters)
     first_names = set(dict(zip(reversed(digests), reversed(names), strict=True)).values())  # of equal files, the first
     distinct = {name: photographs / path for path, name in zip(paths, names, strict=True) if name in first_names}
-    _extract_stills(distinct, out, size, workers, progress)
+    _extract_stills(distinct, out, size, workers)
     statuses = [_status(out, name) if name in distinct else "copy" for name in names]
     usable = [name for name, status in zip(names, statuses, strict=True) if status == "ok"]
     pairs = _pairs(usable, seed)
@@ -91,7 +90,7 @@ def animate_photographs(
         )
     _log_left_out(statuses)
     calls = [(pair, partial(_build_pair, out, pair, frames, seed)) for pair, _ in pairs]
-    dataset.build_pairs(out, calls, workers, "clips", progress)
+    dataset.build_pairs(out, calls, workers, "clips")
     _write_splits(out, pairs)
     table = pd.DataFrame({"path": paths, "name": names, "status": statuses})
     split = {name: split for pair, split in pairs for name in pair.names}
@@ -109,14 +108,14 @@ def _log_left_out(statuses: Sequence[str]) -> None:
         log.warning("%d of %d photographs are left out: %s.", left_out.total(), len(statuses), counts)
 
 
-def _extract_stills(photographs: Mapping[str, Path], out: Path, size: int, workers: int, progress: bool) -> None:
+def _extract_stills(photographs: Mapping[str, Path], out: Path, size: int, workers: int) -> None:
     """Extract the stills of photographs, given by name, that are not there yet."""
     calls = [
         partial(_extract_still, path, out, name, size)
         for name, path in photographs.items()
         if not _still_file(out, name).exists()
     ]
-    dataset.execute(calls, len(calls), workers, "photographs", progress)
+    dataset.execute(calls, len(calls), workers, "photographs")
 
 
 def _extract_still(photograph: Path, out: Path, name: str, size: int) -> int:

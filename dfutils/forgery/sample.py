@@ -23,7 +23,6 @@ def build_sample(
     size: int = DEFAULTS.sample_size,
     seed: int = DEFAULTS.sample_seed,
     workers: int = DEFAULTS.workers,
-    progress: bool = True,
 ) -> None:
     """Make the built-in sample: `real/<variant>.mp4` and fakes of each variant by three of the four methods.
 
@@ -50,7 +49,7 @@ def build_sample(
     calls = [
         (pair, partial(_build_pair, out, pair, portraits, frames, size, seed)) for pair, portraits in _pairs(variants)
     ]
-    dataset.build_pairs(out, calls, workers, "sample", progress)
+    dataset.build_pairs(out, calls, workers, "sample")
 
 
 def _pairs(variants: int) -> list[tuple[dataset.Pair, tuple[str, str]]]:

@@ -259,7 +259,6 @@ def embed(
     frames: pd.DataFrame,
     most: int = 240,
     crops: int = 2,
-    progress: bool = True,
 ) -> dict[str, np.ndarray]:
     """Return dlib's face embedding, float `(128,)`, of videos by id: the mean over `crops` crops of each strip.
 
@@ -275,9 +274,9 @@ def embed(
     names = [name for name in chosen if name in landmarks]
     calls = (delayed(_embed_one)(strips[name], landmarks[name], crops) for name in names)
     workers = -1 if len(names) > 20 else 1  # starting processes takes seconds
-    vectors: Iterable[np.ndarray | None] = Parallel(n_jobs=workers, return_as="generator")(calls)
-    if progress:
-        vectors = bar(vectors, total=len(names), desc="embedding faces", unit="video")
+    vectors = bar(
+        Parallel(n_jobs=workers, return_as="generator")(calls), total=len(names), desc="embedding faces", unit="video"
+    )
     return {name: vector for name, vector in zip(names, vectors, strict=True) if vector is not None}
 
 

@@ -39,7 +39,7 @@ def refused(path: Path, into: Path, match: str, kind: type[InputError] = InputEr
     """Assert that unpacking raises one sentence and leaves neither folder, nor manifest, nor temporary files."""
     before = sorted(p.name for p in into.parent.iterdir())
     with pytest.raises(kind, match=match) as caught:
-        unpack(path, into, progress=False)
+        unpack(path, into)
     assert "\n" not in str(caught.value)
     assert sorted(p.name for p in into.parent.iterdir()) == before
     assert not manifest_path(into).exists()
@@ -47,7 +47,7 @@ def refused(path: Path, into: Path, match: str, kind: type[InputError] = InputEr
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_becomes_its_files_and_a_manifest_beside_them(tmp_path: Path, into: Path, kind: str) -> None:
-    state = unpack(make(tmp_path / f"a.{kind}"), into, progress=False)
+    state = unpack(make(tmp_path / f"a.{kind}"), into)
     assert content(into) == FILES
     assert state.whole and state.files == 3 and state.bytes == sum(map(len, FILES.values()))
     assert state.source == f"archive a.{kind}"
@@ -55,14 +55,14 @@ def test_an_archive_becomes_its_files_and_a_manifest_beside_them(tmp_path: Path,
 
 
 def test_the_kind_is_told_by_the_bytes_and_folders_may_be_listed(tmp_path: Path, into: Path) -> None:
-    shutil.copytree(unpack(make(tmp_path / "a.zip"), into, progress=False).folder, tmp_path / "tree")
+    shutil.copytree(unpack(make(tmp_path / "a.zip"), into).folder, tmp_path / "tree")
     with tarfile.open(tmp_path / "b.zip", "w:gz") as out:
         out.add(tmp_path / "tree", ".")  # as `tar czf b.zip .` names them: ./Celeb-real/…
-    unpack(tmp_path / "b.zip", tmp_path / "again", progress=False)
+    unpack(tmp_path / "b.zip", tmp_path / "again")
     assert content(tmp_path / "again") == FILES
     # A tar that ends in a zip is a tar, though the end is what tells a zip.
     make(tmp_path / "c.tar", {"x.zip": (tmp_path / "a.zip").read_bytes()})
-    unpack(tmp_path / "c.tar", tmp_path / "inner", progress=False)
+    unpack(tmp_path / "c.tar", tmp_path / "inner")
     assert list(content(tmp_path / "inner")) == ["x.zip"]
 
 
@@ -93,7 +93,7 @@ def test_backslashes_of_windows_separate_folders(tmp_path: Path, into: Path, kin
     if kind == "zip":
         with zipfile.ZipFile(path, "a") as out:
             out.writestr("Celeb-real\\", b"")  # a folder
-    assert unpack(path, into, progress=False).whole
+    assert unpack(path, into).whole
     assert content(into) == FILES
     both = make(tmp_path / f"b.{kind}", {"a/b.mp4": b"1", "a\\b.mp4": b"2"})
     refused(both, tmp_path / "data" / "both", r"holds b\.mp4 twice")
@@ -122,7 +122,7 @@ def test_a_part_of_a_split_archive_is_told_with_the_others(
     for name in names:
         refused(folder / name, into, f"one of {len(names)} parts of a split archive .*{re.escape(join)}, and give the")
     (folder / "whole").write_bytes(b"".join((folder / name).read_bytes() for name in names))
-    assert unpack(folder / "whole", into, progress=False).whole
+    assert unpack(folder / "whole", into).whole
 
 
 @given(names=st.lists(st.text(st.sampled_from("ab./\\:C "), min_size=1, max_size=12), max_size=4, unique=True))
@@ -132,7 +132,7 @@ def test_whatever_the_names_nothing_is_written_elsewhere(names: list[str]) -> No
         into = Path(folder, "here", "videos")
         path = make(Path(folder, "a.tar"), dict.fromkeys(names, b"x"))
         try:
-            unpack(path, into, progress=False)
+            unpack(path, into)
         except InputError:
             assert not into.exists()
         assert {p.name for p in Path(folder).iterdir()} <= {"here", "a.tar"}
@@ -201,7 +201,7 @@ def test_a_zip_whose_lie_has_a_right_checksum_still_writes_no_more_than_declared
 
     path = patched(make(tmp_path / "a.zip", {"a.mp4": b"x" * 9000}), b"PK\x01\x02", 24, (10).to_bytes(4, "little"))
     patched(path, b"PK\x01\x02", 16, zlib.crc32(b"x" * 10).to_bytes(4, "little"))
-    assert unpack(path, into, progress=False).bytes == 10
+    assert unpack(path, into).bytes == 10
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -272,7 +272,7 @@ def test_damaged_bytes_end_in_a_sentence_or_harm_nothing(tmp_path: Path, into: P
             damaged[chance.randrange(len(raw))] = chance.randrange(256)
         (tmp_path / "b").write_bytes(damaged)
         try:
-            assert unpack(tmp_path / "b", into, progress=False).whole
+            assert unpack(tmp_path / "b", into).whole
         except InputError:
             assert not list(into.parent.iterdir())
         shutil.rmtree(into.parent)
@@ -308,7 +308,7 @@ def test_a_disk_that_becomes_full_leaves_nothing_half_made(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", opened)
         refused(path, into, "became full .* no file of it remains")
-    assert unpack(path, into, progress=False).whole
+    assert unpack(path, into).whole
 
 
 def test_an_unpack_that_was_killed_is_not_taken_for_whole(tmp_path: Path, into: Path) -> None:
@@ -318,26 +318,26 @@ from pathlib import Path
 from dfutils.data import archive
 calls = []
 archive.check_room = lambda *_: calls.append(1) or (len(calls) == 4 and os._exit(9))  # at the third file, as kill -9
-archive.unpack(Path({str(make(tmp_path / "a.zip"))!r}), Path({str(into)!r}), progress=False)
+archive.unpack(Path({str(make(tmp_path / "a.zip"))!r}), Path({str(into)!r}))
 """
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 9
     assert verify(into).text == "missing"
-    assert unpack(tmp_path / "a.zip", into, progress=False).whole
+    assert unpack(tmp_path / "a.zip", into).whole
 
 
 def test_an_interrupted_unpack_leaves_what_was_there(
     tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "a.zip")
-    unpack(path, into, progress=False)
+    unpack(path, into)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "check_room", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        unpack(path, into, progress=False)
+        unpack(path, into)
     assert verify(into).whole
     assert len(list(into.parent.iterdir())) == 2
 
@@ -345,16 +345,14 @@ def test_an_interrupted_unpack_leaves_what_was_there(
 def test_a_linked_target_is_filled_where_it_points_to(tmp_path: Path, into: Path) -> None:
     (tmp_path / "big_disk").mkdir()
     into.symlink_to(tmp_path / "big_disk", target_is_directory=True)
-    assert unpack(make(tmp_path / "a.zip"), into, progress=False).whole
+    assert unpack(make(tmp_path / "a.zip"), into).whole
     assert into.is_symlink() and content(tmp_path / "big_disk") == FILES
 
 
-def test_the_bar_is_shown_on_request(
+def test_the_bar_goes_to_stderr(
     tmp_path: Path, into: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(progress.BATCH, "1")  # as text, not as a notebook's widget
-    unpack(make(tmp_path / "a.zip"), into, progress=False)
-    assert capfd.readouterr() == ("", "")
     unpack(make(tmp_path / "a.zip"), into)
     out, err = capfd.readouterr()
     assert out == "" and "unpack" in err

@@ -24,7 +24,7 @@ from tests.support.kaggle_server import CONTENT, KaggleServer, alone
 def fails(match: str, slug: str, into: Path, **options: object) -> str:
     """The download ends in one sentence, which is returned."""
     with pytest.raises(InputError, match=match) as caught:
-        fetch_kaggle(slug, into, progress=False, **options)
+        fetch_kaggle(slug, into, **options)
     text = str(caught.value)
     assert "\n" not in text and text.endswith(".")
     return text
@@ -34,7 +34,7 @@ def fails(match: str, slug: str, into: Path, **options: object) -> str:
 
 
 def test_public_data_comes_by_redirect_without_credentials(kaggle: KaggleServer, tmp_path: Path) -> None:
-    path = fetch_kaggle("me/faces", tmp_path / "in", progress=False)
+    path = fetch_kaggle("me/faces", tmp_path / "in")
     assert path == tmp_path / "in" / "faces.zip" and path.read_bytes() == CONTENT
     assert [p.name for p in path.parent.iterdir()] == ["faces.zip"]
     assert kaggle.lines("") == [
@@ -50,19 +50,19 @@ def test_credentials_are_not_sent_where_none_are_needed(
     monkeypatch.setenv("KAGGLE_API_TOKEN", "good-token")
     (tmp_path / "home/.kaggle").mkdir()
     (tmp_path / "home/.kaggle/kaggle.json").write_text('{"username": "me", "key": "secret"}')
-    fetch_kaggle("me/faces", tmp_path / "in", progress=False)
+    fetch_kaggle("me/faces", tmp_path / "in")
     assert not [request for request in kaggle.requests if "Authorization" in request.headers]
 
 
 def test_a_version_can_be_asked_for(kaggle: KaggleServer, tmp_path: Path) -> None:
-    fetch_kaggle("me/faces/3", tmp_path, progress=False)
+    fetch_kaggle("me/faces/3", tmp_path)
     assert kaggle.requests[0].body["datasetVersionNumber"] == 3
 
 
 def test_what_is_there_is_not_downloaded_again(kaggle: KaggleServer, tmp_path: Path) -> None:
-    path = fetch_kaggle("me/faces", tmp_path, progress=False)
+    path = fetch_kaggle("me/faces", tmp_path)
     written = path.stat().st_mtime_ns
-    assert fetch_kaggle("me/faces", tmp_path, progress=False) == path
+    assert fetch_kaggle("me/faces", tmp_path) == path
     assert path.stat().st_mtime_ns == written and path.read_bytes() == CONTENT
 
 
@@ -86,7 +86,7 @@ def ranges(kaggle: KaggleServer) -> list[str]:
 
 def test_an_interrupted_download_is_resumed(kaggle: KaggleServer, tmp_path: Path) -> None:
     kaggle.cuts = [2_500_000, len(CONTENT), 600_000]  # before each part, the client asks for the whole and leaves it
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT
     # 2 MiB had come; the next 600,000 bytes are less than a piece, so they come twice.
     assert ranges(kaggle) == ["bytes=2097152-", "bytes=2097152-"]
 
@@ -99,7 +99,7 @@ def test_a_second_call_resumes_the_download(
     text = fails("broke off after 2.10MB", "me/faces", tmp_path)
     assert "running again resumes the download" in text
     assert (tmp_path / "faces.zip").stat().st_size == 2 << 20
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT
     assert ranges(kaggle) == ["bytes=2097152-"]
 
 
@@ -108,7 +108,7 @@ def test_a_connection_that_stands_still_counts_as_broken(
 ) -> None:
     monkeypatch.setattr(data_kaggle, "TIMEOUT", (5, 0.2))
     kaggle.cuts, kaggle.stall = [2_500_000], 3.0
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT
     assert ranges(kaggle) == ["bytes=2097152-"]
 
 
@@ -119,12 +119,12 @@ def test_parts_of_two_versions_are_never_joined(
     kaggle.cuts = [2_500_000]
     fails("broke off", "me/faces", tmp_path)
     kaggle.files["faces"], kaggle.etag = CONTENT[::-1], '"v2"'
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT[::-1]
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT[::-1]
 
 
 def test_a_store_without_ranges_is_asked_for_the_whole(kaggle: KaggleServer, tmp_path: Path) -> None:
     kaggle.ranges, kaggle.cuts = False, [2_500_000]
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT
 
 
 def test_the_text_of_an_error_is_not_taken_for_data(
@@ -136,12 +136,12 @@ def test_the_text_of_an_error_is_not_taken_for_data(
     # The store refuses the part and then the whole: the client writes the answer's text where the data was.
     kaggle.store_refuses = [0, 503, 503]
     fails("another file than it announced", "me/faces", tmp_path)
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT
 
 
 def test_a_server_busy_in_the_middle_is_asked_again(kaggle: KaggleServer, tmp_path: Path) -> None:
     kaggle.cuts, kaggle.store_refuses = [2_500_000], [0, 503]
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT
 
 
 # Refusals
@@ -240,8 +240,8 @@ def test_credentials_are_found_and_only_kaggle_gets_them(
         (home / name).write_text(text)
         (home / name).chmod(0o600)
     kaggle.refuse, kaggle.refuse_known = 403, False
-    assert fetch_kaggle("me/faces", tmp_path / "in", progress=False).read_bytes() == CONTENT
-    assert fetch_kaggle("dfdc", tmp_path / "in", competition=True, progress=False).name == "dfdc.zip"
+    assert fetch_kaggle("me/faces", tmp_path / "in").read_bytes() == CONTENT
+    assert fetch_kaggle("dfdc", tmp_path / "in", competition=True).name == "dfdc.zip"
     asked = [request.headers.get("Authorization") for request in kaggle.requests if "Download" in request.line]
     assert asked == [None, sent, sent]
     assert not [r for r in kaggle.requests if "/store/" in r.line and "Authorization" in r.headers]
@@ -333,7 +333,7 @@ def test_a_disk_that_becomes_full_keeps_what_came(
     with monkeypatch.context() as patch:
         patch.setattr(importlib.import_module("kaggle.api.kaggle_api_extended"), "open", opened, raising=False)
         fails("disk became full while me/faces was downloaded", "me/faces", tmp_path)
-    assert fetch_kaggle("me/faces", tmp_path, progress=False).read_bytes() == CONTENT
+    assert fetch_kaggle("me/faces", tmp_path).read_bytes() == CONTENT
     assert ranges(kaggle) == ["bytes=2097152-"]
 
 

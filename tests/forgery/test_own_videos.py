@@ -29,7 +29,7 @@ def own(tiny_sample, tmp_path_factory):
 
 
 def forge_folder(root, out, **changes):
-    return own_videos.forge_folder(root, out, **{"workers": 1, "progress": False, **changes})
+    return own_videos.forge_folder(root, out, **{"workers": 1, **changes})
 
 
 @pytest.fixture(scope="module")

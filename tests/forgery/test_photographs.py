@@ -37,9 +37,7 @@ def folder(tmp_path_factory):
 
 def build(folder, out, **changes):
     # Clips of 128 pixels: at a size that is no multiple of 64, x264 does not always give the same bytes.
-    return photographs.animate_photographs(
-        folder, out, **{"frames": 4, "size": 129, "workers": 1, "progress": False, **changes}
-    )
+    return photographs.animate_photographs(folder, out, **{"frames": 4, "size": 129, "workers": 1, **changes})
 
 
 @pytest.fixture(scope="module")

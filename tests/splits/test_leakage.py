@@ -114,7 +114,7 @@ def test_embeddings_recognise_a_face(faces_dir: Path, tmp_path: Path) -> None:
         rows += [{"video_id": f"v{k}", "person": 0, "landmarks": list(np.ravel(points))}] * 2
     videos = table([(f"v{k}", k % 2, "a" if k % 2 else "", "", "", "") for k in range(4)])
     videos["split"] = ["train", "train", "test", "test"]
-    shared = leakage.shared_faces(videos, leakage.embed(videos, strips, pd.DataFrame(rows), progress=False))
+    shared = leakage.shared_faces(videos, leakage.embed(videos, strips, pd.DataFrame(rows)))
     assert shared.attrs["people"] == 2  # v0 and v2; the fake v3 is v0's face, the fake v1 is nobody's
     assert shared[["video_id", "other_video_id"]].values.tolist() == [["v0", "v3"]]
 

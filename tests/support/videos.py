@@ -58,7 +58,7 @@ def digests(root: Path) -> dict[str, str]:
 
 def build_tiny_sample(out: Path, **changes) -> None:
     """Build the built-in sample of four variants and six frames."""
-    sample.build_sample(out, **{"variants": 4, "frames": 6, "size": 256, "workers": 1, "progress": False, **changes})
+    sample.build_sample(out, **{"variants": 4, "frames": 6, "size": 256, "workers": 1, **changes})
 
 
 def reencode(source: Path, path: Path, frames: int, size: int = 480, **options: str) -> bytes:
