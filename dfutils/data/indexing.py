@@ -32,9 +32,10 @@ COLUMNS = [
     "video_id", "path", "label", "dataset", "method", "identity", "donor", "source_video", "official_split",
     "part", "compression", "width", "height", "fps", "n_frames", "duration_s", "codec", "bitrate",
 ]  # fmt: skip
-"""Columns of the videos table, in order; `attribute_…` of datasets that say more of their videos follow."""
+"""Columns of the videos table, in order; `segments` (forged seconds, `1.5-3.0;7-8`), `also_in_split` (other splits that
+the dataset's lists name a video in) and `attribute_…` follow where a dataset says so."""
 
-_TEXTS = ("also_in_split",)  # further columns of some datasets, "" in others
+_TEXTS = ("also_in_split", "segments")  # further columns of some datasets, "" in others
 _NUMERIC_FACTS = ["width", "height", "fps", "n_frames", "duration_s", "bitrate"]  # `codec` is text
 
 
@@ -187,7 +188,7 @@ def _table(layout: str, entry: Layout, videos: list[_Video], unlisted_split: str
         place = (rule.part, groups.get("compression", entry.compression).lower())
         rows.append((name, path, label, layout, method, *people, source, split, *place))
         named = {key: text for key, text in groups.items() if key.startswith("attribute_")}
-        named |= {"also_in_split": said.also} if said.also else {}
+        named |= {name: text for name, text in (("also_in_split", said.also), ("segments", said.segments)) if text}
         attributes.append(named | {f"attribute_{key}": text for key, text in said.attributes})
     table = pd.DataFrame(rows, columns=COLUMNS[:11]).astype({"label": np.int8})
     for column in COLUMNS[11:]:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import decode
+from dfutils.metrics import segments
 
 REAL, FAKE = 0, 1
 _LABELS = {"real": REAL, "fake": FAKE}
@@ -42,6 +43,7 @@ class Listed:
     donor: str = ""
     attributes: tuple[tuple[str, str], ...] = ()  # names and values, such as ("language", "en")
     also: str = ""  # other splits that the lists name it in, too
+    segments: str = ""  # forged seconds, such as 1.5-3.0;7-8
 
 
 def plain(path: str) -> str:
@@ -268,7 +270,7 @@ _PEOPLE_AND_MORE = {"person": "identity", "donor": "donor", "source": "source", 
 
 def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Listed]:
     """Read a table of one's own: columns `path` and `label`, optionally `split`, `person`, `donor`, `source` (path of a
-    fake's real video) and `method`; any other column becomes an attribute.
+    fake's real video), `method` and `segments` (forged seconds, `1.5-3.0;7-8`); any other column becomes an attribute.
 
     Labels are real and fake in any case, or 1 and 0 where `label_one` says what 1 means. Delimiter and encoding are
     found out; Parquet is read as well.
@@ -282,7 +284,7 @@ def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Li
     if missing := [name for name in ("path", "label") if name not in table]:
         raise InputError(f"{path} has no column {' and no column '.join(missing)}, but {', '.join(table)[:200]}.")
     labels = read_labels(table["label"], path, label_one)
-    others = [name for name in table if name not in {"path", "label", "split", *_PEOPLE_AND_MORE}]
+    others = [name for name in table if name not in {"path", "label", "split", "segments", *_PEOPLE_AND_MORE}]
     lists: dict[str, Listed] = {}
     for row, label in zip(table.to_dict("records"), labels, strict=True):
         name = row["path"].replace("\\", "/").removeprefix("./").rstrip("/")
@@ -292,6 +294,11 @@ def own_table(root: Path, paths: list[str], label_one: str = "") -> dict[str, Li
         if split not in ("", *SPLITS):
             raise InputError(f"{path} gives {name} the split {split!r}: use train, val or test, or leave it empty.")
         values = {column: row.get(key, "") for key, column in _PEOPLE_AND_MORE.items()}
+        values["segments"] = ";".join(f"{start:g}-{end:g}" for start, end in segments.parse(row.get("segments", "")))
+        if values["segments"] and label == REAL:
+            raise InputError(
+                f"{path} gives {name} forged seconds ({values['segments']}) and the label real: correct it."
+            )
         attributes = tuple((key, row[key]) for key in others)
         entry = Listed(SPLITS.get(split, ""), label, name=name, attributes=attributes, **values)
         _add(lists, os.path.splitext(name)[0].lower(), entry, path)

@@ -52,7 +52,7 @@ def predictions(videos: pd.DataFrame, scores: pd.DataFrame, threshold: float) ->
     table["status"] = table["status"].where((table["status"] != "ok") | table["probability_fake"].notna(), "unscored")
     called = (table["probability_fake"] >= threshold).astype("Int8")
     table["predicted"] = called.where(table["probability_fake"].notna(), pd.NA)
-    return table[PREDICTION_COLUMNS]
+    return table[[*PREDICTION_COLUMNS, *(["segments"] if "segments" in table else [])]]
 
 
 def with_groups(table: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:

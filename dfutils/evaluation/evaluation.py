@@ -17,7 +17,16 @@ from dfutils.core.files import make_folder, plain_rows, write_json, write_table
 from dfutils.core.params import DEFAULTS, split_list
 from dfutils.data import catalog
 from dfutils.detector.fusion import standardise
-from dfutils.evaluation import comparison, evaluate, few_frames, metrics_json, neighbours, reference_scores, scoring
+from dfutils.evaluation import (
+    comparison,
+    evaluate,
+    few_frames,
+    forged_seconds,
+    metrics_json,
+    neighbours,
+    reference_scores,
+    scoring,
+)
 from dfutils.evaluation.coverage import Counted, with_policy
 from dfutils.evaluation.experiment import Experiment
 from dfutils.evaluation.imported import ImportedScores
@@ -274,6 +283,13 @@ class Evaluation:
         rule = {"rule": self.calibration.rule, "target_recall": self.calibration.target_recall}
         return reference_scores.baselines(self.predictions, others, self.threshold, **rule, **self.drawn)
 
+    @cached_property
+    def forged_seconds(self) -> dict[str, Any] | None:
+        """How well forged seconds of the test videos are found, as `forged_seconds.measure`; None if none are known."""
+        if "segments" not in self.test:
+            return None
+        return forged_seconds.measure(self.test, self.frames.dropna(), self.experiment.frames, self.threshold)
+
     def earlier_runs(self) -> tuple[pd.DataFrame, int]:
         """Return this run beside the others on common test videos, and how many others share too few."""
         reports, name = self.experiment.params.report_folder.parent, self.experiment.params.experiment
@@ -312,6 +328,7 @@ class Evaluation:
             "methods": methods,
             "no_face": params.no_face,
             "test": self.measured,
+            "segments": self.forged_seconds,
             "by_method": plain_rows(self.by_method),
             "by_part": plain_rows(self.by_part),
             "baselines": self.baselines,

@@ -109,6 +109,13 @@ class EvaluationReport(Report):
         """Return the errors by dataset, method and quality."""
         return tables.slices(self.evaluation.by_part, "Mistakes by dataset, method and quality")
 
+    def forged_seconds(self) -> Text:
+        """Return how well forged seconds are found, where they are known."""
+        found = self.evaluation.forged_seconds
+        if found is None:
+            return Text("Which seconds of the fakes were forged is not known of these test videos.")
+        return Text(f"Average precision at IoU .5: {found['ap_iou_50']:.3f}, over {found['videos']} test videos.")
+
     def by_method(self) -> Table:
         """Return the figures that need no threshold, by test set and method of forgery."""
         return Table(tables.by_method(self._measured()), "Figures by test set and method, with 95% intervals")

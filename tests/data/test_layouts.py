@@ -10,6 +10,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.params import SplitSettings
 from dfutils.core.paths import video_id
 from dfutils.data.indexing import pool, scan
+from dfutils.evaluation.evaluate import predictions
 from dfutils.splits.division import divide
 from dfutils.splits.identities import content_keys
 from tests.support.trees import plant
@@ -214,3 +215,19 @@ def test_two_tables_are_one_too_many(tmp_path):
     (tmp_path / "more.csv").write_text(TABLE)
     with pytest.raises(InputError, match=r"must hold one CSV or Parquet file .* 2 \(list.csv, more.csv\)"):
         listed(tmp_path, TABLE + "\n".join(LINES))
+
+
+def test_forged_seconds_are_read_from_a_table_of_ones_own_and_kept(tmp_path):
+    lists = {"mine.csv": "path,label,segments\na.mp4,fake,7-8; 1.50-3\nb.mp4,fake,\nc.mp4,real,\n"}
+    table = scan("listed", plant(tmp_path, ["a.mp4", "b.mp4", "c.mp4"], lists))
+    assert table["segments"].tolist() == ["1.5-3;7-8", "", ""]
+    assert not [name for name in table if name.startswith("attribute_")]
+    pooled = pool({"mine": table, "other": scan("folder", plant(tmp_path / "other", ["real/a.mp4"]))})
+    assert pooled["segments"].tolist() == ["1.5-3;7-8", "", "", ""]
+    videos = table.assign(split="test", status="ok")
+    scores = pd.DataFrame({"video_id": videos["video_id"], "probability_fake": [0.9, 0.8, 0.1]})
+    assert predictions(videos, scores, 0.5)["segments"].tolist() == ["1.5-3;7-8", "", ""]
+    assert "segments" not in predictions(videos.drop(columns="segments"), scores, 0.5)
+    for line, says in (("a.mp4,fake,8-7", "'8-7' are no forged seconds"), ("c.mp4,real,1-2", "and the label real")):
+        with pytest.raises(InputError, match=says):
+            scan("listed", plant(tmp_path, [], {"mine.csv": f"path,label,segments\n{line}\n"}))
