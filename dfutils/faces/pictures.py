@@ -25,6 +25,7 @@ from dfutils.faces.video_facts import MAX_PIXELS, VideoError, VideoFacts, check_
 FRAMES_PER_S = 25.0
 """Nominal rate of frames in a folder, whose times nothing states."""
 
+_ORIENTATION = 0x0112  # Exif's tag; above 4, rows and columns are swapped
 _ANIMATED = ("WEBP", "PNG", "AVIF")  # formats whose further pictures are moments; those of others are pages or previews
 
 
@@ -65,7 +66,8 @@ def facts(path: Path | str) -> VideoFacts:
                 first_error = error
         raise first_error if len(files) == 1 else VideoError(f"None of the pictures in {path.name} can be decoded.")
     with _opened(path) as image:
-        height, width = _rgb(image, path).shape[:2]
+        _load(image, path)
+        width, height = image.size[:: -1 if image.getexif().get(_ORIENTATION, 1) > 4 else 1]
         n_frames, fps = _n_frames(image), 1000 / image.info["duration"] if image.info.get("duration") else math.nan
         duration = n_frames / fps if n_frames > 1 else math.nan
         bitrate = 8 * path.stat().st_size / duration
@@ -188,23 +190,29 @@ def _rgb(image: Image.Image, path: Path) -> np.ndarray:
     Raises:
         VideoError: if it is cut short, damaged, or of numbers that are no colours.
     """
+    _load(image, path)
     try:
-        image.load()
         if image.mode.startswith("I;16"):  # Pillow would cut off all but the darkest of 16 bits
             grey = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             grey.info = image.info
             image = grey
-        if image.mode in ("I", "F"):
-            raise VideoError(f"{path.name} has 32 bits per pixel: save it with 8 or 16.")
         image = _in_srgb(ImageOps.exif_transpose(image))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.array(image.convert("RGB"))
-    except VideoError:
-        raise
     except Exception:  # whatever Pillow's parsers come across
         raise _undecodable(path) from None
+
+
+def _load(image: Image.Image, path: Path) -> None:
+    try:
+        image.load()
+        image.getexif()
+    except Exception:  # whatever Pillow's parsers come across
+        raise _undecodable(path) from None
+    if image.mode in ("I", "F"):
+        raise VideoError(f"{path.name} has 32 bits per pixel: save it with 8 or 16.")
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:

@@ -64,7 +64,8 @@ class Judging:
             waiting.result()
 
     def people(self, scan: VideoScan, threshold: float) -> list[Person]:
-        """Return the people of a scan, whose windows were all taken."""
+        """Return the people of a scan; windows that were not taken, of those with too few faces for one, are scored."""
+        self.take(window for seen in scan.people for window in seen.windows if id(window) not in self._scores)
         return [self._person(seen, scan.shots, threshold) for seen in scan.people]
 
     def _person(self, seen: PersonSeen, shots: tuple[tuple[float, float], ...], threshold: float) -> Person:

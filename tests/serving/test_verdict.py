@@ -178,6 +178,16 @@ def test_pictures_are_found_in_folders_and_three_videos_among_thousands_of_files
     assert [path.name for path in found] == ["7.mp4", "8.mov", "9.webm", "a.JPG"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_clip_of_fewer_frames_is_judged_whole_and_by_its_first_frames_alike(clips_dir, detector, tmp_path, count):
+    video.write(tmp_path / "short.mp4", [frame for *_, frame in video.frames(clips_dir / "d18.mp4", count)])
+    whole, first = (serving_verdict.predict_video(tmp_path / "short.mp4", detector, first=k) for k in (None, 150))
+    for verdict in (whole, first):
+        assert (verdict.status, len(verdict.strip)) == ("ok", count)
+        assert any("found, where the detector was trained on 4" in warning for warning in verdict.warnings)
+    assert whole.probability_fake == pytest.approx(first.probability_fake, abs=0.02)
+
+
 def test_a_photograph_is_judged_by_its_one_face_and_the_verdict_says_what_that_costs(detector, tmp_path):
     path = tmp_path / "me.jpg"
     Image.fromarray(skimage.data.astronaut()).save(path, quality=95)
