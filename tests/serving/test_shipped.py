@@ -1,7 +1,6 @@
 """The detector that comes with the suite: there, small, honest about itself, and used where no other is named."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from dfutils import cli
 from dfutils.core import detectors
 from dfutils.core.files import read_json
 from dfutils.serving import hub
@@ -46,16 +46,18 @@ def test_its_folder_says_what_it_is(detector):
     assert sum(score >= config["threshold"] for score in reals) == 2
 
 
-def test_it_is_used_where_no_other_is_named(clips_dir):
-    command = [sys.executable, "-m", "dfutils", "predict", str(clips_dir / "d0.mp4"), "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    verdict = json.loads(ended.stdout)
+def test_it_is_used_where_no_other_is_named(clips_dir, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dfutils", "predict", str(clips_dir / "d0.mp4"), "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    assert not ended.value.code, said.err
+    verdict = json.loads(said.out)
     assert verdict["status"] == "ok"
     assert verdict["model"]["name"] == "faces2"
     assert 0 <= verdict["probability_fake"] <= 1
     assert "of 175 real validation videos look" in verdict["sure"]
-    assert serving_verdict.OF_PHOTOGRAPHS in ended.stderr
+    assert serving_verdict.OF_PHOTOGRAPHS in said.err
 
 
 def test_the_readme_shows_what_it_says_of_a_real_video(detector, clips_dir):
