@@ -6,7 +6,7 @@ every shot of more than `SHORT_S` seconds gets a window before any gets a second
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -230,8 +230,17 @@ class VideoSearch:
         return tuple(sorted(left, key=lambda stretch: stretch.start_s))
 
 
-def scan(path: Path, settings: FaceSettings, plan: Plan | None = None, max_duration: float = math.inf) -> VideoScan:
-    """Return what is found in a video; one that cannot be read, or is longer than `max_duration`, is `unreadable`."""
+def scan(
+    path: Path,
+    settings: FaceSettings,
+    plan: Plan | None = None,
+    max_duration: float = math.inf,
+    on_progress: Callable[[float], None] = lambda done: None,
+) -> VideoScan:
+    """Return what is found in a video; one that cannot be read, or is longer than `max_duration`, is `unreadable`.
+
+    `on_progress` is called with the share that is done, 0 to 1.
+    """
     if pictures.is_pictures(path):
         return of_first_frames(find_faces(path, settings, max_duration))
     try:
@@ -239,8 +248,8 @@ def scan(path: Path, settings: FaceSettings, plan: Plan | None = None, max_durat
         if search.facts.duration_s > max_duration:
             text = f"{path.name} is {search.facts.duration_s:,.0f} s long; at most {max_duration:,.0f} s are taken."
             raise VideoError(text)
-        for _ in search.steps():
-            pass
+        for step in search.steps():
+            on_progress(step.done)
         return search.result()
     except VideoError as error:
         return VideoScan(None, (), (), (), False, unreadable(str(error), settings.face_size))

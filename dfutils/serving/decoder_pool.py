@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pebble import ProcessPool
 
@@ -52,7 +52,11 @@ class DecoderPool:
     def _new(self) -> ProcessPool:
         # Spawned, as a copy of a process with threads and PyTorch would neither be safe nor small.
         context = multiprocessing.get_context("spawn")
-        return ProcessPool(self.count, max_tasks=JOBS, initializer=prepare, initargs=[self.memory], context=context)
+        shares = self._shares = context.RawArray("d", self.count)  # without a lock, which a killed decoder would keep
+        self._slots = list(range(self.count))
+        return ProcessPool(
+            self.count, max_tasks=JOBS, initializer=prepare, initargs=[self.memory, shares], context=context
+        )
 
     async def start(self) -> None:
         """Start all decoders, so that the first video does not wait for one."""
@@ -65,6 +69,7 @@ class DecoderPool:
         settings: "FaceSettings",
         max_duration: float = float("inf"),
         on_start: Callable[[], None] = lambda: None,
+        on_progress: Callable[[float], None] = lambda done: None,
     ) -> "VideoScan":
         """Return `whole_video.scan` of a video, computed by a decoder; if cancelled, the decoder is killed.
 
@@ -75,6 +80,7 @@ class DecoderPool:
             settings: how faces are found.
             max_duration: seconds; a longer video is not decoded.
             on_start: called when a decoder is free.
+            on_progress: called twice a second with the share that is done, 0 to 1.
 
         Raises:
             DecoderError: if the decoder crashed or took too long.
@@ -83,10 +89,15 @@ class DecoderPool:
             on_start()
             if not self._pool.active:  # pebble gives a pool up if a process is killed that does nothing
                 self._pool = self._new()
-            seconds = self.seconds
-            call = self._pool.schedule(_scan, [path, settings, seconds / 2, max_duration], timeout=seconds)
+            seconds, shares, slots = self.seconds, self._shares, self._slots
+            slot = slots.pop() if slots else 0
+            shares[slot] = 0.0
+            call = self._pool.schedule(_scan, [path, settings, seconds / 2, max_duration, slot], timeout=seconds)
             try:
-                return await asyncio.wrap_future(call)  # cancelled with it
+                found = asyncio.wrap_future(call)
+                while not (await asyncio.wait({found}, timeout=0.5))[0]:
+                    on_progress(shares[slot])
+                return found.result()
             except TimeoutError:
                 text = f"The video was not decoded within {seconds:g} s: send a smaller or shorter one."
                 raise DecoderError(text) from None
@@ -94,6 +105,9 @@ class DecoderPool:
                 raise DecoderError("A decoder could not be started: come back later.") from None
             except Exception:
                 raise DecoderError("The video broke the decoder, and cannot be judged: it is damaged.") from None
+            finally:
+                call.cancel()  # kills the decoder if it is still busy
+                slots.append(slot)
 
     async def close(self) -> None:
         """Kill all decoders."""
@@ -101,8 +115,16 @@ class DecoderPool:
         await asyncio.to_thread(self._pool.join)
 
 
-def prepare(memory: int) -> None:
-    """Make this process a decoder: load what it needs, and limit memory (bytes), written files and core dumps."""
+_shares: Any = None  # of a decoder: where it says what share of a video is done
+
+
+def prepare(memory: int, shares: Any = None) -> None:
+    """Make this process a decoder: load what it needs, and limit memory (bytes), written files and core dumps.
+
+    `shares` is an array that is shared with the service: how much of each video in work is done, 0 to 1.
+    """
+    global _shares
+    _shares = shares
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # decoders compete for the same cores
     import cv2
     import numpy as np
@@ -125,7 +147,10 @@ def prepare(memory: int) -> None:
     embedding(blank, landmarks(blank, (16.0, 16.0, 96.0, 96.0)))  # loads dlib's models
 
 
-def _scan(path: Path, settings: "FaceSettings", budget: float, max_duration: float) -> "VideoScan":
+def _scan(path: Path, settings: "FaceSettings", budget: float, max_duration: float, slot: int) -> "VideoScan":
     from dfutils.faces.whole_video import Plan, scan
 
-    return scan(path, settings, Plan(budget), max_duration)
+    def show(done: float) -> None:
+        _shares[slot] = done
+
+    return scan(path, settings, Plan(budget), max_duration, show)

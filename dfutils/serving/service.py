@@ -128,8 +128,15 @@ class Service:
         """Return `upload.receive` with this service's folder and limits."""
         return upload.receive(request, self.folder, self.limits)
 
-    async def scan(self, path: Path, on_start: Callable[[], None] = lambda: None) -> "VideoScan":
-        """Return the people of a video, found with the detector's settings; `on_start` is called when decoding starts.
+    async def scan(
+        self,
+        path: Path,
+        on_start: Callable[[], None] = lambda: None,
+        on_progress: Callable[[float], None] = lambda done: None,
+    ) -> "VideoScan":
+        """Return the people of a video, found with the detector's settings.
+
+        `on_start` is called when decoding starts, `on_progress` from time to time with the share that is done.
 
         Raises:
             Refusal: 422, if the video cannot be read; 503, if the detector is not loaded.
@@ -137,7 +144,7 @@ class Service:
         await self.ready()
         settings = self.detector.face_settings
         try:
-            scan = await self.decoders.scan(path, settings, self.limits.duration_seconds, on_start)
+            scan = await self.decoders.scan(path, settings, self.limits.duration_seconds, on_start, on_progress)
         except DecoderError as error:
             raise Refusal(422, str(error)) from None
         if scan.main.status == "unreadable":

@@ -76,7 +76,13 @@ class _Videos:
         async def judge() -> None:
             async with kept:
                 try:
-                    html = await explain(self._service, video, None, lambda stage: progress.add("stage", str(stage)))
+                    html = await explain(
+                        self._service,
+                        video,
+                        None,
+                        lambda stage: progress.add("stage", str(stage)),
+                        lambda share: progress.add("share", f"{share:.2f}"),
+                    )
                     progress.add("done", html)
                 except Refusal as refusal:
                     progress.add("refused", refusal.text)
@@ -127,13 +133,20 @@ class _Videos:
         progress.timer = asyncio.get_running_loop().call_later(self._service.limits.unfollowed_seconds, give_up)
 
 
-async def explain(service: Service, video: Upload, nonce: str | None, on_stage: Callable[[int], None]) -> str:
+async def explain(
+    service: Service,
+    video: Upload,
+    nonce: str | None,
+    on_stage: Callable[[int], None],
+    on_share: Callable[[float], None] = lambda share: None,
+) -> str:
     """Return the verdict on a video as HTML: for a page with this nonce, or, if it is None, as a page of its own.
 
-    `on_stage` is called with the number of each stage as it begins.
+    `on_stage` is called with the number of each stage as it begins, `on_share` while faces are looked for with the
+    share of the video that is done, 0 to 1.
     """
     on_stage(0)
-    scan = await service.scan(video.path, lambda: on_stage(1))
+    scan = await service.scan(video.path, lambda: on_stage(1), on_share)
     on_stage(2)
     verdict = await service.judge(scan, video.name)
     on_stage(3)

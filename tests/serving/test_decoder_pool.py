@@ -69,10 +69,11 @@ def test_what_a_decoder_finds_survives_the_way(clips_dir, folder):
     async def found() -> VideoScan:
         pool = DecoderPool(1, seconds=60)
         try:
-            return await pool.scan(clips_dir / "d18.mp4", load(folder).face_settings)
+            return await pool.scan(clips_dir / "d18.mp4", load(folder).face_settings, on_progress=shares.append)
         finally:
             await pool.close()
 
+    shares: list[float] = []
     back, here = asyncio.run(found()), whole_video.scan(clips_dir / "d18.mp4", load(folder).face_settings)
     assert [len(person.windows) for person in back.people] == [len(person.windows) for person in here.people] == [2]
     for one, other in zip(back.people[0].windows, here.people[0].windows, strict=True):
@@ -81,6 +82,7 @@ def test_what_a_decoder_finds_survives_the_way(clips_dir, folder):
             np.testing.assert_array_equal(getattr(one.clip, name), getattr(other.clip, name))
     assert (back.facts, back.cut, back.main.status) == (here.facts, here.cut, here.main.status)
     assert (back.shots, back.left_out) == (here.shots, here.left_out)
+    assert shares == sorted(shares) and all(0 <= share <= 1 for share in shares)
 
 
 def decoders() -> list[multiprocessing.Process]:

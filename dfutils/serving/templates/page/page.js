@@ -3,7 +3,7 @@ const find = (name) => document.querySelector(name);
 const form = find("#send"), file = find("#video-file"), record = find(".record"), camera = find(".camera");
 const sending = find(".sending"), result = find("#result"), nonce = document.currentScript.nonce;
 const gone = "The service did not answer: try again.";
-let busy = false, events = null, recorder = null;
+let busy = false, events = null, recorder = null, began = 0;
 document.documentElement.classList.add("scripted");
 
 function say(text) { sending.textContent = text; }
@@ -20,6 +20,14 @@ function stage(number) {
   const rows = [...result.querySelectorAll(".progress li")];
   rows.forEach((row, k) => { row.className = k < number ? "past" : k === number ? "now" : "next"; });
   result.querySelector(".progress p").textContent = `${rows[number].textContent} …`;
+  began = performance.now();
+}
+
+function share(done) {
+  const now = result.querySelector(".progress .now");
+  if (!now || !(done > 0.02)) return;
+  const left = Math.ceil((performance.now() - began) * (1 - done) / done / 1000);
+  result.querySelector(".progress p").textContent = `${now.textContent} … ${Math.round(100 * done)}%, about ${left} s left`;
 }
 
 function done(report) {
@@ -41,6 +49,7 @@ function follow(address) {
   events = new EventSource(new URL(address, form.action));
   const end = (then) => (event) => { events.close(); then(event.data); };
   events.addEventListener("stage", (event) => stage(Number(event.data)));
+  events.addEventListener("share", (event) => share(Number(event.data)));
   events.addEventListener("done", end(done));
   events.addEventListener("refused", end((text) => show("#refused", text)));
   events.onerror = () => { if (events.readyState === EventSource.CLOSED) show("#refused", gone); };  // else it tries again
