@@ -263,7 +263,7 @@ def embed(
     """Return dlib's face embedding, float `(128,)`, of videos by id: the mean over `crops` crops of each strip.
 
     At most `most` videos are embedded, chosen by a hash of their ids and evenly from splits and classes, because a crop
-    takes about 0.15 s. Videos without a strip or without frames are left out.
+    takes about 0.15 s. Videos without a strip, or without landmarks in a frame, are left out.
     """
     rows = _rows_in_splits(videos)
     rows = rows[rows["video_id"].isin(list(strips))]
@@ -281,12 +281,15 @@ def embed(
 
 
 def _embed_one(path: Path, landmarks: list[np.ndarray], crops: int) -> np.ndarray | None:
-    """Return the mean embedding of evenly spread crops of a strip; None if the strip is missing or too short."""
+    """Return the mean embedding of evenly spread crops of a strip with landmarks; None if there is none, or the strip
+    is missing or too short."""
     strip = read_strip(path)
     if strip is None or strip.shape[1] < strip.shape[0] * len(landmarks):
         return None
-    side = strip.shape[0]
-    chosen = np.unique(np.linspace(0, len(landmarks) - 1, crops).round().astype(int))
+    side, known = strip.shape[0], [k for k, points in enumerate(landmarks) if len(points)]
+    if not known:
+        return None
+    chosen = np.array(known)[np.unique(np.linspace(0, len(known) - 1, crops).round().astype(int))]
     vectors = [
         embedding(
             np.ascontiguousarray(strip[:, k * side : (k + 1) * side]),

@@ -119,6 +119,19 @@ def test_embeddings_recognise_a_face(faces_dir: Path, tmp_path: Path) -> None:
     assert shared[["video_id", "other_video_id"]].values.tolist() == [["v0", "v3"]]
 
 
+def test_frames_without_landmarks_are_not_embedded_and_stop_nothing(faces_dir: Path, tmp_path: Path) -> None:
+    from dfutils.faces import detection
+
+    image = cv2.cvtColor(cv2.imread(str(faces_dir / "portraits" / "00001.jpg")), cv2.COLOR_BGR2RGB)
+    points = list(np.ravel(detection.detect(image)[0].landmarks))
+    strips = {name: tmp_path / "strip.png" for name in ("seen", "unseen")}
+    cv2.imwrite(str(tmp_path / "strip.png"), cv2.cvtColor(np.concatenate([image, image], axis=1), cv2.COLOR_RGB2BGR))
+    found = {"seen": [[], points], "unseen": [[], []]}
+    rows = [{"video_id": name, "person": 0, "landmarks": row} for name in found for row in found[name]]
+    videos = table([(name, 0, "", "", "", "") for name in found]).assign(split=["train", "test"])
+    assert list(leakage.embed(videos, strips, pd.DataFrame(rows))) == ["seen"]
+
+
 def test_audit_returns_plain_values() -> None:
     videos = policies.assign(kaggle(celeb_fakes=0), "random")
     audit = leakage.audit(videos, embeddings=vectors(videos.head(60), 2))
