@@ -6,9 +6,11 @@ import pandas as pd
 import torch
 
 from dfutils.detector.clips import Batches, ClipDataset, loader
+from dfutils.detector.hardware import memory_kept
 from dfutils.detector.network import Detector, logits
 
 
+@memory_kept()
 def clip_logits(
     network: Detector, dataset: ClipDataset, batch_size: int, place: torch.device, moving: Any = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:

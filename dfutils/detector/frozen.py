@@ -8,12 +8,14 @@ import pandas as pd
 import torch
 
 from dfutils.core.params import NetworkSettings
+from dfutils.detector.hardware import memory_kept
 from dfutils.detector.network import Detector
 from dfutils.faces.strips import load_strip
 
 _CLIPS = 16  # at a time
 
 
+@memory_kept()
 def frozen_features(
     strips: Mapping[str, Path], face_size: int, most: int = 400, frames: int = 3, seed: int = 0
 ) -> pd.DataFrame:

@@ -142,6 +142,7 @@ def _loader_workers(machine: HardwareSettings, gpu: bool) -> int:
     return min(8, os.cpu_count() or 1) if gpu else 0
 
 
+@hardware.memory_kept()
 def _train(fitting: Fitting, machine: HardwareSettings, gpu: bool, progress: bool) -> None:
     """Run the epochs that are left, with PyTorch's settings lent for as long as it takes."""
     settings, folder, backbone = fitting.settings, fitting.folder, fitting.detector.backbone

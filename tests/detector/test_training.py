@@ -1,7 +1,9 @@
 """Training: it learns, is reproducible, resumes after it was killed, and reports errors in one sentence."""
 
 import os
+import platform
 import signal
+import sys
 import warnings
 from pathlib import Path
 
@@ -436,3 +438,23 @@ def test_two_notebooks_do_not_train_in_one_folder(train, val, tmp_path):
     ):
         run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)
     run(untrained(**TINY), train, val, tmp_path / "a", epochs=1)
+
+
+def test_memory_that_is_kept_is_not_fetched_anew(monkeypatch):
+    resource = pytest.importorskip("resource")
+
+    @hardware.memory_kept()
+    def kept() -> tuple[int, int]:
+        return faults(), faults()
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24).add_(1)  # 64 MiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    fetched = faults()
+    if platform.libc_ver()[0] == "glibc":
+        assert kept()[1] < 0.1 * fetched
+        assert faults() > 0.5 * fetched, "as before"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert len(kept()) == 2
