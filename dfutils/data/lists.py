@@ -315,7 +315,12 @@ def read_texts(root: Path, path: str) -> pd.DataFrame:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise InputError(f"{path} cannot be read as a table: {str(error).partition(chr(10))[0]}") from None
     table = table.rename(columns=lambda name: str(name).strip().lower())
-    return table.astype(object).where(table.notna(), "").astype(str).apply(lambda column: column.str.strip())
+    return (
+        table.astype(object)
+        .where(table.notna(), "")
+        .astype(str)
+        .apply(lambda column: column.str.strip().astype(object))
+    )
 
 
 def read_labels(column: pd.Series, path: str, label_one: str) -> list[int]:

@@ -139,9 +139,10 @@ def match(file: ScoreFile, videos: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     strangers = ids[known == ""].unique()
     if len(strangers):
         said.append(f"{len(strangers)} names in {file.name} are no videos of the dataset: {_some(strangers)}.")
-    absent = videos.loc[~videos["video_id"].isin(known), "video_id"]
+    judged = videos["split"].isin(["val", "test", "eval"])
+    absent = videos.loc[judged & ~videos["video_id"].isin(known), "video_id"]
     if len(absent):
-        said.append(f"{len(absent)} videos of the dataset are not in {file.name}: {_some(absent)}.")
+        said.append(f"{len(absent)} of {judged.sum()} videos that are judged are not in {file.name}: {_some(absent)}.")
     return known, said
 
 

@@ -95,7 +95,7 @@ def test_imported_scores_of_frames_give_the_figures_of_the_native_run(dataset, h
     frames.rename(columns={"logit": "score"}).to_csv(path, index=False)
     found = import_scores(dataset, score_files.read(path, "fake"))
     assert found.said == [
-        "2 videos of the dataset are not in own.csv: v3, v159.",
+        "2 of 160 videos that are judged are not in own.csv: v3, v159.",
         "The scores in score are not from 0 to 1, and are taken to be log-odds of fake.",
     ]
     (folder,) = score_page.judge(found.experiments)
@@ -243,7 +243,7 @@ def test_files_and_names_that_cannot_be(dataset, home):
     (home / "runs" / "peer" / "detector").mkdir(parents=True)
     with pytest.raises(InputError, match="The experiment peer has a detector"):
         raise run(matrix(home), *higher, "--column", "prob_good", "--experiment", "peer").error
-    two = pd.DataFrame({"video_id": ["a", "b"], "path": ["x/clip.mp4", "y/clip.mp4"], "label": 0})
+    two = pd.DataFrame({"video_id": ["a", "b"], "path": ["x/clip.mp4", "y/clip.mp4"], "label": 0, "split": "test"})
     (home / "two.csv").write_text("path,score\nclip.mp4,.5\n")
     with pytest.raises(InputError, match=r"clip\.mp4, which could be a, b: give more of its folders"):
         score_files.match(score_files.read(home / "two.csv", "fake"), two)
