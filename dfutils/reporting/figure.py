@@ -124,7 +124,8 @@ class Picture(Figure):
         pixels, stream = self._pixels, io.BytesIO()
         if not self.photographs:  # 256 colours are all that a chart has
             pixels = pixels.quantize(256, dither=Image.Dither.NONE)
-        pixels.save(stream, "png", optimize=True)
+        # Optimising makes photographs a hundredth smaller, and takes twice the time.
+        pixels.save(stream, "png", optimize=not self.photographs)
         return stream.getvalue()
 
 
