@@ -24,11 +24,6 @@ _Model = Annotated[
 ]
 
 
-@app.callback()
-def _commands() -> None:
-    """Keep `run` a subcommand while it is the only one."""
-
-
 @app.command()
 def run(
     params: _File,
