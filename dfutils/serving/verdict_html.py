@@ -61,7 +61,10 @@ def stretches(verdict: Verdict) -> list[Stretch]:
     """Return all that can be looked at: person by person, the windows in time order and the most suspicious stretch."""
     found = []
     for k, person in enumerate(verdict.persons):
-        windows = sorted({*person.windows, person.worst}, key=lambda window: window.start_s)
+        stretches = {
+            id(window.clip): window for window in (*person.windows, person.worst)
+        }  # the worst may be one of them
+        windows = sorted(stretches.values(), key=lambda window: window.start_s)
         for w in windows:
             faces = w.clip.frames, w.clip.times, w.clip.indices
             found.append(Stretch(k, w.start_s, w.end_s, w.probability, w.frame_scores, *faces, w))

@@ -206,7 +206,8 @@ def test_a_photograph_is_judged_by_its_one_face_and_the_verdict_says_what_that_c
     del detector.config["frames_error_rates"]
     told = "With 1 frame it called 20% of 20 real validation videos fake and 30% of 30 fakes real; with 4, 10% and 30%."
     assert verdict.warnings[-1].endswith(told)
-    assert told in verdict_html.page(verdict)
+    page = verdict_html.page(verdict)
+    assert told in page and "1 looked at" in page and "nan" not in page
     values = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
     assert (values["video"]["n_frames"], values["video"]["fps"]) == (1, None)
 
