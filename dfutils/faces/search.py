@@ -115,17 +115,20 @@ class FaceSearch:
         self.n_read = wanted.n_read
 
     def quick_round(self, last: list[Sighting]) -> None:
-        """Search a few frames for each slot around the last faces, and three whole frames at one size.
+        """Search a few frames for each slot around the last faces, and a few whole frames for people who are new.
 
-        `last` are faces that were seen just before; at most `MOST` faces of a frame are followed.
+        `last` are faces that were seen just before; at most `MOST` faces of a frame are followed. Once the first whole
+        frame has shown faces, the middle one is searched for people as large as them.
         """
         count = self.settings.frames_per_video
         wanted = _WantedFrames(self.source.n_frames, self.settings)
         self.stride = wanted.stride
-        looks = {count // 2} if last else {0, count // 2, count - 1}
+        continued, looks = bool(last), {0, count // 2, count - 1}
         for index, time_s, rgb in self.source.frames(self.settings.max_frames, wanted):
             slot, attempt = wanted.slots[index]
-            whole = _sides(rgb)[-1:] if attempt == 0 and slot in looks else []
+            whole: list[float] = []
+            if attempt == 0 and (slot == count // 2 or (not last and slot in looks)):
+                whole = [_rival_side(rgb, last)] if last and not continued else _sides(rgb)[-1:]
             if last or whole:
                 new = self._search_frame(index, time_s, rgb, last, whole, [])
                 last = sorted(new, key=lambda sighting: -sighting.box[2])[:MOST] or last

@@ -265,7 +265,10 @@ def least_faces(count: int) -> int:
 
 
 def _seconds(faces: Sequence[Shown]) -> float:
-    return faces[-1].sighting.time_s - faces[0].sighting.time_s if faces else 0.0
+    """Return how long evenly spaced faces last, each until the next would come."""
+    if len(faces) < 2:
+        return 0.0
+    return (faces[-1].sighting.time_s - faces[0].sighting.time_s) * len(faces) / (len(faces) - 1)
 
 
 def _distance(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:

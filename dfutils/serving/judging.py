@@ -142,15 +142,19 @@ def _extent(
 ) -> tuple[float, float]:
     """Return start and end of the suspicious stretch around a window, in seconds.
 
-    It is the run of frames, through the most suspicious ones of the window, in which the logits exceed that of the
-    threshold by the largest sum. A window that is not called fake is its own stretch.
+    It is the run of frames, through the most suspicious ones of the window, in which the logits exceed a level by the
+    largest sum: half-way between the window's and the lowest fifth of the person's, at most that of the threshold. A
+    window that is not called fake is its own stretch.
     """
     if worst.probability < threshold:
         return worst.start_s, worst.end_s
     inside = worst.clip.times
-    frames = next(group for group in _frames(windows, shots) if group[0].time_s <= inside[0] <= group[-1].time_s)
+    groups = _frames(windows, shots)
+    low = float(np.quantile([frame.logit for group in groups for frame in group], 0.2))
+    level = min((_logit(worst.probability) + low) / 2, _logit(threshold))
+    frames = next(group for group in groups if group[0].time_s <= inside[0] <= group[-1].time_s)
     times = np.array([frame.time_s for frame in frames])
-    excess = np.array([frame.logit for frame in frames]) - _logit(threshold)
+    excess = np.array([frame.logit for frame in frames]) - level
     smooth = np.convolve(excess, np.ones(3) / 3, "same")
     centre = int(np.argmax(np.where((times >= inside[0]) & (times <= inside[-1]), smooth, -np.inf)))
     start = centre - int(np.argmax(np.cumsum(excess[centre::-1])))
