@@ -143,6 +143,10 @@ def first_frame(path: Path | str) -> np.ndarray:
     raise VideoError(_no_frame_message(path))
 
 
+_REPEATABLE = {"x264-params": "mbtree=0"}
+"""x264's macroblock tree reads memory beyond a frame that is no multiple of 64, and decides by what lies there."""
+
+
 def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf: int = 18) -> None:
     """Write RGB uint8 frames `(H, W, 3)` to an MP4 as H.264 (yuv420p); on an exception no file is written.
 
@@ -172,6 +176,8 @@ def write(path: Path | str, frames: Iterable[np.ndarray], fps: float = 25.0, crf
                         stream.pix_fmt = "yuv420p"
                         stream.thread_count = 1
                         stream.options = {"crf": str(crf), "threads": "1", "flags": "+bitexact"}
+                        if stream.width % 64 or stream.height % 64:
+                            stream.options |= _REPEATABLE
                     if image.shape != shape:
                         raise InputError(f"{path.name}: all frames of a video must have one size.")
                     even = np.pad(image, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
@@ -197,9 +203,7 @@ def compress(frames: np.ndarray, crf: int) -> np.ndarray:
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
     encoder.time_base, encoder.thread_count = Fraction(1, 25), 1
-    # x264's macroblock tree reads memory beyond a frame that is no multiple of 64, and decides by what lies there.
-    options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0"}
-    encoder.options = {**options, "x264-params": "mbtree=0"}
+    encoder.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "bf": "0", **_REPEATABLE}
     decoder = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
     packets = [p for image in frames for p in encoder.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))]

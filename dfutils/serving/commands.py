@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,22 +162,35 @@ def _table(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield lambda row: None
         return
     make_folder(path.parent)
-    try:
+    with _written(path):
         file = path.open("w", encoding="utf-8", newline="", buffering=1)
-    except OSError as error:
-        raise InputError(
-            f"The table {path} cannot be written ({error.strerror}): close it in other programs, or give another file."
-        ) from None
-    with file:
+    try:
         writer = tables.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
+        with _written(path):
+            writer.writeheader()
 
         def write_row(row: dict[str, Any]) -> None:
             plain = {"persons": len(row["persons"]), "model": row["model"]["name"], "version": row["model"]["version"]}
             rank = row["rank"] and f"{row['rank']['as_high']} of {row['rank']['of']}"
-            writer.writerow(row | plain | {"rank": rank, "warnings": " ".join(row["warnings"])})
+            with _written(path):
+                writer.writerow(row | plain | {"rank": rank, "warnings": " ".join(row["warnings"])})
 
         yield write_row
+    finally:
+        with suppress(OSError):  # of a line that could not be written; whole ones have been
+            file.close()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say in a sentence why a table cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The table {path} cannot be written ({error.strerror}): make room, close it in other programs, or give "
+            "another file."
+        ) from None
 
 
 def _report_names(paths: list[Path]) -> dict[Path, str]:

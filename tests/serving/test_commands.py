@@ -66,6 +66,30 @@ def test_a_table_that_cannot_be_written_is_told_before_the_first_video(blank, fo
             judged([str(blank)], folder, csv=path)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux that is always full")
+def test_a_full_disk_is_a_sentence_and_keeps_the_rows_that_were_written(blank, folder, tmp_path, monkeypatch):
+    import resource
+
+    with pytest.raises(InputError, match=r"/dev/full cannot be written \(No space left on device\): make room"):
+        judged([str(blank)], folder, csv=Path("/dev/full"))
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(blank, tmp_path / name)
+    judge, limits, table = verdicts.predict_video, resource.getrlimit(resource.RLIMIT_FSIZE), tmp_path / "t.csv"
+
+    def full(path: Path, *arguments: object) -> object:
+        if path.name == "b.mp4":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (table.stat().st_size, limits[1]))
+        return judge(path, *arguments)
+
+    monkeypatch.setattr(verdicts, "predict_video", full)
+    try:
+        with pytest.raises(InputError, match=r"t\.csv cannot be written \(File too large\)"):
+            judged([str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")], folder, csv=table)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(pd.read_csv(table)["file"]) == [str(tmp_path / "a.mp4")]
+
+
 def test_rows_of_the_table_are_written_as_videos_are_judged(blank, folder, tmp_path, monkeypatch):
     shutil.copy(blank, tmp_path / "a.mp4")
     shutil.copy(blank, tmp_path / "b.mp4")
