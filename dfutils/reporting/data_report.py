@@ -78,6 +78,7 @@ class DatasetReport:
         names |= {"duration_s": "length, seconds", "bitrate": "kbit a second"}
         kbits = self.videos.assign(bitrate=self.videos["bitrate"] / 1000)
         medians = kbits.groupby(_classes(self.videos))[list(names)].median().rename(columns=names).T
+        medians = medians.dropna(how="all")  # pictures have no rate, length or bitrate
         return Table(medians.round(1).map("{:,.1f}".format), "Medians of the container facts")
 
     def first_frames(self) -> Picture:

@@ -51,7 +51,7 @@ LIMITS = (
     "A score is a reason to look further, never proof.",
     "The detector finds forgeries like those it was trained on; other methods, wholly synthetic people and heavy "
     "compression can pass it, and real videos can look fake to it.",
-    "It looks at faces alone, those that are large enough, in two frames a second or so, and hears nothing.",
+    "It looks at faces alone, those that are large enough, in about two frames per second, and hears nothing.",
 )
 
 
