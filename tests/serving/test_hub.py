@@ -70,9 +70,16 @@ def figures_of(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def site():
+def server():
     with hub_server.running() as found:
         yield found
+
+
+@pytest.fixture
+def site(server):
+    """An empty hub, whatever tests ran before."""
+    server.files.clear()
+    return server
 
 
 @pytest.fixture
