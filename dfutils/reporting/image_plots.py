@@ -32,13 +32,14 @@ def frame_grid(images: Sequence[np.ndarray], captions: Sequence[str], title: str
 
 
 def sheet(strips: Sequence[np.ndarray], captions: Sequence[str], title: str = "") -> Picture:
-    """Draw strips `(T, S, S, 3)` RGB below each other, each above its caption.
+    """Draw strips `(T, S, S, 3)` RGB below each other, those of single crops three in a row, each above its caption.
 
     Raises:
         ValueError: if there are not as many captions as strips.
     """
     rows = [np.concatenate(list(frames), axis=1) for frames in strips]
-    with _grid(rows, captions, 1, WIDTH, title) as (figure, _):
+    single = all(len(frames) == 1 for frames in strips)
+    with _grid(rows, captions, 3 if single else 1, WIDTH, title) as (figure, _):
         figure.alt += f" {len(rows)} strips of faces: {'; '.join(captions)}."
     return figure
 
