@@ -181,6 +181,12 @@ def predict(
     explain: Annotated[
         Path | None, typer.Option(help="Write a one-file HTML report per video, with Grad-CAM.", metavar="DIR")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write one page that lists all videos, most suspicious first, and a report of each.", metavar="DIR"
+        ),
+    ] = None,
     budget: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds of computing per video; default: 20, more for over 4 minutes of video."),
@@ -200,7 +206,7 @@ def predict(
     """
     from dfutils.serving import commands
 
-    wishes = {"as_json": as_json, "csv": csv, "explain": explain}
+    wishes = {"as_json": as_json, "csv": csv, "explain": explain, "report": report}
     scored = commands.predict(videos, model, **wishes, first=first, budget=budget, every=every)
     raise typer.Exit(0 if scored else 3)
 

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def predict(
     as_json: bool,
     csv: Path | None,
     explain: Path | None,
+    report: Path | None = None,
     first: int | None = None,
     budget: float | None = None,
     every: float | None = None,
@@ -64,10 +65,11 @@ def predict(
         as_json: write one line of JSON per video in place of text.
         csv: write a table with one row per video to this file, too.
         explain: write a one-file HTML report per video into this folder, too.
+        report: write a page that lists all videos, and a report of each, into this folder, too (`triage`).
         first, budget, every: as in `verdict.predict_video` and `whole_video.Plan`.
 
     Raises:
-        InputError: if an argument names no video, or there is no such detector.
+        InputError: if an argument names no video, there is no such detector, or what is asked for cannot be written.
     """
     from dfutils.core import detectors
     from dfutils.core.progress import bar
@@ -78,23 +80,27 @@ def predict(
     if explain:
         make_folder(explain)
     detector = hub.load(model or detectors.SHIPPED)  # says what is wrong with a name before it imports PyTorch
+    from dfutils.serving import triage, verdict_html
     from dfutils.serving import verdict as verdicts
-    from dfutils.serving import verdict_html
 
     limits = verdicts.warnings_of(detector)
     if as_json:
         sys.stderr.writelines(f"dfutils: {limit}\n" for limit in limits)
     escape = (sys.stdout.encoding or "").lower() != "utf-8"  # an escaped letter stays valid JSON
     scored = 0
-    with _table(csv) as write_row, bar(total=len(paths), desc="predict", unit="video") as progress:
+    listed = triage.opened(report) if report else nullcontext()
+    with listed as page, _table(csv) as write_row, bar(total=len(paths), desc="predict", unit="video") as progress:
         for path, verdict in _verdicts(paths, detector, progress, first, budget, every):
             values = verdict.to_dict() | {"file": printable(path)}
             scored += values["status"] == "ok"
             write_row(values)
-            if explain:
-                verdict_html.write(verdict, explain / reports[path], verdict_html.heat(detector, verdict))
             with progress.external_write_mode(file=sys.stdout):
                 typer.echo(json.dumps(values, ensure_ascii=escape) if as_json else text(values, limits))
+            heat = verdict_html.heat(detector, verdict) if explain or page else {}
+            if explain:
+                verdict_html.write(verdict, explain / reports[path], heat)
+            if page:
+                page.add(path, verdict, heat)
     if not as_json:
         typer.echo("\n".join(limits))
     if scored < len(paths):

@@ -174,8 +174,10 @@ def _panels(verdict: Verdict, heat: Mapping[int, np.ndarray]) -> list[dict[str, 
                 "worst": worst is None or (stretch.start_s, stretch.end_s) == (worst.start_s, worst.end_s),
                 "faces": faces,
                 "first": faces[furthest(stretch.frame_scores, verdict.threshold)]["n"],
-                "crops": _uri(np.concatenate(list(stretch.frames), axis=1), ".jpg"),
-                "heat": _uri(np.concatenate([_colours(part) for part in heat[k]], axis=1), ".png") if k in heat else "",
+                "crops": as_uri(np.concatenate(list(stretch.frames), axis=1), ".jpg"),
+                "heat": as_uri(np.concatenate([_colours(part) for part in heat[k]], axis=1), ".png")
+                if k in heat
+                else "",
             }
         )
     return panels
@@ -230,7 +232,7 @@ def _targets(panels: Sequence[dict[str, Any]], length: float) -> list[dict[str, 
     return found
 
 
-def _uri(picture: np.ndarray, kind: str, quality: int = 88) -> str:
+def as_uri(picture: np.ndarray, kind: str, quality: int = 88) -> str:
     """Return a picture as a data URI: RGB as .jpg, RGBA as .png."""
     order = cv2.COLOR_RGB2BGR if picture.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
     options: Sequence[int] = [cv2.IMWRITE_JPEG_QUALITY, quality] if kind == ".jpg" else []

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from dfutils.serving import triage, verdict_html
 from dfutils.serving.service import Limits
 from tests.support.pages import loads
 from tests.support.served import serving, small_detector
+from tests.support.verdicts import made, maps, two_people, window
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if not CHROMIUM:
@@ -262,3 +264,71 @@ def test_screens(served, browser, request):
     page.goto(served.address)
     page.screenshot(path=folder / "page_no_script.png", full_page=True)
     page.context.close()
+
+
+def test_the_triage_page_is_filtered_by_answer_and_text_and_fits_a_phone(browser, tmp_path):
+    """From a file, without a network; without scripts it lists everything."""
+    with triage.opened(tmp_path / "d") as folder:
+        for name, score in (("anna.mp4", 0.9), ("ben.mp4", 0.1), ("anna again.mp4", 0.5)):
+            folder.add(tmp_path / name, made(name, [[window(0, score)]]), {})
+        folder.add(tmp_path / "tree.mp4", made("tree.mp4"), {})
+    address = (tmp_path / "d" / "index.html").as_uri()
+    for scheme in ("light", "dark"):
+        context = browser.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme, offline=True)
+        page, said = context.new_page(), []
+        page.on("pageerror", lambda error, said=said: said.append(str(error)))
+        page.goto(address)
+        shown = page.locator("li[data-answer]:visible a")
+        assert shown.count() == 4
+        page.click("button[value='cannot tell']")
+        assert [Path(text).name for text in shown.all_inner_texts()] == ["anna again.mp4"]
+        assert page.get_attribute("button[value='cannot tell']", "aria-pressed") == "true"
+        page.click("button[value='']")
+        page.fill("input[type=search]", "ANNA")
+        assert [Path(text).name for text in shown.all_inner_texts()] == ["anna.mp4", "anna again.mp4"]
+        page.fill("input[type=search]", "no face")
+        assert [Path(text).name for text in shown.all_inner_texts()] == ["tree.mp4"]
+        assert "1 of 4 shown" in page.inner_text("[role=status]")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert abs(light(page, ".answer small", "color") - light(page, ".triage", "backgroundColor")) > 300
+        page.fill("input[type=search]", "")
+        shown.first.click()
+        page.wait_for_selector("text=Looks fake to this detector")
+        assert said == []
+        context.close()
+    plain = browser.new_context(java_script_enabled=False).new_page()
+    plain.goto(address)
+    assert plain.locator("li[data-answer]:visible").count() == 4 and not plain.locator("form").is_visible()
+    plain.context.close()
+
+
+def test_a_click_or_a_key_in_the_timeline_shows_the_face_at_that_moment(browser, tmp_path):
+    """In a report of one file, without scripts."""
+    verdict_html.write(two_people(), tmp_path / "two.html", {0: maps(4), 3: maps(4)})
+    context = browser.new_context(java_script_enabled=False, offline=True, viewport={"width": 1000, "height": 900})
+    page = context.new_page()
+    page.goto((tmp_path / "two.html").as_uri())
+    large, panel = page.locator(".stage > div:visible"), page.locator(".panel:visible h3")
+    assert panel.inner_text() == "Score over time: Person 2, 5.0 to 10.0 s, 0.90"
+    tracks = page.locator(".tracks").bounding_box()
+
+    def click(share: float, lane: int) -> str:
+        page.mouse.click(tracks["x"] + share * tracks["width"], tracks["y"] + tracks["height"] * (lane + 0.5) / 2)
+        assert large.count() == 1
+        return large.inner_text().strip()
+
+    assert click(0.01, 0) == "frame 0, 0.00 s: 0.10"
+    assert panel.inner_text() == "Score over time: Person 1, 0.0 to 5.0 s, 0.10"
+    assert page.locator(".panel:visible .heat").count() == 8
+    assert click(0.74, 0) == "frame 3, 15.00 s: 0.40"
+    assert page.locator(".panel:visible .heat").count() == 0
+    assert "most suspicious stretches only" in page.inner_text(".panel:visible .soft")
+    page.keyboard.press("ArrowRight")
+    assert large.inner_text().strip() == "frame 0, 5.00 s: 0.90"
+    assert panel.inner_text().startswith("Score over time: Person 2")
+    page.click(".who label:first-child")
+    assert panel.inner_text() == "Score over time: Person 1, 10.0 to 15.0 s, 0.40"
+    assert page.locator("table.stretches").count() == 1
+    page.click("summary")
+    assert page.locator("table.stretches tbody tr:visible").count() == 5
+    context.close()

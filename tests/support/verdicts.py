@@ -84,6 +84,7 @@ def made(
         person=person,
         shots=tuple(shots),
         left_out=tuple(left_out),
+        stopped=False,
     )
 
 
