@@ -76,16 +76,13 @@ def predict(
     from dfutils.serving import hub
 
     paths = find_videos(videos)
-    reports = _report_names(paths) if explain else {}
-    if explain:
-        make_folder(explain)
+    reports = _reports(paths, explain)
     detector = hub.load(model or detectors.SHIPPED)  # says what is wrong with a name before it imports PyTorch
     from dfutils.serving import triage, verdict_html
     from dfutils.serving import verdict as verdicts
 
     limits = verdicts.warnings_of(detector)
-    if as_json:
-        sys.stderr.writelines(f"dfutils: {limit}\n" for limit in limits)
+    sys.stderr.writelines(f"dfutils: {limit}\n" for limit in limits if as_json)
     escape = (sys.stdout.encoding or "").lower() != "utf-8"  # an escaped letter stays valid JSON
     scored = 0
     listed = triage.opened(report) if report else nullcontext()
@@ -98,7 +95,7 @@ def predict(
                 typer.echo(json.dumps(values, ensure_ascii=escape) if as_json else text(values, limits))
             heat = verdict_html.heat(detector, verdict) if explain or page else {}
             if explain:
-                verdict_html.write(verdict, explain / reports[path], heat)
+                verdict_html.write(verdict, reports[path], heat)
             if page:
                 page.add(path, verdict, heat)
     if not as_json:
@@ -199,15 +196,19 @@ def _written(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _report_names(paths: list[Path]) -> dict[Path, str]:
-    """Return a file name for each video's report; no two are equal, in lower case too."""
-    names, taken = {}, set()
+def _reports(paths: list[Path], folder: Path | None) -> dict[Path, Path]:
+    """Make a folder and return where in it each video's report goes, no two equal, in lower case too; {} for None."""
+    names: dict[Path, Path] = {}
+    taken: set[str] = set()
+    if folder is None:
+        return names
+    make_folder(folder)
     for path in paths:
         name, number = f"{path.stem}.html", 2
         while name.lower() in taken:
             name, number = f"{path.stem}-{number}.html", number + 1
         taken.add(name.lower())
-        names[path] = name
+        names[path] = folder / name
     return names
 
 

@@ -61,11 +61,8 @@ def stretches(verdict: Verdict) -> list[Stretch]:
     """Return all that can be looked at: person by person, the windows in time order and the most suspicious stretch."""
     found = []
     for k, person in enumerate(verdict.persons):
-        stretches = {
-            id(window.clip): window for window in (*person.windows, person.worst)
-        }  # the worst may be one of them
-        windows = sorted(stretches.values(), key=lambda window: window.start_s)
-        for w in windows:
+        across = [person.worst] * all(window.clip is not person.worst.clip for window in person.windows)
+        for w in sorted([*person.windows, *across], key=lambda window: window.start_s):
             faces = w.clip.frames, w.clip.times, w.clip.indices
             found.append(Stretch(k, w.start_s, w.end_s, w.probability, w.frame_scores, *faces, w))
     if not found and len(verdict.strip):
@@ -129,7 +126,8 @@ def fragment(verdict: Verdict, heat: Mapping[int, np.ndarray] | None = None, non
         details=_details(verdict),
         limits=LIMITS,
         number=lambda value: f"{value:.2f}",
-        percent=lambda value: f"{100 * value:.2f}".rstrip("0").rstrip(".") + "%",
+        percent=lambda value: f"{100 * value:.1f}%",
+        place=lambda share: f"{100 * share:.6g}%",
     )
 
 
@@ -160,7 +158,7 @@ def _panels(verdict: Verdict, heat: Mapping[int, np.ndarray]) -> list[dict[str, 
         answer = answers.decide(stretch.probability, verdict.borders)
         faces = [_face(verdict, stretch, j, number + j) for j in range(len(stretch.frames))]
         number += len(faces)
-        worst = verdict.persons[stretch.person].worst if verdict.persons else None
+        worst = stretch.window is None or stretch.window.clip is verdict.persons[stretch.person].worst.clip
         panels.append(
             {
                 "person": stretch.person,
@@ -171,7 +169,7 @@ def _panels(verdict: Verdict, heat: Mapping[int, np.ndarray]) -> list[dict[str, 
                 "score": stretch.probability,
                 "answer": answer or "",
                 "side": timeline.CLASSES[answer] if answer else "",
-                "worst": worst is None or (stretch.start_s, stretch.end_s) == (worst.start_s, worst.end_s),
+                "worst": worst,
                 "faces": faces,
                 "first": faces[furthest(stretch.frame_scores, verdict.threshold)]["n"],
                 "crops": as_uri(np.concatenate(list(stretch.frames), axis=1), ".jpg"),
@@ -211,7 +209,8 @@ def _people(verdict: Verdict, panels: Sequence[dict[str, Any]]) -> list[dict[str
     for k, person in enumerate(verdict.persons):
         panel = next(j for j, shown in enumerate(panels) if shown["person"] == k and shown["worst"])
         alike = " and ".join(str(other + 1) for other in person.may_be)
-        found.append({**panels[panel], "panel": panel, "may_be": alike and f"may be the same as {alike}"})
+        when = f"{person.worst.start_s:.1f} to {person.worst.end_s:.1f} s"
+        found.append(panels[panel] | {"panel": panel, "when": when, "may_be": alike and f"may be the same as {alike}"})
     return found
 
 
