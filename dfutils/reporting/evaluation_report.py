@@ -50,9 +50,7 @@ class EvaluationReport(Report):
             for entry in self.evaluation.calibration.by_frames
         ]
         caption = "Errors on validation videos, by the number of frames seen, with 95% intervals"
-        return or_none(
-            pd.DataFrame(rows), caption, "Not measured: a clip is one frame, or validation has too few people."
-        )
+        return or_none(pd.DataFrame(rows), caption, "Not measured: clips have one frame, or validation too few people.")
 
     def threshold(self) -> object:
         """Return a slider that moves the threshold, where a kernel answers; else both rates against it, as a figure."""
