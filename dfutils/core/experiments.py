@@ -205,8 +205,8 @@ def _bring_detector(params: Params) -> Params:
     if not weights[1].exists() or not os.path.samefile(*weights):
         _link(source, target)
         config = read_json(target / "config.json")
-        if params.label_one and foreign.kind(target, config):
-            write_json({**config, "label_one": params.label_one}, target / "config.json")
+        if foreign.kind(target, config):
+            write_json(foreign.adopted(target, config, params), target / "config.json")
     return params
 
 

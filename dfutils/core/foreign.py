@@ -10,6 +10,7 @@ from typing import Any
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import read_json
+from dfutils.core.params import Params
 
 GEND, CLASSIFIER = "GenD", "image classifier"
 """Kinds of detectors of other libraries."""
@@ -52,15 +53,23 @@ def kind(folder: Path, config: Mapping[str, Any]) -> str:
 def faces(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the face settings that a detector of another library implies, by what it was trained on.
 
-    An image classifier says only how large its pictures are.
+    An image classifier says only how large its pictures are; the rest is that of the experiment that judges it, which
+    writes it into its copy of config.json (`adopted`).
 
     Raises:
         InputError: as `kind` and `pictures`.
     """
     found = kind(folder, config)
     if found == CLASSIFIER:
-        return {"face_size": pictures(folder)["size"]}
+        return {"face_size": pictures(folder)["size"], **config.get("faces", {})}
     return dict(_GEND_FACES) if found else {}
+
+
+def adopted(folder: Path, config: Mapping[str, Any], params: Params) -> dict[str, Any]:
+    """Return a config.json of another library with what an experiment says of the detector: `faces`, as far as they
+    were free, and `label_one`."""
+    free = {name: getattr(params, name) for name in _GEND_FACES if name not in faces(folder, config)}
+    return {**config, "faces": free, "label_one": params.label_one}
 
 
 def pictures(folder: Path) -> dict[str, Any]:

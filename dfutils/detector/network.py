@@ -228,7 +228,7 @@ class Detector(nn.Module):
         differing = [
             f"{name} {self.config[name]!r}, not {settings[name]!r}"
             for name in _GEOMETRY
-            if name in settings and self.config.get(name, settings[name]) != settings[name]
+            if name in settings and self.config[name] != settings[name] and name not in self.config.get("free", ())
         ]
         if differing:
             raise InputError(

@@ -73,10 +73,10 @@ def load(folder: Path, kind: type[_Detector]) -> _Detector:
     detector = kind(NetworkSettings(pretrained="none").model_copy(update=settings))
     detector.backbone.take(weights, f"The detector in {folder}")
     fill(detector.linear, {"weight": head[0].float(), "bias": head[1].float()}, f"The last layer of {folder}")
-    for free in ("frames_per_video", "face_margin", "align"):  # what another library's file does not say is free
-        del detector.config[free]
+    known = foreign.faces(folder, config)
+    detector.config["free"] = [name for name in ("frames_per_video", "face_margin", "align") if name not in known]
     own = ("slope", "offset", "prior_fake", "threshold", "borders", "validation_reals", "measured_on", "by_frames")
-    detector.config |= foreign.faces(folder, config) | {name: config[name] for name in own if name in config}
+    detector.config |= known | {name: config[name] for name in own if name in config}
     detector.config["uncalibrated"] = "validation_reals" not in config
     return detector.eval()
 
@@ -104,7 +104,16 @@ def _classifier(
 ) -> tuple[dict[str, Any], list[torch.Tensor], dict[str, torch.Tensor]]:
     """Return the same of an image classifier, its two classes in the order of the suite."""
     fake, given = foreign.fake_class(folder, config), foreign.pictures(folder)
-    left_out = ("label_one", "id2label", "label2id", "dtype", "torch_dtype", "transformers_version", "auto_map")
+    left_out = (
+        "label_one",
+        "faces",
+        "id2label",
+        "label2id",
+        "dtype",
+        "torch_dtype",
+        "transformers_version",
+        "auto_map",
+    )
     tower = {name: value for name, value in config.items() if name not in left_out}
     tower |= {"mean": given["mean"], "std": given["std"], "image_size": given["size"]}
     name = Tower(tower).head

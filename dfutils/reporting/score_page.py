@@ -70,7 +70,7 @@ def write_comparison(experiments: Sequence[Params], name: str) -> Path:
     picture = comparison_plots.forest({key: auc[key] for key in ranked}, title, mark=short[runs[0].name])
     keep(picture, reports / name, "detectors")
     markup = {title: Markup(table._repr_html_()) for title, table in parts.items()}
-    intro = f"{len(runs)} detectors whose scores were imported. {runs[0].metrics['verdict']}"
+    intro = f"{len(runs)} detectors whose scores were imported. {short[runs[0].name]}: {runs[0].metrics['verdict']}"
     page = {"picture": Markup(picture.to_html()), "tables": markup}
     return overview.write_page(reports / name / "index.html", f"{name}: {len(runs)} detectors", intro, runs, **page)
 

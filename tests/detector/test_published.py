@@ -89,6 +89,7 @@ def test_an_image_classifier_scores_as_at_home(transformers, tmp_path, clip, lab
     assert of_frames[0] == pytest.approx(by_frame, abs=1e-5)
     assert found[0] == pytest.approx(by_frame.mean(), abs=1e-5)
     assert detector.face_settings.face_size == SIZE
+    detector.check_geometry({"face_size": SIZE, "face_margin": 0.7, "frames_per_video": 4, "align": True})
     assert hub.load(tmp_path / "vit").config["source"] == "vit (uncalibrated)"
 
 
@@ -151,9 +152,11 @@ def test_labels_that_say_nothing_are_refused_until_the_parameter_says(transforme
 
     found = {}
     for meaning in ("fake", "real"):
-        params = with_overrides({"detector": "vit", "label_one": meaning, "experiment": meaning}, {})
+        given = {"detector": "vit", "label_one": meaning, "experiment": meaning, "frames_per_video": 5}
+        params = with_overrides(given, {})
         assert params.face_size == SIZE and params.split_policy == "identity"
         detector = Detector.load(claim(params, "preprocess", "evaluate").run_folder / "detector")
+        assert detector.face_settings.frames_per_video == 5
         found[meaning] = float(logits(detector, clip_tensor(detector, clip))[0][0])
     assert found["fake"] == pytest.approx(-found["real"]) and "label_one" not in read_json(
         tmp_path / "vit" / "config.json"

@@ -249,6 +249,14 @@ def test_files_and_names_that_cannot_be(dataset, home):
         score_files.match(score_files.read(home / "two.csv", "fake"), two)
 
 
+def test_names_that_are_no_videos_are_told(home):
+    table = pd.DataFrame({"video_id": ["a", "b"], "path": ["a.mp4", "b.mp4"], "label": [0, 1], "split": "test"})
+    (home / "three.csv").write_text("path,score\n/other/a.mp4,.5\n/other/b.mp4,.6\n/other/gone.mp4,.7\n")
+    ids, said = score_files.match(score_files.read(home / "three.csv", "fake"), table)
+    assert ids.tolist() == ["a", "b", ""]
+    assert said == ["1 names in three.csv are no videos of the dataset: /other/gone.mp4."]
+
+
 def test_scores_at_the_ends_keep_their_order():
     found = score_files.as_logits(pd.Series([0.0, 1e-14, 0.5, 1 - 1e-15, 1.0]))
     assert found.is_monotonic_increasing and found[2] == 0 and found.iloc[-1] == np.inf
