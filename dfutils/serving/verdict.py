@@ -39,6 +39,10 @@ OF_NOTHING_KNOWN = (
     "What this detector was trained and measured on is not written in its file: its threshold and the size of its "
     "crops are the suite's defaults, not chosen for it."
 )
+OF_ANOTHER_LIBRARY = (
+    "This detector is of another library and uncalibrated: its score is no probability, no video chose its threshold, "
+    "and what it was trained on is not known; notebook 04 calibrates it on validation videos."
+)
 OF_A_DATASET = (
     "This detector was measured on test videos of {datasets} and on no others: how it does on other methods of "
     "forgery, cameras and platforms is not known; its answer is a reason to look further, not proof."
@@ -301,6 +305,8 @@ def is_calibrated(detector: Detector) -> bool:
 def warnings_of(detector: Detector) -> list[str]:
     """Return the sentences to show with every verdict of a detector."""
     training = detector.config["training"]
+    if detector.config.get("uncalibrated"):
+        return [OF_ANOTHER_LIBRARY]
     if not training:
         return [OF_NOTHING_KNOWN]
     layouts = training.get("layouts", [])

@@ -21,6 +21,7 @@ from dfutils.evaluation import saliency
 from dfutils.evaluation.evaluate import keep_calibration
 from dfutils.metrics.calibration import Scaling
 from dfutils.serving import hub
+from dfutils.serving.verdict import warnings_of
 
 SIZE, FRAMES = 32, 3
 COLOURS = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3]}
@@ -91,6 +92,8 @@ def test_an_image_classifier_scores_as_at_home(transformers, tmp_path, clip, lab
     assert detector.face_settings.face_size == SIZE
     detector.check_geometry({"face_size": SIZE, "face_margin": 0.7, "frames_per_video": 4, "align": True})
     assert hub.load(tmp_path / "vit").config["source"] == "vit (uncalibrated)"
+    (warning,) = warnings_of(detector)
+    assert "uncalibrated" in warning
 
 
 @pytest.mark.parametrize(
