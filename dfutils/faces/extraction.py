@@ -136,7 +136,7 @@ def extract(
 
     Args:
         box: x, y, w, h in source pixels of a face that a user has marked; no face is searched for then.
-        bystanders: count people whose faces are too small to be the main person's, too; up to 0.1 s more.
+        bystanders: count people whose faces are too small to be the main person's, too; up to 0.5 s more.
 
     Returns:
         The clips. If nobody has enough valid faces there is one, with the status `few_faces` (and all valid faces of

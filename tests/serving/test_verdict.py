@@ -215,14 +215,15 @@ def test_a_photograph_is_judged_by_its_one_face_and_the_verdict_says_what_that_c
 def test_a_second_much_smaller_person_is_told_and_changes_no_strip(clips_dir, detector, tmp_path):
     large = [frame for *_, frame in video.frames(clips_dir / "d18.mp4", 40)]
     small = [
-        cv2.resize(frame, (190, 190)) for *_, frame in video.frames(clips_dir / "d0.mp4", 40)
-    ]  # a face of 90 pixels
+        cv2.resize(frame, (100, 100), interpolation=cv2.INTER_AREA)
+        for *_, frame in video.frames(clips_dir / "d0.mp4", 40)
+    ]  # a face of 47 pixels
     together, alone = [], []
     for one, other in zip(large, small, strict=True):
         frame = np.full((600, 900, 3), 90, np.uint8)
         frame[60:540, 40:520] = one
         alone.append(frame.copy())
-        frame[300:490, 640:830] = other
+        frame[300:400, 640:740] = other
         together.append(frame)
     for name, frames in (("one.mp4", alone), ("two.mp4", together)):
         video.write(tmp_path / name, frames)
