@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from IPython.display import HTML, IFrame
 
 from dfutils.core.errors import InputError
@@ -15,8 +16,10 @@ from dfutils.detector.network import Detector
 from dfutils.faces import video
 from dfutils.faces.extraction import FaceClip, find_faces
 from dfutils.faces.video import VideoFacts
+from dfutils.metrics import answers
 from dfutils.reporting import image_plots
 from dfutils.reporting.figure import Picture
+from dfutils.reporting.table import Table, or_none
 from dfutils.reporting.wording import Text
 from dfutils.serving import verdict_html
 from dfutils.serving.verdict import Verdict
@@ -68,6 +71,22 @@ class VerdictReport:
         if self.clip.status != "ok":
             raise InputError(f"{self.clip.reason} Choose another video with video_file.")
         return image_plots.strip(self.clip.frames, times=self.clip.times, title="What the detector sees")
+
+    def windows(self, verdict: Verdict) -> Table | Text:
+        """Return the score and the answer of each window of each person."""
+        rows = [
+            {
+                "person": person + 1,
+                "from (s)": round(window.start_s, 1),
+                "to (s)": round(window.end_s, 1),
+                "faces": len(window.clip.frames),
+                "score": window.probability,
+                "answer": answers.decide(window.probability, verdict.borders),
+            }
+            for person, seen in enumerate(verdict.persons)
+            for window in seen.windows
+        ]
+        return or_none(pd.DataFrame(rows), "Each window of each person", "Nobody was judged.")
 
     def explained(self, verdict: Verdict) -> HTML:
         """Return the verdict as on the web page, with Grad-CAM as an overlay on the faces."""
