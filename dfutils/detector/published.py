@@ -37,7 +37,9 @@ TOWERS: dict[str, dict[str, Any]] = {
         "model_type": "dinov3_vit", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
         "num_attention_heads": 16, "patch_size": 16, "image_size": 224, "num_register_tokens": 4, **IMAGENET,
     },
-    "vit_pe_core_large_patch14_336": {"model_type": "timm", "image_size": 224, "mean": [0.5] * 3, "std": [0.5] * 3},
+    "vit_pe_core_large_patch14_336": {
+        "model_type": "timm", "image_size": 224, "patch_size": 14, "mean": [0.5] * 3, "std": [0.5] * 3,
+    },
 }  # fmt: skip
 """Image encoders of published GenD detectors, by the name in their config.json."""
 
@@ -154,8 +156,8 @@ class Tower(nn.Module):
         if given["model_type"] == "timm":
             import timm
 
-            self.model = timm.create_model(config["name"], num_classes=0, img_size=given["image_size"])
-            self.grid_size, self.num_prefix_tokens = self.model.patch_embed.grid_size, self.model.num_prefix_tokens
+            self.model = timm.create_model(config["name"], num_classes=0, dynamic_img_size=True)
+            self.num_prefix_tokens = self.model.num_prefix_tokens
             self.width = self.model.num_features
             return
         library = transformers()

@@ -131,6 +131,27 @@ def test_gend_scores_as_at_home(transformers, tmp_path, clip, monkeypatch, head)
         detector.check_geometry({**faces.model_dump(), "face_margin": 0.3})
 
 
+def test_gend_with_an_encoder_of_timm_needs_no_transformers(tmp_path, clip, monkeypatch):
+    """Its pictures are smaller than those that the encoder's positions were made for."""
+    import timm
+
+    tower = {"model_type": "timm", "image_size": SIZE, "patch_size": 16, **COLOURS}
+    monkeypatch.setitem(published.TOWERS, "vit_tiny_patch16_224", tower)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True).eval()
+    weights = {f"feature_extractor.backbone.{name}": weight for name, weight in model.state_dict().items()}
+    weights |= {"model.linear.weight": torch.randn(2, 192), "model.linear.bias": torch.randn(2)}
+    save_file(weights, tmp_path / "model.safetensors")
+    config = {"model_type": "GenD", "backbone": "vit_tiny_patch16_224", "head": "LinearNorm"}
+    write_json(config, tmp_path / "config.json")
+    detector = Detector.load(tmp_path)
+    with torch.inference_mode():
+        features = torch.nn.functional.normalize(model(normalised(clip)), dim=1)
+        wanted = (features @ weights["model.linear.weight"].T + weights["model.linear.bias"]).double().mean(0)
+    assert logits(detector, clip_tensor(detector, clip))[0][0] == pytest.approx(float(wanted[1] - wanted[0]), abs=1e-5)
+
+
 def test_grad_cam_saving_and_calibration_are_those_of_any_detector(transformers, tmp_path, clip):
     write_classifier(transformers, tmp_path / "vit", {0: "real", 1: "fake"}, image_size=SIZE, patch_size=4)
     detector = Detector.load(tmp_path / "vit")
