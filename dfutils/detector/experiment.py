@@ -108,6 +108,7 @@ def fit_views(params: Params, network: Detector, data: Clips, *, progress: bool 
         clips = data if view == "face" else load_clips(params, view)
         if view != "face":
             network.others[view] = new_detector(params)
+            network.others[view].view = view
             histories[view] = fit_experiment(params, network.others[view], clips, progress=progress)
         scores, _ = clip_logits(network.networks[view], clips.val, params.batch_size, torch.device("cpu"))
         logits[view] = scores.set_index(["video_id", "person"])["logit"]

@@ -63,15 +63,15 @@ def fuse(fusion: Mapping[str, Mapping[str, float]], logits: Mapping[str, np.ndar
 
 
 def view_logits(detector: Detector, crops: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return, for each view that a clip has, `logits` of the clip, `()`, and of its frames, `(T,)`.
+    """Return, for each network whose view a clip has, `logits` of the clip, `()`, and of its frames, `(T,)`.
 
     `crops` are uint8 RGB `(T, S, S, 3)` of each view, as a `FaceClip` holds them.
     """
     found = {}
-    for view, part in detector.networks.items():
-        if view in crops:
-            clip, frames = logits(part, clip_tensor(part, as_judged(view, crops[view])))
-            found[view] = (clip[0], frames[0])
+    for name, part in detector.networks.items():
+        if part.view in crops:
+            clip, frames = logits(part, clip_tensor(part, as_judged(part.view, crops[part.view])))
+            found[name] = (clip[0], frames[0])
     return found
 
 

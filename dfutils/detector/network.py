@@ -66,7 +66,7 @@ _CONFIG: dict[str, Any] = {
 class Detector(nn.Module):
     """Backbone and LSTM; `config` holds everything in config.json but the architecture.
 
-    `others` holds a network for each further view. They are no part of the module: each is trained by itself.
+    `view` is what it is shown. `others` holds further networks by name, trained apart: they are no part of the module.
     """
 
     def __init__(self, settings: NetworkSettings) -> None:
@@ -84,7 +84,7 @@ class Detector(nn.Module):
             raise InputError(f"temporal = {settings.temporal!r} is not possible: choose lstm or mean.")
         self.architecture = {name: getattr(settings, name) for name in _ARCHITECTURE}
         self.config = copy.deepcopy(_CONFIG)
-        self.others: dict[str, Detector] = {}
+        self.view, self.others = "face", dict[str, Detector]()
         self.frozen_backbone = False  # set by training for its first epochs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
@@ -107,7 +107,7 @@ class Detector(nn.Module):
 
     @property
     def networks(self) -> "dict[str, Detector]":
-        """The network of each view, in the order of `faces.views.VIEWS`; this one is that of the face."""
+        """All networks by name; this one is `face`."""
         return {"face": self, **self.others}
 
     @property
@@ -119,7 +119,8 @@ class Detector(nn.Module):
         """
         known = {**self.config, **self.config.get("preprocessing", {})}
         known = {name: known[name] for name in FaceSettings.model_fields if name in known}
-        return FaceSettings(**known | {"views": ",".join(self.networks)})
+        shown = {part.view for part in self.networks.values()}
+        return FaceSettings(**known | {"views": ",".join(view for view in VIEWS if view in shown)})
 
     @property
     def scaling(self) -> Scaling:
@@ -241,10 +242,10 @@ class Detector(nn.Module):
         return weights_digest(self.weights())
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights of all views by name; those of a further view begin with its name and a dot."""
+        """Return the weights of all networks; the names of another network's begin with its own and a dot."""
         named = dict(self.state_dict())
-        for view, part in self.others.items():
-            named |= {f"{view}.{name}": weight for name, weight in part.state_dict().items()}
+        for name, part in self.others.items():
+            named |= {f"{name}.{key}": weight for key, weight in part.state_dict().items()}
         return named
 
     def save(self, folder: str | Path, **facts: Any) -> None:
@@ -279,13 +280,17 @@ class Detector(nn.Module):
         if published.is_foreign(folder):
             return published.load(folder, cls)
         config = _read_config(folder)
-        detector = cls(_settings(config))
+        random = NetworkSettings(pretrained="none")
+        detector = cls(random.model_copy(update=config["architecture"]))
+        detector.config["normalisation"] = config.get("normalisation", IMAGENET)
         given = read_weights(folder / "model.safetensors")
-        for view in [view for view in VIEWS[1:] if view in config.get("fusion", {})]:
-            own = {name: given.pop(name) for name in list(given) if name.startswith(f"{view}.")}
-            detector.others[view] = part = cls(_settings(config)).eval()
-            part.config["normalisation"] = config.get("normalisation", IMAGENET)
-            fill(part, {name[len(view) + 1 :]: own[name] for name in own}, f"The view {view} in {folder}")
+        for name, facts in config.get("fusion", {}).items():
+            if name == "face":
+                continue
+            own = {key: given.pop(key) for key in list(given) if key.startswith(f"{name}.")}
+            detector.others[name] = part = cls(random.model_copy(update=(config | facts)["architecture"])).eval()
+            part.view, part.config["normalisation"] = facts.get("view", name), detector.config["normalisation"]
+            fill(part, {key[len(name) + 1 :]: own[key] for key in own}, f"The network {name} in {folder}")
         fill(detector, given, f"The detector in {folder}")
         known = {key: config[key] for key in config if key not in ("format", "architecture", "labels")}
         detector.config.update(with_slope(known))
@@ -379,10 +384,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
         wrong = ", ".join(sorted(found ^ set(_ARCHITECTURE)))
         raise InputError(f"{folder / 'config.json'} does not describe a known architecture (see {wrong}).")
     return config
-
-
-def _settings(config: Mapping[str, Any]) -> NetworkSettings:
-    return NetworkSettings(pretrained="none").model_copy(update=config["architecture"])
 
 
 def _plain(value: Any) -> Any:

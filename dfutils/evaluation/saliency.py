@@ -69,19 +69,20 @@ def gradcam(detector: Detector, frames: np.ndarray) -> np.ndarray:
     return maps / maps.max() if maps.max() > 0 else maps
 
 
-def gradcam_of_view(detector: Detector, clip: FaceClip, view: str) -> np.ndarray:
-    """Return `gradcam` of one view of a clip, laid over its face crops: float32 `(T, S, S)`, 0 to 1.
+def gradcam_of_view(detector: Detector, clip: FaceClip, name: str) -> np.ndarray:
+    """Return `gradcam` of one network, laid over the face crops of a clip: float32 `(T, S, S)`, 0 to 1.
 
     Raises:
         InputError: as `gradcam`.
     """
-    if view == "face":
-        return gradcam(detector, clip.frames)
-    crops = clip.views[view]
-    maps = gradcam(detector.networks[view], views.as_judged(view, crops))
+    network = detector.networks[name]
+    if network.view == "face":
+        return gradcam(network, clip.frames)
+    crops = clip.views[network.view]
+    maps = gradcam(network, views.as_judged(network.view, crops))
     side = views.crop_side(clip.boxes)
     covered = float(side)  # source pixels that a map is wide
-    if view == "native":
+    if network.view == "native":
         parts, maps = maps, np.zeros(crops.shape[:3], np.float32)
         for k, (x, y) in enumerate(views.window_corners(crops.shape[1])):
             place = np.s_[:, y : y + views.WINDOW, x : x + views.WINDOW]

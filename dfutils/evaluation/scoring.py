@@ -41,23 +41,21 @@ def score(
         One row per video in the order of `table`: `video_id`, `probability_fake`, `logit`; and one row per frame:
         `video_id`, `person`, `position` (in its strip), `probability_fake`, `logit`. `logit` is that of fake less that
         of real, and `probability_fake` what the detector's calibration makes of it (`Detector.scaling`). With several
-        people in a video, its score is that of the most suspicious one. With several views, `logit` is the fused one,
-        and `logit_<view>` that of each, NaN where it is not possible.
+        people in a video, its score is that of the most suspicious one. With several networks, `logit` is the fused
+        one, and `logit_<name>` that of each, NaN where its view is not possible.
 
     Raises:
         InputError: if a strip is missing, broken or of another size.
     """
     settings, fusion = detector.face_settings, detector.config.get("fusion", {})
     settings = settings.model_copy(update={"frames_per_video": frames or settings.frames_per_video})
-    datasets = {view: ClipDataset(table, strips_folder, settings, view=view) for view in detector.networks}
+    networks = detector.networks
+    datasets = {name: ClipDataset(table, strips_folder, settings, view=networks[name].view) for name in networks}
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
     moving = bar(total=sum(map(len, datasets.values())), desc="score", unit="clip") if progress else None
     with nullcontext() if moving is None else moving:
-        found = [
-            clip_logits(detector.networks[view], dataset, batch_size, place, moving)
-            for view, dataset in datasets.items()
-        ]
-    clips, by_frame = (_together(tables, fusion) for tables in zip(*found, strict=True))
+        found = [clip_logits(networks[name], dataset, batch_size, place, moving) for name, dataset in datasets.items()]
+    clips, by_frame = (_together(tables, list(networks), fusion) for tables in zip(*found, strict=True))
     best = clips.groupby("video_id", sort=False)["logit"].idxmax()
     videos = clips.loc[best].drop(columns="person").reset_index(drop=True)
     for scores in (videos, by_frame):
@@ -65,13 +63,13 @@ def score(
     return videos, by_frame
 
 
-def _together(tables: Sequence[pd.DataFrame], fusion: dict[str, Any]) -> pd.DataFrame:
-    """Return the views' tables, that of the face first, as one: `logit` is the fused one, `logit_<view>` a view's."""
+def _together(tables: Sequence[pd.DataFrame], names: list[str], fusion: dict[str, Any]) -> pd.DataFrame:
+    """Return the networks' tables, that of the face first, as one: `logit` is the fused one, `logit_<name>` theirs."""
     if not fusion:
         return tables[0]
     keys = [name for name in tables[0] if name != "logit"]
     joined = tables[0][keys]
-    for view, table in zip(fusion, tables, strict=True):
-        joined = joined.merge(table.rename(columns={"logit": f"logit_{view}"}), on=keys, how="left")
-    by_view = {view: joined[f"logit_{view}"].to_numpy(float) for view in fusion}
+    for name, table in zip(names, tables, strict=True):
+        joined = joined.merge(table.rename(columns={"logit": f"logit_{name}"}), on=keys, how="left")
+    by_view = {name: joined[f"logit_{name}"].to_numpy(float) for name in names}
     return joined.assign(logit=fuse(fusion, by_view))

@@ -341,7 +341,7 @@ def _warnings_of_scan(scan: VideoScan) -> list[str]:
 
 def _missing_views(detector: Detector, clip: FaceClip) -> list[str]:
     """Return a sentence for the views of a detector that a judged clip does not have."""
-    missing = [view for view in detector.others if view not in clip.views]
+    missing = sorted({part.view for part in detector.others.values()} - {"face", *clip.views})
     if clip.status != "ok" or not missing:
         return []
     least, names = views.LEAST_PX, " and ".join(missing)

@@ -20,6 +20,7 @@ TWO = {"face": {"weight": 1.0, "mean": 1.0, "std": 2.0}, "native": {"weight": 1.
 def fused_detector() -> Detector:
     detector = untrained(backbone="resnet18", hidden_size=8).eval()
     detector.others = {"native": untrained(backbone="resnet18", hidden_size=8, seed=1).eval()}
+    detector.others["native"].view = "native"
     detector.config |= {"fusion": TWO, "face_size": 64, "frames_per_video": 3}
     return detector
 
@@ -86,8 +87,22 @@ def test_a_detector_of_several_views_is_one_folder_and_one_digest(tmp_path):
     config = read_json(tmp_path / "detector" / "config.json")
     assert config["format"] == 2
     write_json({**config, "fusion": {**TWO, "motion": TWO["native"]}}, tmp_path / "detector" / "config.json")
-    with pytest.raises(InputError, match="view motion"):
+    with pytest.raises(InputError, match="network motion"):
         Detector.load(tmp_path / "detector")
+
+
+def test_two_networks_may_look_at_the_same_view_each_of_its_own_architecture(tmp_path):
+    detector = fused_detector()
+    detector.others["recent"] = recent = untrained(backbone="resnet18", temporal="mean").eval()
+    architecture = recent.architecture
+    detector.config["fusion"] = {**TWO, "recent": {**TWO["face"], "view": "face", "architecture": architecture}}
+    detector.save(tmp_path / "detector")
+    loaded = Detector.load(tmp_path / "detector")
+    assert loaded.face_settings.views == "face,native"
+    faces = {"face": crops(64)}
+    found = fusion.view_logits(loaded, faces)
+    assert list(found) == ["face", "recent"]
+    assert found["recent"][0] == pytest.approx(network.logits(recent, network.clip_tensor(recent, faces["face"]))[0][0])
 
 
 def test_a_detector_of_one_view_is_written_as_before(tmp_path):
