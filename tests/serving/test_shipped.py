@@ -14,6 +14,8 @@ from dfutils.core.files import read_json
 from dfutils.serving import hub
 from dfutils.serving import verdict as serving_verdict
 
+MEASURED = serving_verdict.OF_A_DATASET.format(datasets="recent demonstrations, DFDC, FaceForensics++")
+
 
 @pytest.fixture(scope="module")
 def detector():
@@ -33,17 +35,22 @@ def test_it_is_small_and_in_half_precision():
 def test_its_folder_says_what_it_is(detector):
     config = read_json(detectors.SHIPPED / "config.json")
     assert config["labels"] == ["real", "fake"]
-    assert config["training"]["layouts"] == ["stills"]
+    assert config["training"]["layouts"] == ["listed", "deepfake_faces", "ffpp"]
+    assert list(detector.networks) == ["face", "native", "recent"]
+    assert detector.face_settings.views == "face,native"
+    assert [config["fusion"][name]["weight"] for name in detector.networks] == [0.5, 1, 1]
     assert 0 < config["threshold"] < 1
     card = (detectors.SHIPPED / "README.md").read_text(encoding="utf-8")
-    for words in ("never proof", "What limits it", "non-commercial", "Figures", "95%", "Poisson", "blended"):
+    for words in ("never proof", "What limits it", "non-commercial", "Figures", "95%", "Poisson", "blended", "accused"):
         assert words in card, words
-    assert serving_verdict.OF_PHOTOGRAPHS in serving_verdict.warnings_of(detector)
+    assert MEASURED in serving_verdict.warnings_of(detector)
     assert serving_verdict.OF_THE_SAMPLE not in serving_verdict.warnings_of(detector)
     assert serving_verdict.is_calibrated(detector)
     reals = detector.config["validation_reals"]
-    assert len(reals) == 175 and min(reals) >= 0 and max(reals) <= 1
-    assert sum(score >= config["threshold"] for score in reals) == 2
+    assert len(reals) == 98 and min(reals) >= 0 and max(reals) <= 1
+    assert sum(score >= config["threshold"] for score in reals) == 5
+    lower, upper = config["borders"]
+    assert lower < upper == config["threshold"]
 
 
 def test_it_is_used_where_no_other_is_named(clips_dir, monkeypatch, capsys):
@@ -54,10 +61,11 @@ def test_it_is_used_where_no_other_is_named(clips_dir, monkeypatch, capsys):
     assert not ended.value.code, said.err
     verdict = json.loads(said.out)
     assert verdict["status"] == "ok"
-    assert verdict["model"]["name"] == "faces2"
+    assert verdict["model"]["name"] == "three"
     assert 0 <= verdict["probability_fake"] <= 1
-    assert "of 175 real validation videos look" in verdict["sure"]
-    assert serving_verdict.OF_PHOTOGRAPHS in said.err
+    assert "of 98 real validation videos look" in verdict["sure"]
+    assert MEASURED in said.err
+    assert verdict["views"].keys() == {"face", "native", "recent"}
 
 
 def test_the_readme_shows_what_it_says_of_a_real_video(detector, clips_dir):
