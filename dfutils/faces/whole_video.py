@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from dfutils.core.params import FaceSettings
 from dfutils.faces import footage, pictures, video
@@ -24,6 +25,8 @@ from dfutils.faces.windows import WINDOW_S, Gallery, LeftOut, VideoScan, Window,
 
 SHORT_S = 3.0
 """Shots of more seconds get a window before any gets a second one."""
+
+Item = TypeVar("Item")
 
 _TRIAL_S = 1.5
 """Seconds of computing before it is estimated whether time allows to read the whole video."""
@@ -147,13 +150,22 @@ class VideoSearch:
 
     def _visits(self, reader: Reader, spans: list[tuple[float, float]]) -> Iterator[Step]:
         """Search these stretches, one after another, until time is used up."""
-        for number, (start, end) in enumerate(spans):
+
+        def visits() -> Iterator[tuple[int, Footage | None]]:
+            for number, span in enumerate(spans):
+                yield from ((number, stretch) for stretch in reader.stretches(WINDOW_S, *span))
+                yield number, None
+
+        if time.monotonic() - self._began > self.budget:
+            return
+        for number, stretch in _ahead(visits()):
+            if stretch is not None:
+                done = max(self._share, (number + 1) / len(spans) if self.every else 0.0)
+                yield self._search(stretch, done, sought=stretch.span[0] - spans[number][0] < 0.5)
+                continue
+            yield Step(self._share, tuple(self._gallery.end_shot()))
             if time.monotonic() - self._began > self.budget:
                 return
-            for stretch in reader.stretches(WINDOW_S, start, end):
-                done = max(self._share, (number + 1) / len(spans) if self.every else 0.0)
-                yield self._search(stretch, done, sought=stretch.span[0] - start < 0.5)
-            yield Step(self._share, tuple(self._gallery.end_shot()))
 
     def _search(self, stretch: Footage, done: float = 0.0, sought: bool = False) -> Step:
         """Search a stretch; `sought` if reading began with it, so that nothing is known of a cut."""
@@ -255,13 +267,13 @@ def scan(
         return VideoScan(None, (), (), (), False, unreadable(str(error), settings.face_size))
 
 
-def _ahead(stretches: Iterator[Footage]) -> Iterator[Footage]:
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
     """Yield the items of an iterator, each of which is made in a thread while the one before is used."""
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, stretches, None)
-        while (stretch := waiting.result()) is not None:
-            waiting = pool.submit(next, stretches, None)
-            yield stretch
+        waiting = pool.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = pool.submit(next, items, None)
+            yield item
 
 
 def _gaps(spans: list[tuple[float, float]], end: float, least: float = 1.0) -> list[tuple[float, float]]:
