@@ -57,6 +57,7 @@ class Answer(BaseModel):
     people: int
     start_s: float | None = Field(description="of the most suspicious stretch, in seconds")
     end_s: float | None
+    views: dict[str, float] = Field(description="what the probability would be by each network of the detector alone")
     windows: int = Field(description="how many windows of about five seconds were judged")
     persons: list[dict[str, Any]] = Field(description="everyone who was judged: seen, face_px, may_be, windows, score")
     person: int | None = Field(description="position of the most suspicious one")

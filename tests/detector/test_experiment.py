@@ -14,16 +14,18 @@ import torch
 
 from dfutils.core import params, stages
 from dfutils.core.errors import InputError
-from dfutils.core.files import make_folder, write_table
+from dfutils.core.files import make_folder, read_table, write_table
 from dfutils.data import catalog, indexing
 from dfutils.detector import experiment
 from dfutils.detector.backbones import IMAGENET
+from dfutils.detector.fusion import fit_fusion
 from dfutils.detector.network import Detector
 from dfutils.evaluation import evaluate, metrics_json
 from dfutils.evaluation.error_analysis import ErrorAnalysis
 from dfutils.evaluation.experiment import Experiment
 from dfutils.evaluation.robustness import RobustnessTest
 from dfutils.evaluation.scoring import score
+from dfutils.faces.strips import view_strip
 from dfutils.metrics.calibration import Scaling
 from dfutils.reporting.wording import caution
 from dfutils.splits import provenance
@@ -284,3 +286,25 @@ def test_splits_that_are_not_those_of_notebook_02(home):
     shutil.rmtree(p.run_folder)  # from which another experiment takes over what notebook 02 wrote
     with pytest.raises(InputError, match="no finished preprocess stage"):
         experiment.train(params.Params(**{**TINY, "experiment": "new"}))
+
+
+def test_each_view_trains_a_network_and_validation_fuses_them(home):
+    p = params.Params(**TINY, views="face,native")
+    videos = read_table(p.run_folder / "videos.parquet")
+    for i, strip in enumerate(videos["strip"]):
+        picture = np.random.default_rng(i).integers(0, 200, (170, 170 * FRAMES, 3), dtype=np.uint8)
+        cv2.imwrite(str(home / "data" / view_strip(strip, "native")), picture)
+    videos["views"] = ["face"] + ["face,native"] * (len(videos) - 1)  # the first has too small a face
+    write_table(videos, p.run_folder / "videos.parquet")
+    made = stages.record(p, "preprocess")
+    stages.finish(p, "preprocess", **{**made, "settings": {**made["settings"], "views": "face,native"}})
+    folder = experiment.train(p, progress=False)
+    detector = Detector.load(folder)
+    assert list(detector.networks) == ["face", "native"]
+    assert {path.name for path in p.run_folder.glob("training*")} == {"training", "training-native"}
+    val = videos[videos["split"] == "val"]
+    scored, _ = score(detector, val, home / "data", progress=False)
+    by_view = {view: scored[f"logit_{view}"].to_numpy() for view in ("face", "native")}
+    fused = fit_fusion(val["label"].to_numpy(), by_view)
+    for view, facts in detector.config["fusion"].items():
+        assert facts == pytest.approx(fused[view], abs=1e-4)
