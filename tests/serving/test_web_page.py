@@ -137,7 +137,7 @@ def test_without_scripts_the_form_is_sent_as_it_is(served, browser, clips_dir, t
     page.click("text=Judge it")
     page.wait_for_selector("#result .verdict", timeout=120_000)
     assert "480 × 480 pixels" in page.inner_text("#result")
-    points = page.locator("#result .chart label")
+    points = page.locator("#result .panel:visible .chart label")
     assert len({point.bounding_box()["x"] for point in points.all()}) == points.count() == 4  # the style is applied
     points.nth(3).click()
     assert page.locator("#result .stage > div:visible").inner_text().strip() == points.nth(3).get_attribute("title")
