@@ -75,7 +75,7 @@ def view_logits(detector: Detector, crops: Mapping[str, np.ndarray]) -> dict[str
     return found
 
 
-def spoke_most(probabilities: Mapping[str, float], label: str | None) -> str:
-    """Return the view whose own probability of fake says most clearly what the verdict says (`label`)."""
-    sign = 1 if label == "fake" else -1
-    return max(probabilities, key=lambda view: sign * probabilities[view], default="face")
+def spoke_most(probabilities: Mapping[str, float], fused: float) -> str:
+    """Return the network whose own probability of fake lies farthest on the side, above or below 0.5, of the fused."""
+    sign = 1 if fused >= 0.5 else -1
+    return max(probabilities, key=lambda name: sign * probabilities[name], default="face")

@@ -87,8 +87,7 @@ def heat(detector: Detector, verdict: Verdict) -> dict[int, np.ndarray]:
     order.sort(key=lambda k: k not in firsts)
 
     def of(window: JudgedWindow) -> np.ndarray:
-        label = "fake" if window.probability >= verdict.threshold else "real"
-        return saliency.gradcam_of_view(detector, window.clip, spoke_most(window.views, label))
+        return saliency.gradcam_of_view(detector, window.clip, spoke_most(window.views, window.probability))
 
     try:
         return {k: of(shown[k].window) for k in order[:EXPLAINED]}
@@ -271,7 +270,7 @@ def _details(verdict: Verdict) -> list[tuple[str, str]]:
     if len(verdict.strip):
         rows.append(("Size of the faces", f"{verdict.boxes[:, 2].min():.0f} to {verdict.boxes[:, 2].max():.0f} pixels"))
     if by_view := verdict.worst.views if verdict.worst else {}:
-        most = spoke_most(by_view, verdict.label)
+        most = spoke_most(by_view, verdict.probability_fake)
         said = ", ".join(f"{view} {value:.2f}" for view, value in by_view.items())
         rows.append(("By each view alone", f"{said}; {most} spoke most clearly, and is what the colours show"))
     rows.append(("Detector", f"{verdict.model}, weights {verdict.version}"))

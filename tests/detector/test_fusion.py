@@ -53,9 +53,9 @@ def test_validation_gives_a_view_that_is_worse_than_a_coin_no_weight():
 
 
 def test_the_view_that_spoke_most_is_on_the_side_of_the_verdict():
-    assert fusion.spoke_most({"face": 0.2, "native": 0.9}, "fake") == "native"
-    assert fusion.spoke_most({"face": 0.2, "native": 0.9}, "real") == "face"
-    assert fusion.spoke_most({}, "fake") == "face"
+    assert fusion.spoke_most({"face": 0.2, "native": 0.9}, 0.6) == "native"
+    assert fusion.spoke_most({"face": 0.2, "native": 0.9}, 0.4) == "face"
+    assert fusion.spoke_most({}, 0.6) == "face"
 
 
 def test_a_native_crop_is_judged_by_the_mean_of_its_windows():
