@@ -75,6 +75,25 @@ def train(
 
 
 @app.command()
+def calibrate(
+    params: _File,
+    override: _Overrides = None,
+) -> None:
+    """Judge the validation videos whole, and keep the threshold for verdicts on whole videos in the detector."""
+    from dfutils.core.parameter_files import load_params
+
+    values = load_params(params, **_overrides(override or []))
+    from dfutils.serving import whole_videos
+
+    found = whole_videos.calibrate(values)
+    lower, upper = found.get("borders", [found["threshold"]] * 2)
+    typer.echo(
+        f"{found['videos']} validation videos judged whole: fake at or above {upper:.3f}, real below {lower:.3f}, "
+        f"threshold {found['threshold']:.3f}; kept in {values.run_folder / 'detector'}."
+    )
+
+
+@app.command()
 def compare(
     reports: Annotated[Path | None, typer.Argument(help="The folder of reports; default: the project's.")] = None,
     matrix: Annotated[bool, typer.Option("--matrix", help="Print ROC AUC by training and test dataset.")] = False,

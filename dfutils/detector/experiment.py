@@ -189,7 +189,7 @@ def _calibration(folder: Path, network: Detector, videos: pd.DataFrame) -> dict[
     training = before.config["training"]
     if not indexing.is_trained_on(training, videos) or before.digest() != network.digest():
         return {}
-    kept = (*CALIBRATION, "validation_reals", "measured_on")
+    kept = (*CALIBRATION, "validation_reals", "measured_on", "whole")
     return {name: before.config[name] for name in kept if name in before.config}
 
 

@@ -101,11 +101,14 @@ def choose_threshold(val: pd.DataFrame, rule: str, target_recall: float) -> tupl
 def calibrated(
     config: Mapping[str, Any], scaling: Scaling, threshold: float, borders: Borders | None = None
 ) -> dict[str, Any]:
-    """Return a detector's config with another calibration: the values named by `CALIBRATION`, borders if there are."""
+    """Return a detector's config with another calibration: the values named by `CALIBRATION`, borders if there are.
+
+    What was chosen for whole videos (`serving.whole_videos`) is left out: it was chosen by the former calibration.
+    """
     chosen = {name: getattr(scaling, name) for name in ("slope", "offset", "prior_fake")} | {"threshold": threshold}
     plain: dict[str, Any] = {name: None if value is None else float(value) for name, value in chosen.items()}
     plain |= {"borders": [float(border) for border in borders]} if borders else {}
-    return {**{name: config[name] for name in config if name not in CALIBRATION}, **plain}
+    return {**{name: config[name] for name in config if name not in (*CALIBRATION, "whole")}, **plain}
 
 
 def keep_calibration(

@@ -245,17 +245,19 @@ def judge_scan(scan: VideoScan, detector: Detector, file: str) -> Verdict:
 def _verdict(scan: VideoScan, judging: Judging, file: str) -> Verdict:
     """Return the verdict on the most suspicious person of a scan, whose windows are in `judging`.
 
-    For a whole video the threshold is that of the largest of many scores, if the detector's file holds it.
+    For a whole video threshold, borders and real videos are those of the largest of many scores, if the detector's file
+    holds them (`whole_videos`).
     """
     detector, config = judging.detector, judging.detector.config
-    threshold = float((config.get("video_threshold") if scan.shots else None) or config["threshold"])
+    chosen = (scan.shots and config.get("whole")) or config
+    threshold = float(chosen["threshold"])
     persons = judging.people(scan, threshold)
     person = max(range(len(persons)), key=lambda k: persons[k].probability, default=None)
     worst = None if person is None else persons[person].worst
     clip, probability = (worst.clip, worst.probability) if worst else (scan.main, None)
     frame_scores = worst.frame_scores if worst else np.empty(0)
     fake = None if probability is None else probability >= threshold
-    borders, reals = answers.around(config.get("borders"), threshold), config.get("validation_reals")
+    borders, reals = answers.around(chosen.get("borders"), threshold), chosen.get("validation_reals")
     usual, warnings = detector.face_settings.frames_per_video, _warnings_of_scan(scan)
     if worst and len(clip.frames) < usual:
         warnings.append(fewer_frames(len(clip.frames), usual, config.get("frames_error_rates", [])))

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dfutils.core.errors import InputError
+from dfutils.core.params import EvaluationSettings
 from dfutils.faces.extraction import FaceClip, find_faces
 from dfutils.faces.whole_video import Plan
-from dfutils.serving import commands, judging, verdict_text
+from dfutils.serving import commands, judging, verdict_text, whole_videos
 from dfutils.serving import verdict as serving_verdict
 from tests.support.shots import FPS, card, portrait, shot, write
 
@@ -68,12 +70,36 @@ def test_the_verdict_is_that_of_the_most_suspicious_person(detector, tmp_path, b
     )
 
 
-def test_a_video_verdict_has_a_threshold_of_its_own_if_the_detector_has_one(detector, tmp_path):
+def test_a_verdict_on_a_whole_video_follows_what_was_chosen_for_such(detector, tmp_path):
     path = write(tmp_path / "a.mp4", shot(COLLINS, 4))
-    detector.config["video_threshold"] = 0.97
-    assert serving_verdict.predict_video(path, detector, plan=WHOLE).threshold == 0.97
-    assert serving_verdict.predict_video(path, detector, first=150).threshold == 0.5
-    del detector.config["video_threshold"]
+    detector.config["whole"] = {"threshold": 0.97, "borders": [0.0, 0.98], "validation_reals": [0.1, 0.2, 1.0]}
+    verdict = serving_verdict.predict_video(path, detector, plan=WHOLE)
+    assert (verdict.threshold, verdict.borders, verdict.decision) == (0.97, (0.0, 0.98), "cannot tell")
+    assert verdict.rank == (1, 3)
+    first = serving_verdict.predict_video(path, detector, first=150)
+    assert (first.threshold, first.rank) == (0.5, None)
+    del detector.config["whole"]
+
+
+def test_threshold_and_borders_of_whole_videos_are_chosen_by_their_most_suspicious_stretch(
+    detector, tmp_path, by_brightness
+):
+    dark, bright = lit(shot(COLLINS, 10), 99, 99), lit(shot(COLLINS, 10), 0, 99)
+    labels = {}
+    for name, frames, label in (
+        ("calm", dark, 0),
+        ("flash", lit(shot(COLLINS, 10), 5, 10), 0),  # dark in its first frames: only the whole video is suspicious
+        ("forged", lit(shot(COLLINS, 10), 5, 10), 1),
+        ("all", bright, 1),
+        ("nobody", card(10), 1),
+    ):
+        labels[write(tmp_path / f"{name}.mp4", frames)] = label
+    scores = {path.stem: serving_verdict.predict_video(path, detector, plan=WHOLE).probability_fake for path in labels}
+    found = whole_videos.choose(labels, detector, EvaluationSettings(threshold="recall", target_recall=1.0))
+    assert found["videos"] == 4 and found["validation_reals"] == sorted(round(scores[n], 4) for n in ("calm", "flash"))
+    assert scores["calm"] < found["threshold"] <= min(scores["forged"], scores["all"])
+    with pytest.raises(InputError, match="nothing to choose a threshold by"):
+        whole_videos.choose({tmp_path / "nobody.mp4": 1}, detector, EvaluationSettings())
 
 
 def test_the_first_frames_are_one_person_with_one_window_whose_score_is_the_verdict(detector, tmp_path):
