@@ -142,8 +142,11 @@ class FaceSearch:
             wanted = {int((k + 0.5) / count * self.n_read) for k in range(count)}
             frames = self.source.frames(self.n_read, wanted)
         for index, time_s, rgb in frames:
-            if min(rgb.shape[:2]) <= LARGEST_SEARCH:
-                self._add(index, time_s, rgb, detection.search_tiles(rgb, self.settings.min_face_score - WEAK))
+            if min(rgb.shape[:2]) > LARGEST_SEARCH:
+                continue
+            detections = detection.search_tiles(rgb, self.settings.min_face_score - WEAK)
+            if self._add(index, time_s, rgb, detections):  # a second search would find the same faces once more
+                self.searched.add(index)
         self._double_size_frames.clear()
 
     def next_round(self, people: list[list[Sighting]], most: int) -> None:

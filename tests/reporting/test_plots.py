@@ -151,7 +151,7 @@ def test_a_figure_has_a_title_a_description_and_fits_the_page(name, figures, sho
 def test_shown_pictures_carry_their_description_and_load_nothing(name, figures, shown):
     html = shown[name]
     assert html.startswith('<img alt="') and 'src="data:image/' in html and "max-width:100%" in html
-    assert "http" not in html
+    assert "http" not in re.sub(r"base64,[\w+/=]+", "", html)  # a picture's own bytes may spell anything
     assert repr(figures[name]) == f"[Picture: {figures[name].alt}]"
 
 
