@@ -40,10 +40,14 @@ def run(
     values = load_params(params, **_overrides(override or []))
     seed_values = _seeds(seeds)
     from dfutils import pipeline  # takes seconds, and a mistake in the arguments is said at once
+    from dfutils.splits.division import EACH
 
     stages = pipeline.choose(first, only)
     pipeline.prepare_kernel()
-    index = pipeline.run_seeds(values, stages, seed_values) if seed_values else pipeline.run(values, stages)
+    if values.test_methods == EACH:
+        index = pipeline.run_methods(values, stages, seed_values)
+    else:
+        index = pipeline.run_seeds(values, stages, seed_values) if seed_values else pipeline.run(values, stages)
     typer.echo(f"Report: {index}")
 
 

@@ -29,9 +29,12 @@ from dfutils.core import experiments
 from dfutils.core.errors import InputError, StageError
 from dfutils.core.files import atomic, make_folder, read_json, write_json
 from dfutils.core.params import Params, lasting
+from dfutils.core.paths import video_id
 from dfutils.core.progress import BATCH
 from dfutils.core.stages import DEFAULT_STAGES, OWN, STAGES, depends, path_of, provenance, record
+from dfutils.data import catalog, indexing, selection
 from dfutils.reporting import html, overview
+from dfutils.splits.division import each_method
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -130,6 +133,33 @@ def run_seeds(params: Params, stages: list[str], seeds: list[int]) -> Path:
             if chosen:
                 run(params.model_copy(update={"experiment": experiment, "seed": value}), chosen)
     return overview.write_seeds(params.report_folder.parent, params.experiment, seeds)
+
+
+def run_methods(params: Params, stages: list[str], seeds: list[int]) -> Path:
+    """Run the stages once per method of forgery, which that run leaves out of training (`test_methods`), as experiment
+    `<experiment>-without-<method>`, and with seeds each as `run_seeds` does; return the path of the page of all runs.
+
+    A stage that fails, such as for a method whose people all are in training, ends that method's run alone.
+
+    Raises:
+        StageError: if a run failed, after all others.
+        InputError: if the videos name fewer than two methods, or as `run`.
+    """
+    if "download" in stages:
+        run(params, ["download"])  # names the methods; the other runs take it over
+    datasets = selection.choose([catalog.load(place) for place in params.places], params)
+    videos, failed = indexing.pool({dataset.name: dataset.videos for dataset in datasets}), []
+    for method in each_method(videos):
+        experiment = video_id(f"{params.experiment}-without-{method}")  # any text made the name of a folder
+        one = params.model_copy(update={"experiment": experiment, "test_methods": method})
+        try:
+            page = run_seeds(one, stages, seeds) if seeds else run(one, stages)
+        except StageError as error:
+            failed.append(f"Without {method}: {error}")
+    if failed:
+        raise StageError("\n".join(failed))
+    everything = params.report_folder.parent / "index.html"
+    return everything if everything.exists() else page  # of the last run, if none was evaluated
 
 
 def _taken_over(params: Params, stage: str) -> dict[str, Any] | None:

@@ -13,10 +13,15 @@ import pytest
 from dfutils import cli, pipeline
 from dfutils.core import params
 from dfutils.core.errors import InputError, StageError
+from dfutils.core.files import write_json, write_table
 from dfutils.core.parameter_files import load_params
+from dfutils.core.paths import video_id
 from dfutils.core.stages import DEFAULT_STAGES, STAGES
+from dfutils.reporting import overview
 from dfutils.serving import commands
+from tests.evaluation.test_comparison import predictions, report
 from tests.support.pages import loads
+from tests.support.tables import table
 
 PARAMETERS = "\n".join(f"{name} = None" for name in ("params_file", "experiment", "epochs", "sample_frames", "seed"))
 
@@ -271,6 +276,84 @@ def test_seeds_are_read_once_each_and_nonsense_is_refused():
     assert cli._seeds("") == []
     with pytest.raises(InputError, match="whole numbers"):
         cli._seeds("0,x")
+
+
+def indexed(folder, *methods: str) -> None:
+    """Write the index of a dataset `d` with two real videos and one fake of each method."""
+    rows = [(f"v{k}", int(k > 1), name, "", "", "") for k, name in enumerate(("", "", *methods))]
+    write_table(table(rows, "d").assign(part="", compression=""), folder / "data" / "d" / "videos.parquet")
+    write_json({"layout": "folder", "root": "data/d/videos"}, folder / "data" / "d" / "dataset.json")
+
+
+EACH = {"experiment": "mine", "dataset": "d", "split_policy": "method", "test_methods": "each", "seed": 3}
+
+
+@pytest.mark.parametrize("seeds", [[], [0, 1]])
+def test_every_method_left_out_is_an_experiment_of_its_own_and_they_are_compared(suite, monkeypatch, seeds):
+    indexed(suite, "Loopy", "Face 2", "Loopy", "")
+    calls = []
+
+    def run(values, stages):
+        calls.append((values.experiment, stages, values.test_methods, values.seed))
+        if "evaluate" in stages:
+            report(suite / "reports", values.experiment, predictions(1), test_methods=values.test_methods)
+            overview.write_overview(suite / "reports")
+        return values.report_folder / "index.html"
+
+    monkeypatch.setattr(pipeline, "run", run)
+    page = pipeline.run_methods(params.Params(**EACH), ["download", "evaluate"], seeds)
+    unsafe = video_id("mine-without-Face 2")
+    assert calls[0] == ("mine", ["download"], "each", 3)
+    if seeds:
+        assert [call[0] for call in calls[1::2]] == [
+            f"{name}-seed{seed}" for name in (unsafe, "mine-without-Loopy") for seed in seeds
+        ]
+        assert (suite / "reports" / "mine-without-Loopy-seeds" / "seeds.json").exists()
+        return
+    assert calls[1:] == [
+        (unsafe, ["download", "evaluate"], "Face 2", 3),
+        ("mine-without-Loopy", ["download", "evaluate"], "Loopy", 3),
+    ]
+    assert page == suite / "reports" / "index.html"
+    text = page.read_text(encoding="utf-8")
+    assert unsafe in text and "mine-without-Loopy" in text and "test_methods" in text
+
+
+def test_a_method_that_cannot_be_left_out_stops_no_other(suite, monkeypatch):
+    indexed(suite, "a", "b", "c")
+    done = []
+
+    def run(values, stages):
+        if values.test_methods == "b":
+            raise StageError("The stage preprocess stopped. Why.")
+        done.append(values.experiment)
+        return values.report_folder / "index.html"
+
+    monkeypatch.setattr(pipeline, "run", run)
+    with pytest.raises(StageError, match=r"^Without b: The stage preprocess stopped. Why.$"):
+        pipeline.run_methods(params.Params(**EACH), ["preprocess"], [])
+    assert done == ["mine-without-a", "mine-without-c"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [((), "name no methods"), (("", ""), "name no methods"), (("Swap", "swap"), r"name only one method \(swap\)")],
+)
+def test_each_of_fewer_than_two_methods_is_a_sentence(suite, methods, says):
+    indexed(suite, *methods)
+    with pytest.raises(InputError, match=rf"^test_methods: each needs fakes of two methods or more, .* {says}\.$"):
+        pipeline.run_methods(params.Params(**EACH), ["preprocess"], [])
+
+
+def test_the_command_runs_each_method_where_the_parameters_say_so(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.yaml").write_text("split_policy: method\ntest_methods: each\n")
+    monkeypatch.setattr(pipeline, "run_methods", lambda values, stages, seeds: (values.test_methods, stages, seeds))
+    words = ["dfutils", "run", str(tmp_path / "mine.yaml"), "--only", "evaluate", "--seeds", "1,2"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code
+    assert "('each', ['evaluate'], [1, 2])" in capsys.readouterr().out
 
 
 def test_stages_are_chosen_by_name():

@@ -206,7 +206,7 @@ class SplitSettings(Settings):
         "identity",
         description="what never stands in two splits (random leaks, and the report says so); test: no splits",
     )
-    test_methods: str = Field("", description="split_policy method: methods in the test alone, comma-separated")
+    test_methods: str = Field("", description="split_policy method: methods in the test alone; each: a run per method")
     test_sources: str = Field("", description="split_policy method: datasets or parts of them in the test alone")
     eval_videos: Literal["official", "all"] = Field(
         "official", description="of what is only scored: official test lists where there are any, or all"

@@ -296,6 +296,14 @@ class SplitReport:
             drawn.append(image_plots.frame_grid(faces, captions, title=title))
         return drawn
 
+    def related_methods(self, audit: Audit) -> Table | Text:
+        """Return what methods left out of training share with the fakes of training."""
+        if audit.methods.empty:
+            return Text("Nothing is trained here, or training has every method that the test names.")
+        names = ("test videos", "shared with training", "videos that share it", "methods of training that share it")
+        rows = audit.methods.set_index("method").replace("", "–").set_axis(names, axis=1)
+        return Table(rows, "Methods left out, and what they share with fakes of training")
+
     def shortcut(self, audit: Audit) -> Text:
         """Return how well container facts alone predict the label."""
         told = audit.shortcuts

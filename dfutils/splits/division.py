@@ -22,6 +22,22 @@ POLICIES = {
 }
 """Names of all policies and what they do."""
 
+EACH = "each"
+"""Value of `test_methods` for one run per method: see `each_method`."""
+
+
+def each_method(videos: pd.DataFrame) -> list[str]:
+    """Return the methods of forgery of a videos table, by name, so that a run can leave each of them out.
+
+    Raises:
+        InputError: if the fakes name no method, or just one.
+    """
+    names = {name.lower(): name for name in videos["method"][videos["label"] == 1] if name}  # as `divide` compares them
+    if len(names) < 2:
+        have = f"only one method ({', '.join(names.values())})" if names else "no methods"
+        raise InputError(f"test_methods: {EACH} needs fakes of two methods or more, and the videos name {have}.")
+    return sorted(names.values())
+
 
 def divide(videos: pd.DataFrame, settings: SplitSettings, seed: int, held_out: Collection[str] = ()) -> pd.DataFrame:
     """Return a copy of the videos table with `split`, as `policies.assign` gives it, and its `attrs`.
@@ -71,8 +87,10 @@ def _named(videos: pd.DataFrame, test_methods: str, test_sources: str) -> np.nda
         for name in split_list(text):
             hits = np.any([column.str.lower() == name.lower() for column in columns], axis=0)
             if not hits.any():
-                known = sorted({value for column in columns for value in column} - {""})
-                raise InputError(f"{parameter}: the videos have no {name!r}; what they have: {', '.join(known)}.")
+                known = ", ".join(sorted({value for column in columns for value in column} - {""}))
+                if (parameter, name) == ("test_methods", EACH):
+                    raise InputError(f"test_methods: {EACH} is for `dfutils run` alone; name methods here: {known}.")
+                raise InputError(f"{parameter}: the videos have no {name!r}; what they have: {known}.")
             named |= hits
     named |= ~real & videos["source_video"].isin(videos["video_id"][named & real]).to_numpy()
     for kind, rows in (("fakes", ~real), ("real videos", real)):

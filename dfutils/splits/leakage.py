@@ -1,8 +1,9 @@
 """Leakage between splits: people, source videos, near-identical clips and faces that several splits share.
 
 `shared_people` compares splits by name, `shared_content` by perceptual hashes of strips, `shared_faces` by face
-embeddings. `audit` combines them with `shortcuts.shortcuts`, which measures how well container facts, brightness and
-sharpness alone predict the label; a detector whose score is no better has not been shown to look at faces.
+embeddings; `related_methods` says what methods left out of training share with it. `audit` combines them with
+`shortcuts.shortcuts`, which measures how well container facts, brightness and sharpness alone predict the label; a
+detector whose score is no better has not been shown to look at faces.
 """
 
 import hashlib
@@ -33,6 +34,9 @@ SAME_FACE = 0.5
 """Largest mean distance of dlib's face embeddings at which faces count as one person; see `face_people`."""
 MOST_PAIRS = 2000
 """Largest number of pairs in the table of shared content."""
+_RELATIONS = ("kind", "group", "repository")
+"""Attributes of videos that may relate one method of forgery to another."""
+_FORMAT = ["width", "height", "fps", "codec"]
 _PAIRS = ["split", "other_split", "video_id", "other_video_id"]
 
 
@@ -45,6 +49,7 @@ class Audit:
         content: table of `shared_content`; None if contents were not compared.
         faces: table of `shared_faces`; None if faces were not compared.
         shortcuts: how well the label is predicted without faces.
+        methods: table of `related_methods`.
         alarms: sentences for the reader of a report; empty if nothing was found.
     """
 
@@ -52,6 +57,7 @@ class Audit:
     content: pd.DataFrame | None
     faces: pd.DataFrame | None
     shortcuts: Shortcuts
+    methods: pd.DataFrame
     alarms: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +74,9 @@ class Audit:
             "shortcut_auc": {name: _finite(value) for name, value in interval.items()},
             "shortcut_alarm": self.shortcuts.alarm,
             "shortcut_facts": [{name: _finite(value) for name, value in fact.items()} for fact in facts],
+            "methods_left_out": {
+                name: [shared for shared in rows["shared"] if shared] for name, rows in self.methods.groupby("method")
+            },
             "alarms": list(self.alarms),
         }
 
@@ -98,7 +107,7 @@ def audit(
     faces = None if embeddings is None else shared_faces(videos, embeddings)
     by_facts = shortcuts(videos[videos["split"] != "eval"], frames, seed)  # the detector does not learn from `eval`
     alarms = [*_leaking_lists(videos), *_alarms(by_name, content, faces, by_facts)]
-    return Audit(by_name, content, faces, by_facts, tuple(alarms))
+    return Audit(by_name, content, faces, by_facts, related_methods(videos), tuple(alarms))
 
 
 def _leaking_lists(videos: pd.DataFrame) -> list[str]:
@@ -161,6 +170,36 @@ def shared_people(videos: pd.DataFrame) -> pd.DataFrame:
         videos=("video_id", "size"), video_id=("video_id", "min")
     )
     return _pair_splits(counts.reset_index(), ["kind", "name"], rows["split"])
+
+
+def related_methods(videos: pd.DataFrame) -> pd.DataFrame:
+    """Return what the methods left out share with fakes of training, one row per method and what is shared.
+
+    A method is left out if the test has fakes of it, and training and validation have none. Columns: `method`, `videos`
+    (its fakes in the test), `shared` (`kind`, `group` or `repository`, where the dataset has attributes of these names,
+    or `format`: width, height, frame rate and codec together, where no real video of training has the same), `sharing`
+    (how many of `videos` share it) and `methods` (of the fakes of training that share it, by name). A method that
+    shares nothing has one row, with "" and 0; without training there are no rows.
+    """
+    videos = _rows_in_splits(videos)
+    fake, learnt = videos["label"] == 1, videos["split"].isin(["train", "val"])
+    known = videos[fake & learnt]
+    new = fake & (videos["split"] == "test") & ~videos["method"].isin(["", *known["method"]])
+    marks = {name: videos[f"attribute_{name}"] for name in _RELATIONS if f"attribute_{name}" in videos}
+    if set(_FORMAT) <= set(videos):
+        formats = videos[_FORMAT].round(2).groupby(_FORMAT).ngroup().astype(str)
+        unknown = videos[_FORMAT].isna().any(axis=1) | (videos["codec"] == "")
+        marks["format"] = formats.mask(unknown | formats.isin(formats[learnt & ~fake]), "")
+    rows = []
+    for method, own in videos[new & learnt.any()].groupby("method"):
+        found = []
+        for name, values in marks.items():
+            mine, theirs = values[own.index], values[known.index]
+            sharing = mine[(mine != "") & mine.isin(theirs)]
+            others = sorted({*known["method"][theirs.isin(sharing)]} - {""})
+            found += [(method, len(own), name, len(sharing), ", ".join(others))] if len(sharing) else []
+        rows += found or [(method, len(own), "", 0, "")]
+    return pd.DataFrame(rows, columns=["method", "videos", "shared", "sharing", "methods"])
 
 
 def _pair_splits(counts: pd.DataFrame, keys: list[str], splits: pd.Series) -> pd.DataFrame:

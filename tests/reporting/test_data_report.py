@@ -109,5 +109,12 @@ def test_pairs_across_splits_fit_a_page():
         "3 and 2",
         0.12,
     ]
+    methods = pd.DataFrame(
+        [("near", 2, "kind", 1, "known"), ("apart", 1, "", 0, "")],
+        columns=["method", "videos", "shared", "sharing", "methods"],
+    )
+    listed = shown.related_methods(SimpleNamespace(methods=methods))
+    assert listed.loc["near"].tolist() == [2, "kind", 1, "known"] and listed.loc["apart"].tolist() == [1, "–", 0, "–"]
+    assert "every method" in shown.related_methods(SimpleNamespace(methods=methods.head(0)))
     empty = SimpleNamespace(content=content.head(0), faces=faces.head(0))
     assert shown.shared_content(empty) == shown.shared_faces(empty) == "None."

@@ -45,6 +45,7 @@ def test_a_source_left_out_takes_its_fakes_along() -> None:
     [
         ({"test_methods": "d"}, "test_methods: the videos have no 'd'; what they have: a, b, c"),
         ({"test_sources": "tv"}, "test_sources: the videos have no 'tv'; what they have: test"),
+        ({"test_methods": "each"}, "each is for `dfutils run` alone; name methods here: a, b, c"),
         ({"test_methods": "a,b,c"}, "leave no fakes to training"),
         ({"test_sources": "test"}, "leave no fakes to training"),
     ],

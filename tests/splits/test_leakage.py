@@ -36,6 +36,56 @@ def test_shared_people_and_sources_are_listed_with_the_pairs() -> None:
     assert shared.loc[4, ["video_id", "other_video_id"]].tolist() == ["f3", "f1"]
 
 
+def related() -> pd.DataFrame:
+    """Return a split table in which three methods are left out: one related to two of training, one to nothing."""
+    big, small, odd = (1280, 720, 30.0, "h264"), (512, 512, 25.0, "h264"), (640, 480, 24.0, "vp9")
+    unknown = (np.nan, np.nan, np.nan, "")
+    rows = [  # split, label, method, kind, repository, format
+        ("train", 0, "", "real", "o/r", big),
+        ("train", 1, "known", "talk", "o/r", small),
+        ("val", 1, "second", "talk", "o/s", big),
+        ("train", 1, "", "swap", "", unknown),
+        ("test", 1, "known", "talk", "o/r", small),
+        ("test", 1, "near", "talk", "o/t", (512, 512, 25.001, "h264")),
+        ("test", 1, "near", "talk", "o/s", odd),
+        ("test", 1, "nameless", "swap", "", unknown),
+        ("test", 1, "apart", "synth", "", big),
+        ("test", 1, "", "talk", "o/r", small),
+        ("eval", 1, "elsewhere", "talk", "o/r", small),
+        ("", 1, "unused", "talk", "o/r", small),
+    ]
+    frame = pd.DataFrame(rows, columns=["split", "label", "method", "attribute_kind", "attribute_repository", "format"])
+    facts = pd.DataFrame(frame.pop("format").tolist(), columns=["width", "height", "fps", "codec"])
+    names = table([(f"v{k}", label, "", "", "", "") for k, label in enumerate(frame["label"])])
+    facts = facts.assign(n_frames=np.nan, duration_s=np.nan, bitrate=np.nan)
+    return pd.concat([names.drop(columns=["label", "method"]), frame, facts], axis=1)
+
+
+def test_methods_left_out_are_listed_with_what_they_share_with_fakes_of_training() -> None:
+    videos = related()
+    expected = [
+        ["apart", 1, "", 0, ""],  # real videos of training have its format, too
+        ["nameless", 1, "kind", 1, ""],
+        ["near", 2, "kind", 2, "known, second"],
+        ["near", 2, "repository", 1, "second"],
+        ["near", 2, "format", 1, "known"],
+    ]
+    assert leakage.related_methods(videos).values.tolist() == expected
+    assert leakage.related_methods(videos.sample(frac=1, random_state=0)).values.tolist() == expected
+    facts = ["width", "height", "fps", "codec"]
+    bare = leakage.related_methods(videos.drop(columns=[*facts, "attribute_kind", "attribute_repository"]))
+    assert bare.values.tolist() == [[name, n, "", 0, ""] for name, n in (("apart", 1), ("nameless", 1), ("near", 2))]
+    assert leakage.related_methods(videos[videos["split"] != "test"]).empty
+    assert leakage.related_methods(videos[videos["split"] == "test"]).empty, "nothing is trained"
+    found = leakage.audit(videos)
+    assert found.to_dict()["methods_left_out"] == {
+        "apart": [],
+        "nameless": ["kind"],
+        "near": ["kind", "repository", "format"],
+    }
+    assert not any("near" in alarm for alarm in found.alarms), "related methods are no leak"
+
+
 def strip(seed: int, crops: int = 6, side: int = 48) -> np.ndarray:
     """Return a strip of soft grey blobs, RGB."""
     rng = np.random.default_rng(seed)
@@ -141,6 +191,7 @@ def test_audit_returns_plain_values() -> None:
     assert plain["content_pairs"] is None
     assert (plain["people_by_face"], plain["people_by_face_shared"]) == (2, 2)
     assert plain["shortcut_alarm"] is True
+    assert plain["methods_left_out"] == {}
     assert plain["shortcut_auc"]["low"] < plain["shortcut_auc"]["value"] < plain["shortcut_auc"]["high"]
     assert len(audit.alarms) == 3
     assert all(sentence.endswith(".") for sentence in audit.alarms)
