@@ -134,7 +134,7 @@ def _files_and_lists(entry: Layout, root: Path, label_one: str) -> tuple[list[st
     """Return the paths of what is a video in a layout, and what its lists say of videos, by their names in the lists.
 
     Where videos, pictures and folders of pictures stand side by side, only the pictures and folders that a list names
-    are videos.
+    are videos, and what a list names with its extension stands before namesakes, such as a video's thumbnail.
     """
     videos, list_paths = walk(root, entry.lists, None if entry.media in ("video", "any") else PICTURES)
     lists = entry.read(root, list_paths, label_one) if entry.read and list_paths else {}
@@ -144,7 +144,11 @@ def _files_and_lists(entry: Layout, root: Path, label_one: str) -> tuple[list[st
     folders = sorted({path.rpartition("/")[0] for path in pictures} - {""})
     if entry.media == "frames":
         return folders, lists
-    return videos + [path for path in pictures + folders if os.path.splitext(path)[0].lower() in lists], lists
+    keys = {path: os.path.splitext(path)[0].lower() for path in videos + pictures + folders}
+    named = {path: lists[key].name.lower() for path, key in keys.items() if key in lists}
+    exact = {name for path, name in named.items() if name == path.lower()}
+    meant = [path for path, name in named.items() if name == path.lower() or name not in exact]
+    return sorted(meant + [path for path in videos if path not in named]), lists
 
 
 def _listed_sources(entry: Layout, videos: list[_Video]) -> dict[str, str]:

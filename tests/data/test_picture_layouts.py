@@ -88,6 +88,12 @@ def test_a_table_of_ones_own_names_videos_pictures_and_folders_of_frames(tmp_pat
     assert rows(table, "label") == {"a.mp4": (0,), "b.jpg": (1,), "c": (0,), "d/1.png": (1,)}
 
 
+def test_what_a_table_names_stands_before_its_thumbnail_and_its_frames(tmp_path):
+    paths = ["a.mp4", "a.jpg", "a/1.png", "B.MOV", "b/1.png"]
+    lists = {"mine.csv": "path,label\na.mp4,real\nb/,fake\n"}
+    assert rows(scan("listed", plant(tmp_path, paths, lists)), "label") == {"a.mp4": (0,), "b": (1,)}
+
+
 def test_wilddeepfake_knows_a_sequence_by_archive_and_number(tmp_path):
     paths = [f"deepfake/{kind}_{split}/{tar}/{kind}/{sequence}/{frame}.png"
              for kind in ("real", "fake") for split, tar in (("train", 1), ("train", 2), ("test", 1))
