@@ -88,7 +88,7 @@ class ErrorAnalysis:
             rows = rows[(rows["video_id"] == video_id) & (rows["person"] == 0)].sort_values("position")
             rows = rows.assign(logit=np.nan, probability_fake=np.nan)
             return ScoredClip(self.strip(video_id), rows)
-        person = rows.groupby("person")["logit"].mean().idxmax()
+        person = rows.assign(logit=rows["logit"].clip(-40, 40)).groupby("person")["logit"].mean().idxmax()  # ±inf
         rows = rows[rows["person"] == person]
         return ScoredClip(self.strip(video_id, person)[rows["position"].to_numpy()], rows)
 

@@ -285,10 +285,13 @@ class Evaluation:
 
     @cached_property
     def forged_seconds(self) -> dict[str, Any] | None:
-        """How well forged seconds of the test videos are found, as `forged_seconds.measure`; None if none are known."""
-        if "segments" not in self.test:
+        """How well forged seconds of the test videos are found, as `forged_seconds.measure`; None if none are known, or
+        scores were imported that do not say of which frames they are."""
+        detector = self.experiment.detector
+        if isinstance(detector, ImportedScores) and not detector.config["imported"]["positions"]:
             return None
-        return forged_seconds.measure(self.test, self.frames.dropna(), self.experiment.frames, self.threshold)
+        frames = self.frames.dropna(subset="probability_fake")  # of views that a video lacks there are no logits
+        return forged_seconds.measure(self.test, frames, self.experiment.frames, self.threshold)
 
     def earlier_runs(self) -> tuple[pd.DataFrame, int]:
         """Return this run beside the others on common test videos, and how many others share too few."""

@@ -84,6 +84,8 @@ def import_scores(params: Params, file: ScoreFile, *, own: bool = False) -> Impo
             stages.record(experiment, "preprocess")
         videos = read_table(experiment.run_folder / "videos.parquet")
         ids, said = score_files.match(file, videos)
+        if "position" in file.rows:
+            _check_positions(file, ids, read_table(experiment.run_folder / "frames.parquet"))
     tested = ids.isin(videos.loc[videos["split"] == "test", "video_id"])
     known = [column for column in named if file.scores.loc[tested, column].notna().any()]
     if not known:
@@ -114,6 +116,20 @@ def _check_free(params: Params) -> None:
         raise InputError(f"The experiment {params.experiment} has a detector: choose another name with --experiment.")
 
 
+def _check_positions(file: ScoreFile, ids: pd.Series, frames: pd.DataFrame) -> None:
+    """Make sure that positions are those of frames in the strips of the dataset, each once."""
+    keys, person = ["video_id", "person", "position"], file.rows.get("person", 0)
+    rows = file.rows.assign(video_id=ids, person=person).loc[ids.isin(frames["video_id"]), keys]
+    known = rows.merge(frames[keys].drop_duplicates(), on=keys, how="left", indicator=True)["_merge"] == "both"
+    wrong = rows[~known.to_numpy() | rows.duplicated().to_numpy()]
+    if len(wrong):
+        name, person, position = wrong.iloc[0]
+        raise InputError(
+            f"{file.name} has the position {position} of person {person} in {name} twice, or its strip has no such "
+            "frame: positions count the crops of a strip; call numbers of frames in the video `frame`."
+        )
+
+
 def _write_splits(params: Params, videos: pd.DataFrame) -> None:
     """Write what notebook 02 would leave of videos of which there are scores alone."""
     folder = make_folder(params.run_folder)
@@ -132,25 +148,27 @@ def _write_splits(params: Params, videos: pd.DataFrame) -> None:
 def _write_scores(params: Params, file: ScoreFile, column: str, ids: pd.Series) -> list[str]:
     """Write the detector's folder and the record of its stage; return what to tell the user."""
     rows = file.rows.assign(video_id=ids, score=file.scores[column])[(ids != "") & file.scores[column].notna()]
-    person = rows["person"] if file.by_frame and "person" in rows else "0"
-    rows = rows.assign(person=person)
+    rows = rows.assign(person=rows["person"] if file.by_frame and "person" in rows else 0)
+    odds = not file.scores[column].dropna().between(0, 1).all()  # of the whole column: few of its scores may look so
     clips = rows.groupby(["video_id", "person"], sort=False)["score"].mean().groupby("video_id", sort=False).max()
-    clips = clips.rename("score").reset_index().assign(logit=lambda table: as_logits(table["score"]))
+    clips = clips.rename("logit").reset_index()
+    rows = rows.rename(columns={"score": "logit"})
+    if not odds:
+        rows["logit"], clips["logit"] = as_logits(rows["logit"]), as_logits(clips["logit"])
     frames = pd.DataFrame(columns=FRAMES).astype({"person": int, "position": int, "logit": float})
     if file.by_frame:
-        order = pd.to_numeric(rows["position"] if "position" in rows else rows["frame"], errors="coerce")
-        rows = rows.assign(order=order, logit=as_logits(rows["score"])).sort_values(["video_id", "person", "order"])
-        position = order if "position" in rows else rows.groupby(["video_id", "person"]).cumcount()
-        rows = rows.assign(position=position.reindex(rows.index).astype(int), person=rows["person"].astype(int))
+        order = rows["position"] if "position" in rows else pd.to_numeric(rows["frame"], errors="coerce")
+        rows = rows.assign(order=order).sort_values(["video_id", "person", "order"])
+        if "position" not in rows:
+            rows["position"] = rows.groupby(["video_id", "person"]).cumcount()
         frames = rows[FRAMES]
     folder = params.run_folder / "detector"
     with atomic(folder) as temporary:
         temporary.mkdir()
-        write_table(clips[["video_id", "logit"]], temporary / "scores.parquet")
+        write_table(clips, temporary / "scores.parquet")
         write_table(frames, temporary / "frame_scores.parquet")
         origin = {"file": file.name, "column": column, "frames": file.by_frame, "positions": "position" in file.rows}
         neutral = {"slope": 1.0, "offset": 0.0, "prior_fake": None, "threshold": 0.5}
         write_json({"imported": origin, "training": {}, **neutral}, temporary / "config.json")
     stages.finish(params, "train", imported=origin)
-    odds = not clips["score"].between(0, 1).all()
     return [f"The scores in {column} are not from 0 to 1, and are taken to be log-odds of fake."] if odds else []

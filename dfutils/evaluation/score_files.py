@@ -29,7 +29,8 @@ class ScoreFile:
     Attributes:
         name: of the file.
         rows: what the file says beside the scores, as texts in lower-case columns: `video_id` or `path` and, where it
-            has them, `label` (0 real, 1 fake), `method`, `identity`, `split`, `frame`, `person`, `position`.
+            has them, `label` (0 real, 1 fake), `method`, `identity`, `split`, `frame`, and of frames the whole numbers
+            `person` and `position`.
         scores: float64, one column per detector: the higher, the more likely fake; NaN where there is none. From 0 to 1
             they are probabilities of fake, else log-odds.
     """
@@ -54,8 +55,8 @@ def read(path: Path, higher: str, columns: Sequence[str] = ("score",), label_one
         label_one: what 1 means in a column `label` of numbers, `real` or `fake`.
 
     Raises:
-        InputError: if that is not said, a column is missing or no column of numbers, a label is unknown, or one video
-            has two labels.
+        InputError: if that is not said, a column is missing or no column of numbers, a label is unknown, one video has
+            two labels, or people or positions of frames are not numbered.
     """
     path = Path(path)
     if higher not in ("fake", "real"):
@@ -80,7 +81,11 @@ def read(path: Path, higher: str, columns: Sequence[str] = ("score",), label_one
         if unknown:
             raise InputError(f"{path.name} has the split {unknown[0]!r}: use train, val and test.")
         rows["split"] = rows["split"].str.lower().map(SPLITS).fillna("")
-    return ScoreFile(path.name, rows, scores)
+    file = ScoreFile(path.name, rows, scores)
+    for name in ("person", "position") if file.by_frame else ():
+        if name in rows:
+            rows[name] = _counted(rows[name], path.name)
+    return file
 
 
 def _chosen(table: pd.DataFrame, name: str, columns: Sequence[str]) -> list[str]:
@@ -107,17 +112,26 @@ def _numbers(column: pd.Series, name: str) -> pd.Series:
     return values.where(np.isfinite(values)).astype(float)
 
 
+def _counted(column: pd.Series, name: str) -> pd.Series:
+    """Return a column of texts as whole numbers from 0."""
+    values = pd.to_numeric(column, errors="coerce")
+    wrong = ~(values.ge(0) & values.mod(1).eq(0))
+    if wrong.any():
+        raise InputError(f"{name} has {column[wrong].iloc[0]!r} in the column {column.name}: give numbers 0, 1, 2, ….")
+    return values.astype(int)
+
+
 def match(file: ScoreFile, videos: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     """Return the id of each row's video in a videos table, "" where there is none, and what to tell the user.
 
     A path is matched by as many of its last folders as both have in common, so that absolute paths of another machine
-    and other extensions do no harm.
+    and other extensions do no harm. Where several paths end like one video, it is the one with most in common.
 
     Raises:
         InputError: if no row is matched, a path could be of several videos, the labels of the file are others than the
             table's, or a video has several rows that are not of frames.
     """
-    ids = file.rows["video_id"] if "video_id" in file.rows else _by_path(file, videos)
+    ids, said = (file.rows["video_id"], []) if "video_id" in file.rows else _by_path(file, videos)
     known = ids.where(ids.isin(videos["video_id"]), "")
     if not (known != "").any():
         written = file.rows["video_id" if "video_id" in file.rows else "path"].iloc[0] if len(file.rows) else "nothing"
@@ -135,7 +149,6 @@ def match(file: ScoreFile, videos: pd.DataFrame) -> tuple[pd.Series, list[str]]:
                 f"{word} there: correct the list, or what 1 means (label_one)."
             )
     _check_rows(file, known[known != ""])
-    said = []
     strangers = ids[known == ""].unique()
     if len(strangers):
         said.append(f"{len(strangers)} names in {file.name} are no videos of the dataset: {_some(strangers)}.")
@@ -166,19 +179,32 @@ def _endings(path: str) -> list[str]:
     return ["/".join(parts[k:]) for k in range(len(parts))]
 
 
-def _by_path(file: ScoreFile, videos: pd.DataFrame) -> pd.Series:
-    """Return the id of the video that each path ends like; the path itself where there is none."""
+def _by_path(file: ScoreFile, videos: pd.DataFrame) -> tuple[pd.Series, list[str]]:
+    """Return the id of the video that each path ends like, the path itself where there is none, and what to tell the
+    user: which path has other folders than its video."""
     of_ending: dict[str, list[str]] = {}
     for name, path in zip(videos["video_id"], videos["path"], strict=True):
         for ending in _endings(path):
             of_ending.setdefault(ending, []).append(name)
-    found = {}
+    common: dict[str, dict[str, str]] = {}  # what each path has in common with a video
     for path in file.rows["path"].unique():
-        names = next((of_ending[ending] for ending in _endings(path) if ending in of_ending), [path])
+        ending = next((ending for ending in _endings(path) if ending in of_ending), "")
+        names = of_ending.get(ending, [path])
         if len(names) > 1:
             raise InputError(f"{file.name} has {path}, which could be {_some(names)}: give more of its folders.")
-        found[path] = names[0]
-    return file.rows["path"].map(found)
+        common.setdefault(names[0], {})[path] = ending
+    path_of, found, others = dict(zip(videos["video_id"], videos["path"], strict=True)), {}, []
+    for name, endings in common.items():
+        nearest, *further = sorted(endings, key=lambda path: -len(endings[path]))
+        if further and len(endings[further[0]]) == len(endings[nearest]):
+            raise InputError(
+                f"{file.name} has several rows for {name}, {nearest} and {further[0]}: give more of their folders."
+            )
+        found |= {nearest: name, **{path: path for path in further}}
+        if endings[nearest] and endings[nearest] not in (_endings(nearest)[0], _endings(path_of[name])[0]):
+            others.append(f"{nearest} for {path_of[name]}")
+    said = [f"{len(others)} paths are in other folders than the dataset's, and were taken: {_some(others)}."]
+    return file.rows["path"].map(found), said if others else []
 
 
 def own_videos(file: ScoreFile, dataset: str) -> pd.DataFrame:

@@ -113,7 +113,7 @@ class EvaluationReport(Report):
         """Return how well forged seconds are found, where they are known."""
         found = self.evaluation.forged_seconds
         if found is None:
-            return Text("Which seconds of the fakes were forged is not known of these test videos.")
+            return Text("Not measured: forged seconds, or scores of single frames, of these test videos are not known.")
         return Text(f"Average precision at IoU .5: {found['ap_iou_50']:.3f}, over {found['videos']} test videos.")
 
     def by_method(self) -> Table:

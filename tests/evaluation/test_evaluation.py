@@ -179,6 +179,17 @@ def test_a_detector_that_is_only_judged_keeps_its_own_calibration_and_threshold(
     assert kept["measured_on"] == ["d", "e"]
 
 
+def test_forged_seconds_are_judged_where_a_view_is_missing():
+    scores = scored(1.0)
+    frames = pd.concat([scores.frames.assign(position=k, logit=9.0, logit_native=np.nan) for k in range(3)])
+    judged = replace(
+        scores, frames=frames, videos=scores.videos.assign(segments=np.where(scores.videos["label"], "0-3", ""))
+    )
+    evaluation = evaluated(judged)
+    evaluation.experiment.frames = frames[["video_id", "person", "position"]].assign(time_s=frames["position"] + 0.5)
+    assert 0.7 < evaluation.forged_seconds["ap_iou_50"] < 0.8  # three of four stretches that are called fake are
+
+
 def test_what_every_figure_depends_on_stands_beside_it(tmp_path):
     faces = {"frames_per_video": 10, "face_size": 112, "face_margin": 0.3, "align": False}
     found = metrics_json.conditions(faces, ["c40", "", "c23"])

@@ -19,7 +19,7 @@ from dfutils.core.params import Params
 from dfutils.data.indexing import fingerprints
 from dfutils.evaluation import score_files
 from dfutils.evaluation.error_analysis import ErrorAnalysis
-from dfutils.evaluation.evaluation import Evaluation, Scores, calibrate
+from dfutils.evaluation.evaluation import Evaluation, Scores, calibrate, score_splits
 from dfutils.evaluation.experiment import Experiment
 from dfutils.evaluation.imported import import_scores
 from dfutils.metrics import figures
@@ -213,6 +213,11 @@ GOOD = "video_id,label,score\nv0,real,.1\nv1,real,.4\nv2,fake,.9\n"
         (GOOD.replace("v1,real", "v1,fake"), ["--higher", "fake"], "other labels.* such as v1, which is real there"),
         ("video_id,score\na,.1\nb,.2\n", ["--higher", "fake"], "none of the 160 videos.*but a; they are called v0"),
         ("path,score\nv0.mp4,.1\n../v0.mp4,.2\n", ["--higher", "fake"], "several rows for v0"),
+        ("path,score,frame\na/v0.mp4,.1,0\nb/v0.mp4,.2,0\n", ["--higher", "fake"], "several rows for v0, a/v0.mp4 and"),
+        ("video_id,position,score\nv0,one,.1\n", ["--higher", "fake"], "'one' in the column position: give numbers 0"),
+        ("video_id,frame,person,score\nv0,1,left,.1\n", ["--higher", "fake"], "'left' in the column person: give"),
+        ("video_id,position,score\nv90,3,.1\n", ["--higher", "fake"], "position 3 of person 0 in v90.*no such frame"),
+        ("video_id,position,score\nv90,1,.1\nv90,1,.2\n", ["--higher", "fake"], "position 1 of.*v90 twice"),
         (GOOD, ["--higher", "fake"], "has no score of a test video: there is nothing to judge"),
         (GOOD.replace("score\n", "score,split\n").replace(".9", ".9,dev"), ["--higher", "fake"], "has the split 'dev'"),
     ],
@@ -255,6 +260,35 @@ def test_names_that_are_no_videos_are_told(home):
     ids, said = score_files.match(score_files.read(home / "three.csv", "fake"), table)
     assert ids.tolist() == ["a", "b", ""]
     assert said == ["1 names in three.csv are no videos of the dataset: /other/gone.mp4."]
+
+
+def test_the_path_with_most_in_common_is_the_video_and_other_folders_are_told(home):
+    table = pd.DataFrame({"video_id": ["a", "b"], "path": ["real/a.mp4", "x/b.mp4"], "label": [0, 1], "split": "test"})
+    (home / "four.csv").write_text("path,score\nset/fake/a.mp4,.9\nset/real/a.mp4,.2\nset/y/b.mp4,.8\n")
+    ids, said = score_files.match(score_files.read(home / "four.csv", "fake"), table)
+    assert ids.tolist() == ["", "a", "b"]
+    assert said == [
+        "1 paths are in other folders than the dataset's, and were taken: set/y/b.mp4 for x/b.mp4.",
+        "1 names in four.csv are no videos of the dataset: set/fake/a.mp4.",
+    ]
+
+
+def test_log_odds_are_such_in_all_rows_of_a_column_and_seconds_need_positions(dataset, home):
+    table = videos().query("status == 'ok'")[["video_id"]].assign(score=0.25)
+    pd.concat([table, pd.DataFrame({"video_id": ["stranger"], "score": [7.0]})]).to_csv(home / "odds.csv", index=False)
+    found = import_scores(dataset, score_files.read(home / "odds.csv", "fake"))
+    assert "taken to be log-odds" in found.said[-1]
+    experiment = Experiment(found.experiments[0])
+    assert (experiment.detector.clips["logit"] == 0.25).all()
+    experiment.videos["segments"] = np.where(experiment.videos["label"] == 1, "0-1", "")
+    scores = score_splits(experiment)
+    assert Evaluation(experiment, scores, calibrate(scores), resamples=50).forged_seconds is None
+
+
+def test_a_video_with_frames_at_both_ends_is_shown():
+    frames = pd.DataFrame({"video_id": "a", "person": 0, "position": [0, 1], "logit": [-np.inf, np.inf]})
+    analysis = SimpleNamespace(frames=frames, imported=False, strip=lambda _name, _person: np.zeros((2, 4, 4, 3)))
+    assert len(ErrorAnalysis.clip(analysis, "a").crops) == 2
 
 
 def test_scores_at_the_ends_keep_their_order():
