@@ -39,7 +39,7 @@ from dfutils.detector.clips import ClipDataset
 from dfutils.detector.fusion import fit_fusion
 from dfutils.detector.network import Detector
 from dfutils.faces import batch
-from dfutils.metrics.calibration import CALIBRATION
+from dfutils.metrics.calibration import WRITTEN
 from dfutils.splits import provenance
 
 _SENTENCE = re.compile(r"^dfutils: (.+)$", flags=re.MULTILINE)
@@ -102,19 +102,28 @@ def fit_views(params: Params, network: Detector, data: Clips, *, progress: bool 
 
     Returns:
         The history of each view's training; empty if the face is the only one.
+
+    Raises:
+        InputError: if too few videos have a view.
     """
-    histories, logits = {}, {}
+    if params.views == "face":
+        return {}
+    histories, logits, place = {}, {}, torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for view in params.views.split(","):
         clips = data if view == "face" else load_clips(params, view)
         if view != "face":
+            if not len(clips.val) or len(set(clips.train.labels.tolist())) < 2:
+                raise InputError(
+                    f"{len(clips.train)} training and {len(clips.val)} validation clips have the view {view}, which "
+                    "takes large faces, and training needs both real and fake ones: leave it out of `views`."
+                )
             network.others[view] = new_detector(params)
             network.others[view].view = view
             histories[view] = fit_experiment(params, network.others[view], clips, progress=progress)
-        scores, _ = clip_logits(network.networks[view], clips.val, params.batch_size, torch.device("cpu"))
+        scores, _ = clip_logits(network.networks[view], clips.val, params.batch_size, place)
         logits[view] = scores.set_index(["video_id", "person"])["logit"]
-    if histories:
-        table = pd.DataFrame(logits).reindex(logits["face"].index)
-        network.config["fusion"] = fit_fusion(data.val.labels, {view: table[view].to_numpy() for view in table})
+    table = pd.DataFrame(logits).reindex(logits["face"].index)
+    network.config["fusion"] = fit_fusion(data.val.labels, {view: table[view].to_numpy() for view in table})
     return histories
 
 
@@ -189,8 +198,7 @@ def _calibration(folder: Path, network: Detector, videos: pd.DataFrame) -> dict[
     training = before.config["training"]
     if not indexing.is_trained_on(training, videos) or before.digest() != network.digest():
         return {}
-    kept = (*CALIBRATION, "validation_reals", "measured_on", "whole")
-    return {name: before.config[name] for name in kept if name in before.config}
+    return {name: before.config[name] for name in WRITTEN if name in before.config}
 
 
 def train(params: Params, *, progress: bool = True) -> Path:

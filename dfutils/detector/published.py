@@ -19,6 +19,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.files import read_json
 from dfutils.core.params import NetworkSettings
 from dfutils.detector.backbones import IMAGENET, TRANSFORMERS, fill, first_line, read_weights
+from dfutils.metrics.calibration import WRITTEN
 
 _Detector = TypeVar("_Detector", bound=nn.Module)
 
@@ -77,9 +78,8 @@ def load(folder: Path, kind: type[_Detector]) -> _Detector:
     fill(detector.linear, {"weight": head[0].float(), "bias": head[1].float()}, f"The last layer of {folder}")
     known = foreign.faces(folder, config)
     detector.config["free"] = [name for name in ("frames_per_video", "face_margin", "align") if name not in known]
-    own = ("slope", "offset", "prior_fake", "threshold", "borders", "validation_reals", "measured_on", "by_frames")
-    detector.config |= known | {name: config[name] for name in own if name in config}
-    detector.config["uncalibrated"] = "validation_reals" not in config
+    detector.config |= known | {name: config[name] for name in WRITTEN if name in config}
+    detector.config["uncalibrated"] = not config.get("validation_reals")  # [] without validation videos
     return detector.eval()
 
 

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -56,7 +57,7 @@ def score(
     with nullcontext() if moving is None else moving:
         found = [clip_logits(networks[name], dataset, batch_size, place, moving) for name, dataset in datasets.items()]
     clips, by_frame = (_together(tables, list(networks), fusion) for tables in zip(*found, strict=True))
-    best = clips.groupby("video_id", sort=False)["logit"].idxmax()
+    best = clips["logit"].fillna(-np.inf).groupby(clips["video_id"], sort=False).idxmax()  # NaN has no highest
     videos = clips.loc[best].drop(columns="person").reset_index(drop=True)
     for scores in (videos, by_frame):
         scores["probability_fake"] = detector.scaling.probability(scores["logit"])

@@ -18,6 +18,9 @@ from dfutils.metrics.figures import CLASSES
 CALIBRATION = ("slope", "offset", "prior_fake", "threshold", "borders")
 """What validation videos choose of a detector's config.json (notebook 04): it is kept as long as the weights are."""
 
+WRITTEN = (*CALIBRATION, "validation_reals", "measured_on", "frames_error_rates", "whole")
+"""All that notebook 04 writes there."""
+
 
 def chosen_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what validation videos have chosen of a detector's config.json; borders only if it has them."""

@@ -111,12 +111,13 @@ def test_a_calibration_is_kept_as_long_as_weights_and_splits_are(home):
     p = params.Params(**TINY)
     folder, network = p.run_folder / "detector", experiment.new_detector(p)
     experiment.save_detector(p, network, HISTORY)
-    evaluate.keep_calibration(folder, Scaling(0.05), 0.498, [0.25], ["mine"])
+    evaluate.keep_calibration(folder, Scaling(0.05), 0.498, [0.25], ["mine"], by_frames=[{"frames": 1}])
     calibrated = metrics_json.fingerprint(Detector.load(folder))
     experiment.save_detector(p, experiment.new_detector(p), HISTORY)  # notebook 03, opened again
     again = Detector.load(folder)
     assert (again.config["slope"], again.config["threshold"]) == (0.05, 0.498)
     assert (again.config["validation_reals"], again.config["measured_on"]) == ([0.25], ["mine"])
+    assert again.config["frames_error_rates"] == [{"frames": 1}]
     assert metrics_json.fingerprint(again) == calibrated
     assert metrics_json.fingerprint(network) != calibrated
     table = pd.read_parquet(p.run_folder / "videos.parquet")
@@ -288,6 +289,10 @@ def test_splits_that_are_not_those_of_notebook_02(home):
         experiment.train(params.Params(**{**TINY, "experiment": "new"}))
 
 
+def test_a_face_alone_needs_no_fusion_and_no_further_pass_over_the_clips():
+    assert experiment.fit_views(params.Params(), network=None, data=None) == {}
+
+
 def test_each_view_trains_a_network_and_validation_fuses_them(home):
     p = params.Params(**TINY, views="face,native")
     videos = read_table(p.run_folder / "videos.parquet")
@@ -298,7 +303,11 @@ def test_each_view_trains_a_network_and_validation_fuses_them(home):
     write_table(videos, p.run_folder / "videos.parquet")
     made = stages.record(p, "preprocess")
     stages.finish(p, "preprocess", **{**made, "settings": {**made["settings"], "views": "face,native"}})
-    folder = experiment.train(p, progress=False)
+    write_table(videos.assign(views="face"), p.run_folder / "videos.parquet")
+    with pytest.raises(InputError, match=r"0 training and 0 validation clips have the view native.*leave it out of"):
+        experiment.train(p, progress=False)
+    write_table(videos, p.run_folder / "videos.parquet")
+    folder = experiment.train(p, progress=False)  # which takes the face's network from the first
     detector = Detector.load(folder)
     assert list(detector.networks) == ["face", "native"]
     assert {path.name for path in p.run_folder.glob("training*")} == {"training", "training-native"}

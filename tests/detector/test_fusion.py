@@ -130,6 +130,21 @@ def test_scoring_fuses_the_views_of_each_video_and_takes_those_that_it_has(tmp_p
     assert videos["logit_native"][0] == pytest.approx(one["native"][0], abs=1e-5)
 
 
+def test_a_view_that_no_video_has_and_a_network_that_fails_on_one_video_stop_nothing(tmp_path):
+    detector = fused_detector()
+    for name in ("a", "b"):
+        write_strip(crops(64, seed=ord(name)), tmp_path / f"{name}.png")
+    table = pd.DataFrame({"video_id": ["a", "b"], "label": [0, 1], "views": "face"})
+    for frames in (None, 1):
+        videos, by_frame = scoring.score(detector, table, tmp_path, frames=frames, progress=False)
+        assert videos["logit_native"].isna().all() and len(by_frame) == 2 * (frames or 3)
+        np.testing.assert_allclose(videos["logit"], (videos["logit_face"] - 1) / 2)
+    with torch.no_grad():
+        detector.linear.bias.fill_(np.nan)
+    videos, _ = scoring.score(detector, table, tmp_path, progress=False)
+    assert videos["video_id"].tolist() == ["a", "b"] and videos["logit"].isna().all()
+
+
 def test_gradcam_of_windows_has_their_form():
     part = fused_detector().others["native"]
     maps = saliency.gradcam(part, views.windows(crops(200)))

@@ -146,6 +146,9 @@ def test_gend_with_an_encoder_of_timm_needs_no_transformers(tmp_path, clip, monk
     config = {"model_type": "GenD", "backbone": "vit_tiny_patch16_224", "head": "LinearNorm"}
     write_json(config, tmp_path / "config.json")
     detector = Detector.load(tmp_path)
+    keep_calibration(tmp_path, Scaling(), 0.5, by_frames=[{"frames": 1}])  # as where there are no validation videos
+    assert Detector.load(tmp_path).config["uncalibrated"]
+    assert Detector.load(tmp_path).config["frames_error_rates"] == [{"frames": 1}]
     with torch.inference_mode():
         features = torch.nn.functional.normalize(model(normalised(clip)), dim=1)
         wanted = (features @ weights["model.linear.weight"].T + weights["model.linear.bias"]).double().mean(0)
