@@ -19,7 +19,7 @@ CALIBRATION = ("slope", "offset", "prior_fake", "threshold", "borders")
 """What validation videos choose of a detector's config.json (notebook 04): it is kept as long as the weights are."""
 
 WRITTEN = (*CALIBRATION, "validation_reals", "measured_on", "frames_error_rates", "whole")
-"""All that notebook 04 writes there."""
+"""All that is kept there as long as the weights are, with what verdicts say of a score."""
 
 
 def chosen_of(config: Mapping[str, Any]) -> dict[str, Any]:
