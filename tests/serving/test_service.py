@@ -336,7 +336,10 @@ def test_a_file_of_the_page_is_followed_to_its_verdict_and_deleted(calm, clip):
     answer = post(calm, clip, JSON)
     assert answer.status_code == 202
     events = list(follow(calm, answer.json()["events"]))
-    assert [(event, data) for event, data, _ in events[:-1]] == [("stage", str(k)) for k in range(4)]
+    shares = [float(data) for event, data, _ in events if event == "share"]
+    assert shares == sorted(shares) and all(0 <= share <= 1 for share in shares)
+    stages = [(event, data) for event, data, _ in events[:-1] if event != "share"]
+    assert stages == [("stage", str(k)) for k in range(4)]
     assert events[-1][0] == "done" and "to this detector" in events[-1][1] and "<script" not in events[-1][1]
     assert calm.files() == []
     refused(post(calm, b"text", JSON), 415, "text")
@@ -352,9 +355,10 @@ def test_a_stream_that_was_cut_is_taken_up_again_where_it_was(calm, clip):
     seen = [next(cut), next(cut)]
     cut.close()
     rest = list(follow(calm, address, **{"last-event-id": "1"}))
-    assert [number for *_, number in seen + rest] == [0, 1, 2, 3, 4]
+    numbers = [number for *_, number in seen + rest]
+    assert numbers == list(range(len(numbers))) and len(numbers) >= 5
     assert rest[-1][0] == "done"
-    assert list(follow(calm, address, **{"last-event-id": "3"})) == rest[-1:]
+    assert list(follow(calm, address, **{"last-event-id": str(numbers[-2])})) == rest[-1:]
     assert list(follow(calm, address, **{"last-event-id": "99"})) == []
     assert calm.client.get(address, headers={"last-event-id": "x"}).status_code == 422
 
