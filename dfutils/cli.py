@@ -304,7 +304,7 @@ def main() -> None:
             _stop(error.format_message() or "dfutils --help lists the commands.", 2)
         raise
     if status == _STOPPED:
-        _stop("Stopped. What was finished stays; the same command resumes from there.", status)
+        _stop("Stopped. What was finished stays; dfutils run and train resume from there.", status)
     sys.exit(status)
 
 

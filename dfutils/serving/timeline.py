@@ -95,8 +95,8 @@ def ticks(length: float, most: int = 6) -> list[tuple[float, str]]:
     return [(second / length, clock(second)) for second in range(0, int(length) + 1, step)]
 
 
-def clock(second: float) -> str:
-    """Return a moment as minutes and seconds, hours before them in long videos: 1:05, 1:00:05."""
-    minutes, seconds = divmod(int(second), 60)
+def clock(seconds: float) -> str:
+    """Return a moment, to the nearest second, as minutes and seconds, after hours in long videos: 1:05, 1:00:05."""
+    minutes, seconds = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

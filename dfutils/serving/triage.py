@@ -49,6 +49,7 @@ class Triage:
                 self.rows[row["key"]] = row
         self._names = {row["report"].lower(): key for key, row in self.rows.items()}
         self._due = 0.0
+        self._cut = self._log.exists() and not self._log.read_bytes().endswith(b"\n")
 
     def _lines(self) -> list[str]:
         try:
@@ -68,9 +69,9 @@ class Triage:
             verdict_html.write(verdict, self.folder / report, heat)
             values = {**verdict.to_dict(), "file": printable(path), "frames": []}
             row = {"key": key, "report": report, "thumbnail": _thumbnail(verdict), "verdict": values}
-            cut = self._log.exists() and not self._log.read_bytes().endswith(b"\n")
             with self._log.open("a", encoding="utf-8") as log:
-                log.write("\n" * cut + json.dumps(row) + "\n")
+                log.write("\n" * self._cut + json.dumps(row) + "\n")
+            self._cut = False
         self.rows[key] = row
         if time.monotonic() >= self._due:
             began = time.monotonic()

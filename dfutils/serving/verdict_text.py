@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dfutils.reporting.wording import ANSWERS
+from dfutils.serving.timeline import clock
 
 
 def text(values: dict[str, Any], limits: Sequence[str]) -> str:
@@ -12,12 +13,6 @@ def text(values: dict[str, Any], limits: Sequence[str]) -> str:
     The first line is the verdict. If the whole video was looked at, a row per person follows, and what was left out.
     """
     return "\n".join([_headline(values, limits), *_people(values), *_left_out(values)])
-
-
-def clock(seconds: float) -> str:
-    """Return a time in a video, such as 0:31 or 1:02:03."""
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def _headline(values: dict[str, Any], limits: Sequence[str]) -> str:
