@@ -51,6 +51,10 @@ OF_CROPPED_FACES = (
     "This detector was trained on videos that are cropped faces already, and takes a video's whole frame for the face: "
     "its answer on any other video says nothing."
 )
+LARGEST_OF_MANY = (
+    "The score is the highest of {count} windows; the borders and the real validation videos are of one window each, "
+    "so that more real videos look as suspicious than is said."
+)
 LIMITS = (
     "A score is a reason to look further, never proof.",
     "The detector finds forgeries like those it was trained on; other methods, wholly synthetic people and heavy "
@@ -259,6 +263,9 @@ def _verdict(scan: VideoScan, judging: Judging, file: str) -> Verdict:
     fake = None if probability is None else probability >= threshold
     borders, reals = answers.around(chosen.get("borders"), threshold), chosen.get("validation_reals")
     usual, warnings = detector.face_settings.frames_per_video, _warnings_of_scan(scan)
+    count = sum(len(seen.windows) for seen in scan.people)
+    if count > 1 and chosen is config:
+        warnings.append(LARGEST_OF_MANY.format(count=count))
     if worst and len(clip.frames) < usual:
         warnings.append(fewer_frames(len(clip.frames), usual, config.get("frames_error_rates", [])))
     return Verdict(

@@ -10,7 +10,7 @@ from dfutils.core.errors import InputError
 from dfutils.core.params import EvaluationSettings
 from dfutils.faces.extraction import FaceClip, find_faces
 from dfutils.faces.whole_video import Plan
-from dfutils.serving import commands, judging, verdict_text, whole_videos
+from dfutils.serving import commands, judging, verdict_html, verdict_text, whole_videos
 from dfutils.serving import verdict as serving_verdict
 from tests.support.shots import FPS, card, portrait, shot, write
 
@@ -59,6 +59,10 @@ def test_the_verdict_is_that_of_the_most_suspicious_person(detector, tmp_path, b
     assert (len(verdict.persons), verdict.person) == (2, 1)
     assert verdict.probability_fake == verdict.persons[1].probability > 0.5 > verdict.persons[0].probability
     assert verdict.persons[1].seen[0][0] >= 7.9 and verdict.worst.end_s <= 12
+    assert verdict.n_windows > 1
+    told = serving_verdict.LARGEST_OF_MANY.format(count=verdict.n_windows)
+    assert told in verdict.to_dict()["warnings"] and told in verdict_html.fragment(verdict)
+    assert told in verdict_text.text(verdict.to_dict(), serving_verdict.warnings_of(detector))
     text = verdict_text.text(verdict.to_dict() | {"file": "a.mp4"}, verdict.warnings)
     first, header, one, two, looked, *left = text.splitlines()
     assert all("no face was found" in line for line in left)
