@@ -9,7 +9,7 @@ Frames are kept as they come out of the decoder, half the size of RGB, and fewer
 """
 
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +60,11 @@ class Footage:
         """Yield `(index, time_s, frame)` as `video.frames` does."""
         for position, (_, time_s, picture) in enumerate(self.pictures[:max_frames]):
             if position in wanted:
-                yield position, time_s, self.view.rgb(picture)
+                try:
+                    rgb = self.view.rgb(picture)
+                except av.FFmpegError:  # it cannot be converted
+                    continue
+                yield position, time_s, rgb
 
     def add(self, index: int, time_s: float, picture: av.VideoFrame) -> None:
         """Keep a frame, unless so many are kept that it has to be passed over."""
@@ -114,13 +118,16 @@ def differ(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 class Reader:
-    """Reads a video in stretches, from any time on; `n_read` is the number of frames decoded."""
+    """Reads a video in stretches, from any time on.
+
+    `n_read` is the number of frames decoded, `last_s` the time of the last of them in the video.
+    """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, together: int) -> None:
         """Read from an open video; see `reader`."""
         self._path, self._container, self._stream, self._together = path, container, stream, together
         self._view: View | None = None
-        self.n_read = 0
+        self.n_read, self.last_s = 0, 0.0
 
     def stretches(self, seconds: float, start_s: float = 0.0, end_s: float = float("inf")) -> Iterator[Footage]:
         """Yield the frames from `start_s` to `end_s`, in stretches of one shot and at most so many seconds.
@@ -152,7 +159,7 @@ class Reader:
                 self._seek(start_s)
             for count, (time_s, picture) in enumerate(timed_frames(self._container, stream)):
                 before = round(time_s * fps) if start_s > 0 and not count else before
-                self.n_read += 1
+                self.n_read, self.last_s = self.n_read + 1, max(self.last_s, time_s)
                 if time_s >= start_s:
                     yield before + count, time_s, picture
         except av.FFmpegError:  # a picture that cannot be deinterlaced: the video ends before it
@@ -162,8 +169,13 @@ class Reader:
         start = self._stream.start_time or 0
         self._container.seek(start + int(time_s / self._stream.time_base), stream=self._stream)
 
-    def keyframes(self, start_s: float, apart_s: float = 1.0) -> list[tuple[float, np.ndarray]]:
-        """Return time and thumbnail of frames that can be decoded alone: from `start_s` on, `apart_s` apart or more."""
+    def keyframes(
+        self, start_s: float, is_late: Callable[[], bool], apart_s: float = 1.0
+    ) -> list[tuple[float, np.ndarray]]:
+        """Return time and thumbnail of frames that can be decoded alone: from `start_s` on, `apart_s` apart or more.
+
+        Those after the moment at which `is_late` are left out.
+        """
         stream, found, last = self._stream, [], -apart_s
         start = stream.start_time or 0
         try:
@@ -173,6 +185,8 @@ class Reader:
                 if packet.size and not (packet.is_keyframe and time_s is not None and time_s - last >= apart_s):
                     continue
                 last = time_s if time_s is not None else last
+                if is_late():
+                    break
                 for picture in packet.decode():
                     stamp = picture.pts if picture.pts is not None else picture.dts
                     found.append((float((stamp - start) * stream.time_base), thumbnail(picture)))

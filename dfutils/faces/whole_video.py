@@ -6,12 +6,14 @@ every shot of more than `SHORT_S` seconds gets a window before any gets a second
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from dfutils.core.params import FaceSettings
 from dfutils.faces import footage, pictures, video
@@ -85,9 +87,10 @@ class VideoSearch:
         self._began = time.monotonic()
         with footage.reader(self.path, SUCCESSIVE if "motion" in self.settings.views else 1) as reader:
             self._reader = reader
-            if self.every and self.every > WINDOW_S:
-                starts = (k * self.every for k in range(math.ceil(self._duration / self.every)))
-                yield from self._visits(reader, [(start, start + WINDOW_S) for start in starts])
+            if self.every and self.every > WINDOW_S and math.isfinite(self.facts.duration_s):
+                count = max(math.ceil(self._duration / self.every), 1)
+                starts = (k * self.every for k in range(count))
+                yield from self._visits(reader, ((start, start + WINDOW_S) for start in starts), count)
                 self.stopped = f"one window every {self.every:g} s is looked at"
                 return
             whole = True
@@ -111,6 +114,9 @@ class VideoSearch:
     def _share(self) -> float:
         return min((time.monotonic() - self._began) / max(self.budget, 0.1), 1.0) if math.isfinite(self.budget) else 0.0
 
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._began > self.budget
+
     def _too_slow(self) -> bool:
         """Return whether the whole video cannot be read within the budget, as it seems now.
 
@@ -128,7 +134,7 @@ class VideoSearch:
 
     def _sparsely(self, reader: Reader) -> Iterator[Step]:
         """Visit the rest of the video: each longer shot once, then the largest gaps, until time is used up."""
-        frames = reader.keyframes(self._end_s)
+        frames = reader.keyframes(self._end_s, self._is_late)
         times = [frame[0] for frame in frames if frame[0] > self._end_s]
         cuts = [after[0] for before, after in pairwise(frames) if footage.differ(before[1], after[1])]
         begins = [cut for cut in cuts if cut > self._end_s]
@@ -148,23 +154,23 @@ class VideoSearch:
             rest += [(start + k * size, start + (k + 1) * size) for k in range(count)]
         yield from self._visits(reader, _farthest_first(rest, self._looked))
 
-    def _visits(self, reader: Reader, spans: list[tuple[float, float]]) -> Iterator[Step]:
-        """Search these stretches, one after another, until time is used up."""
+    def _visits(self, reader: Reader, spans: Iterable[tuple[float, float]], count: float = math.inf) -> Iterator[Step]:
+        """Search these stretches, one after another, until time is used up; `count` if all of them are the search."""
 
-        def visits() -> Iterator[tuple[int, Footage | None]]:
-            for number, span in enumerate(spans):
-                yield from ((number, stretch) for stretch in reader.stretches(WINDOW_S, *span))
-                yield number, None
+        def visits() -> Iterator[tuple[int, float, Footage | None]]:
+            for number, span in enumerate(spans, 1):
+                yield from ((number, span[0], stretch) for stretch in reader.stretches(WINDOW_S, *span))
+                yield number, span[0], None
 
-        if time.monotonic() - self._began > self.budget:
+        if self._is_late():
             return
-        for number, stretch in _ahead(visits()):
+        for number, start, stretch in _ahead(visits()):
+            done = max(self._share, number / count)
             if stretch is not None:
-                done = max(self._share, (number + 1) / len(spans) if self.every else 0.0)
-                yield self._search(stretch, done, sought=stretch.span[0] - spans[number][0] < 0.5)
+                yield self._search(stretch, done, sought=stretch.span[0] - start < 0.5)
                 continue
-            yield Step(self._share, tuple(self._gallery.end_shot()))
-            if time.monotonic() - self._began > self.budget:
+            yield Step(done, tuple(self._gallery.end_shot()))
+            if self._is_late():
                 return
 
     def _search(self, stretch: Footage, done: float = 0.0, sought: bool = False) -> Step:
@@ -229,10 +235,11 @@ class VideoSearch:
         return face_clip([], self.settings.face_size, people, n_read, "no_face", reason, [])
 
     def _left_out(self, windows: list[Window], end: float) -> tuple[LeftOut, ...]:
-        empty = "the picture has one colour"
-        left = [
-            LeftOut(*gap, empty if gap[1] <= self._read_s else self.stopped) for gap in _gaps(self._looked, end, 0.5)
-        ]
+        last_s = self._reader.last_s if self._reader else 0.0
+        left = []
+        for gap in _gaps(self._looked, end, 0.5):
+            empty = "the picture has one colour" if gap[1] <= last_s + 1 else "no picture can be decoded there"
+            left.append(LeftOut(*gap, empty if gap[1] <= self._read_s else self.stopped))
         for start, stop in joined(self._looked, 0.2):
             inside = [
                 (max(w.start_s, start), min(w.end_s, stop)) for w in windows if w.start_s < stop and w.end_s > start
@@ -283,13 +290,15 @@ def _gaps(spans: list[tuple[float, float]], end: float, least: float = 1.0) -> l
     return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= least]
 
 
-def _farthest_first(spans: list[tuple[float, float]], looked: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return spans in an order in which each is the farthest from those before it and from what was looked at."""
-    waiting, ordered = list(spans), []
-    seen = [(a + b) / 2 for a, b in looked]
-    while waiting:
-        best = max(waiting, key=lambda span: min((abs(sum(span) / 2 - time_s) for time_s in seen), default=math.inf))
-        waiting.remove(best)
-        ordered.append(best)
-        seen.append(sum(best) / 2)
-    return ordered
+def _farthest_first(
+    spans: list[tuple[float, float]], looked: list[tuple[float, float]]
+) -> Iterator[tuple[float, float]]:
+    """Yield spans in an order in which each is the farthest from those before it and from what was looked at."""
+    middles, distances = np.array([sum(span) / 2 for span in spans]), np.full(len(spans), np.inf)
+    for start, end in looked:
+        np.minimum(distances, np.abs(middles - (start + end) / 2), out=distances)
+    for _ in spans:
+        best = int(np.argmax(distances))
+        yield spans[best]
+        np.minimum(distances, np.abs(middles - middles[best]), out=distances)
+        distances[best] = -1.0

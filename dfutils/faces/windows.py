@@ -202,7 +202,14 @@ class Gallery:
                 person.few, person.few_within = faces, self._shot
             person.faces, person.waiting, person.last = [], 0, []
         self._shot = None
+        self._forget()
         return windows
+
+    def _forget(self) -> None:
+        """Let go of faces too few for a window that will not be judged, since they hold whole frames."""
+        kept = 0 if any(person.windows for person in self._known) else MOST
+        for person in sorted(self._known, key=lambda person: -len(person.few))[kept:]:
+            person.few = []
 
     def _full(self, person: _Known) -> list[Window]:
         count, windows = self.settings.frames_per_video, []

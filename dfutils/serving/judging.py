@@ -90,12 +90,12 @@ class _Frame(NamedTuple):
 def _frames(windows: Iterable[JudgedWindow], shots: tuple[tuple[float, float], ...]) -> list[list[_Frame]]:
     """Return the frames of a person in each shot, each frame once, in order of time."""
     begins = [start for start, _ in shots]
-    found: dict[int, _Frame] = {}
+    found: dict[float, _Frame] = {}  # by time: after a seek, indices of frames are estimated
     for window in windows:
-        for position, (index, time_s) in enumerate(zip(window.clip.indices, window.clip.times, strict=True)):
+        for position, time_s in enumerate(window.clip.times):
             logit = _logit(float(window.frame_scores[position]))
             shot = int(np.searchsorted(begins, time_s, side="right"))
-            found.setdefault(int(index), _Frame(float(time_s), logit, shot, window, position))
+            found.setdefault(float(time_s), _Frame(float(time_s), logit, shot, window, position))
     ordered = sorted(found.values(), key=lambda frame: frame.time_s)
     return [list(frames) for _, frames in groupby(ordered, key=lambda frame: frame.shot)]
 

@@ -1,16 +1,20 @@
 """Whole videos: who is seen when, in windows that never cross a cut, and what is left out."""
 
 import math
+import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 
 from dfutils.core.params import FaceSettings
 from dfutils.faces import whole_video
 from dfutils.faces.search import MOST
+from dfutils.faces.video import probe
 from dfutils.faces.whole_video import Plan
 from dfutils.faces.windows import VideoScan, joined
 from tests.support.shots import FPS, SIDE, card, portrait, shot, write
@@ -117,6 +121,34 @@ def test_a_window_every_so_many_seconds(tmp_path):
     found = scan(write(tmp_path / "a.mp4", shot(COLLINS, 30)), Plan(every=12.0))
     assert [round(start / 12, 1) for start, _ in spans(found)] == [0, 1, 2]
     assert {gap.reason for gap in found.left_out} == {"one window every 12 s is looked at"}
+
+
+def test_a_video_that_does_not_state_its_length_is_looked_at_whole(tmp_path):
+    write(tmp_path / "a.mp4", shot(COLLINS, 14))
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "a.264"), "w", format="h264") as bare:
+        stream = bare.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                bare.mux(packet)
+    found = scan(tmp_path / "a.264", Plan(every=6.0))
+    assert math.isnan(found.facts.duration_s) and len(found.people[0].windows) == 3
+
+
+def test_what_a_file_that_was_cut_short_lacks_is_not_said_to_have_one_colour(tmp_path):
+    path = write(tmp_path / "a.mp4", shot(COLLINS, 20))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])
+    (left,) = scan(path).left_out
+    assert left.end_s == 20 and left.reason == "no picture can be decoded there"
+
+
+def test_a_damaged_length_of_a_day_does_not_keep_the_search_busy(tmp_path, monkeypatch):
+    """As many stretches are put in order as there is time to visit."""
+    monkeypatch.setattr(whole_video.video, "probe", lambda path: replace(probe(path), duration_s=86_400.0))
+    path = write(tmp_path / "a.mp4", shot(COLLINS, 12))
+    began = time.monotonic()
+    found = scan(path, Plan(budget=2.0))
+    assert time.monotonic() - began < 8 and found.people
 
 
 def test_with_little_time_every_longer_shot_has_a_window_before_any_has_a_second(tmp_path, monkeypatch):
