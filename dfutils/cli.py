@@ -87,10 +87,11 @@ def calibrate(
     from dfutils.core.parameter_files import load_params
 
     values = load_params(params, **_overrides(override or []))
+    from dfutils.metrics import answers
     from dfutils.serving import whole_videos
 
     found = whole_videos.calibrate(values)
-    lower, upper = found.get("borders", [found["threshold"]] * 2)
+    lower, upper = answers.around(found.get("borders"), found["threshold"])
     typer.echo(
         f"{found['videos']} validation videos judged whole: fake at or above {upper:.3f}, real below {lower:.3f}, "
         f"threshold {found['threshold']:.3f}; kept in {values.run_folder / 'detector'}."

@@ -112,6 +112,15 @@ def make_folder(path: Path) -> Path:
     return Path(path)
 
 
+@contextmanager
+def writing(what: str, advice: str) -> Iterator[None]:
+    """Say in a sentence why something cannot be written: `what`, the system's reason, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{what} ({error.strerror or error}): {advice}") from None
+
+
 def write_table(table: "pd.DataFrame", path: Path) -> None:
     """Write a table as Parquet, atomically. Equal tables give equal bytes."""
     with atomic(path) as temporary:

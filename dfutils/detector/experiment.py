@@ -30,6 +30,7 @@ from dfutils.core.params import (
     Params,
     TrainingSettings,
     lasting,
+    split_list,
 )
 from dfutils.core.progress import BATCH
 from dfutils.data import catalog, indexing
@@ -109,7 +110,7 @@ def fit_views(params: Params, network: Detector, data: Clips, *, progress: bool 
     if params.views == "face":
         return {}
     histories, logits, place = {}, {}, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for view in params.views.split(","):
+    for view in split_list(params.views):
         clips = data if view == "face" else load_clips(params, view)
         if view != "face":
             if not len(clips.val) or len(set(clips.train.labels.tolist())) < 2:

@@ -18,7 +18,7 @@ from dfutils.data.indexing import is_trained_on
 from dfutils.evaluation import coverage, metrics_json
 from dfutils.evaluation.method_figures import compressions
 from dfutils.faces.strips import strip_names
-from dfutils.metrics import calibration, figures
+from dfutils.metrics import answers, calibration, figures
 from dfutils.metrics.answers import Borders
 from dfutils.metrics.calibration import CALIBRATION, Scaling, chosen_of, with_slope
 from dfutils.metrics.slices import by_slice, concat_corrected
@@ -127,7 +127,7 @@ def keep_calibration(
     (`few_frames.error_rates`).
     """
     config = with_slope(read_json(folder / "config.json"))
-    said = {"validation_reals": sorted(round(float(score), 4) for score in reals), "measured_on": sorted(measured_on)}
+    said = {"validation_reals": answers.kept_scores(reals), "measured_on": sorted(measured_on)}
     said["frames_error_rates"] = list(by_frames)
     write_json({**calibrated(config, scaling, threshold, borders), **said}, folder / "config.json")
 

@@ -77,7 +77,7 @@ def import_scores(params: Params, file: ScoreFile, *, own: bool = False) -> Impo
         _check_free(experiment)
     if own:
         videos, said = score_files.own_videos(file, params.experiment), []
-        ids = file.rows["video_id"] if "video_id" in file.rows else file.rows["path"].map(score_files.video_id)
+        ids = file.own_ids
     else:
         for experiment in of_column.values():
             experiments.take_over(experiment, "download", "preprocess")

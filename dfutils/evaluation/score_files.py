@@ -44,6 +44,11 @@ class ScoreFile:
         """Whether rows are of single frames."""
         return "frame" in self.rows or "position" in self.rows
 
+    @property
+    def own_ids(self) -> pd.Series:
+        """The id of each row's video without a dataset: that of the file, or made of the path."""
+        return self.rows["video_id"] if "video_id" in self.rows else self.rows["path"].map(video_id)
+
 
 def read(path: Path, higher: str, columns: Sequence[str] = ("score",), label_one: str = "") -> ScoreFile:
     """Return the scores in a CSV or Parquet file; delimiter and encoding (UTF-8 or UTF-16) are found out.
@@ -217,8 +222,7 @@ def own_videos(file: ScoreFile, dataset: str) -> pd.DataFrame:
     rows = file.rows
     if "label" not in rows:
         raise InputError(f"{file.name} has no column label: add one (real, fake), or name the parameters of a dataset.")
-    if "video_id" not in rows:
-        rows = rows.assign(video_id=rows["path"].map(video_id))
+    rows = rows.assign(video_id=file.own_ids)
     _check_rows(file, rows["video_id"])
     rows = rows.drop_duplicates("video_id")
 

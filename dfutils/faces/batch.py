@@ -19,7 +19,7 @@ from joblib import cpu_count
 
 from dfutils.core.errors import InputError
 from dfutils.core.files import digest, locked, make_folder, read_json, remove_leftovers, write_json, write_table
-from dfutils.core.params import FaceSettings, Indexed, PreprocessSettings
+from dfutils.core.params import FaceSettings, Indexed, PreprocessSettings, split_list
 from dfutils.core.progress import bar
 from dfutils.faces import review, views
 from dfutils.faces.detection import Box
@@ -114,7 +114,7 @@ def preprocess(dataset: Indexed, settings: PreprocessSettings, *, progress: bool
             if failure:
                 _write_failure(jobs[k], failure, timeout_s)
         write_json(face_settings.model_dump(), folder / "settings.json")
-        results = _assemble(videos, folder, unreadable, actions, face_settings.views.split(","))
+        results = _assemble(videos, folder, unreadable, actions, split_list(face_settings.views))
         review.update(folder, results.videos)
     return results
 
@@ -191,7 +191,7 @@ def _add_views(job: _Job) -> None:
     row = read_json(job.row)
     frames = pd.DataFrame(row["frames"], columns=["person", "frame", *"xywh"])
     cuts = [(rows["frame"].tolist(), rows[[*"xywh"]].to_numpy(float)) for _, rows in frames.groupby("person")]
-    found = views.read(job.path, cuts, job.settings.views.split(","), job.settings.max_frames)
+    found = views.read(job.path, cuts, split_list(job.settings.views), job.settings.max_frames)
     for name, crops in zip(strip_names(f"{job.video_id}.png", row["strips"]), found, strict=True):
         _write_views(job, name, crops)
     write_json({**row, "views": _possible(job, found[0])}, job.row)
@@ -204,7 +204,7 @@ def _write_views(job: _Job, strip: str, crops: Mapping[str, np.ndarray]) -> None
 
 def _possible(job: _Job, crops: Collection[str]) -> dict[str, bool]:
     """Return which of the views that were asked for a video has."""
-    return {view: view == "face" or view in crops for view in job.settings.views.split(",")}
+    return {view: view == "face" or view in crops for view in split_list(job.settings.views)}
 
 
 def _frame_rows(clip: FaceClip) -> list[dict[str, Any]]:
@@ -281,7 +281,7 @@ def _is_done(job: _Job, wanted: Sequence[str] = ()) -> bool:
         possible = row.get("views", {"face": True})  # earlier versions had no other
     except (InputError, KeyError, TypeError):
         return False
-    views_wanted = wanted or job.settings.views.split(",")
+    views_wanted = wanted or split_list(job.settings.views)
     if not same or (row["status"] == "ok" and not set(views_wanted) <= set(possible)):
         return False
     paths = [view_strip(strip, view) for strip in strips for view in views_wanted if possible.get(view)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfutils.core.params import FaceSettings
+from dfutils.core.params import FaceSettings, split_list
 from dfutils.faces import pictures, tracking, video, views
 from dfutils.faces.detection import Box, landmarks
 from dfutils.faces.search import FaceSearch, find_people, make_sighting, valid_sightings, whole_frame
@@ -150,7 +150,7 @@ def extract(
         if settings.views == "face" or clips[0].status != "ok":
             return clips
         cuts = [(clip.indices.tolist(), clip.boxes) for clip in clips]
-        found = views.read(path, cuts, settings.views.split(","), settings.max_frames)
+        found = views.read(path, cuts, split_list(settings.views), settings.max_frames)
         return [replace(clip, views=crops) for clip, crops in zip(clips, found, strict=True)]
     except video.VideoError as error:
         return [unreadable(str(error), settings.face_size)]

@@ -230,7 +230,7 @@ class FaceSearch:
         """
 
         def recognised(one: Sighting, other: Sighting) -> bool:
-            return lenient or self._distance(one, other) < 0.6
+            return lenient or self._distance(one, other) < tracking.MAYBE
 
         linked = tracking.link(self.sightings, 3 * self.stride, recognised)
         return tracking.people(linked, self.stride, self._distance)

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+SAME, MAYBE = 0.5, 0.6
+"""Distance of two face embeddings below which two faces are one person's, and may be (dlib's usual limit); `people`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
@@ -115,7 +118,7 @@ def people(
     tracks: Sequence[list[Sighting]],
     stride: float,
     distance: Callable[[Sighting, Sighting], float],
-    same_below: float = 0.5,
+    same_below: float = SAME,
     most: int = 8,
 ) -> list[list[Sighting]]:
     """Return the sightings of each person, in time order; the person of the largest `weight` first.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from av import VideoFrame
 
-from dfutils.core.params import FaceSettings
+from dfutils.core.params import FaceSettings, split_list
 from dfutils.faces import tracking, views
 from dfutils.faces.detection import embedding
 from dfutils.faces.extraction import FaceClip, VideoFaces, face_clip
@@ -24,9 +24,6 @@ WINDOW_S = 5.0
 
 SHORTEST_S = 0.8
 """Seconds of the shortest window: frames of a moment are nearly the same picture, and their score is that of one."""
-
-SAME, MAYBE = 0.5, 0.6
-"""Distance of two face embeddings up to which two faces are one person's, and may be; see `tracking.people`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +121,15 @@ def window_of(faces: Sequence[Shown], settings: FaceSettings, within: tuple[floa
     clip = face_clip(sightings, settings.face_size, 1, len(faces), "ok", "", [])
     if settings.views != "face":
         frames = {index: face.view.rgb(kept) for face in faces for index, kept in face.pictures.items()}
-        clip = replace(clip, views=views.cut(frames, clip.indices.tolist(), clip.boxes, settings.views.split(",")))
-    half = float(clip.times[-1] - clip.times[0]) / max(2 * (len(faces) - 1), 1)
-    return Window(max(float(clip.times[0]) - half, within[0]), min(float(clip.times[-1]) + half, within[1]), clip)
+        clip = replace(clip, views=views.cut(frames, clip.indices.tolist(), clip.boxes, split_list(settings.views)))
+    start_s, end_s = span_of(clip.times)
+    return Window(max(start_s, within[0]), min(end_s, within[1]), clip)
+
+
+def span_of(times: np.ndarray) -> tuple[float, float]:
+    """Return start and end of evenly spaced frames, half a distance before the first and after the last, in seconds."""
+    half = float(times[-1] - times[0]) / max(2 * (len(times) - 1), 1)
+    return float(times[0]) - half, float(times[-1]) + half
 
 
 @dataclass(eq=False)
@@ -182,7 +185,7 @@ class Gallery:
             person.count += len(sightings)
             person.weight += sum(sighting.box[2] for sighting in valid)
             chosen = [valid[k] for k in tracking.spread([s.index for s in valid], self.settings.frames_per_video)]
-            person.faces += [shown(sighting, footage, self.settings.views.split(",")) for sighting in chosen]
+            person.faces += [shown(sighting, footage, split_list(self.settings.views)) for sighting in chosen]
             person.waiting += len(chosen)
             windows += self._full(person)
         for k, person in enumerate(self._known):
@@ -236,7 +239,7 @@ class Gallery:
         code = embedding(best.crop, best.landmarks)
         free = [k for k in range(len(self._known)) if k not in taken]
         near = min(free, key=lambda k: _distance(self._known[k].embeddings, [code]), default=None)
-        if near is None or _distance(self._known[near].embeddings, [code]) >= SAME:
+        if near is None or _distance(self._known[near].embeddings, [code]) >= tracking.SAME:
             self._known.append(_Known())
             near = len(self._known) - 1
         if len(self._known[near].embeddings) < MOST:
@@ -284,6 +287,6 @@ def _distance(some: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float
 
 def _may_be(one: _Known, other: _Known) -> bool:
     """Return whether two may be the same person: alike, and never seen at the same time."""
-    if one is other or not _distance(one.embeddings, other.embeddings) < MAYBE:
+    if one is other or not _distance(one.embeddings, other.embeddings) < tracking.MAYBE:
         return False
     return not any(a.start_s < b.end_s and b.start_s < a.end_s for a in one.windows for b in other.windows)

@@ -1,6 +1,6 @@
 """Three answers in place of two: *fake*, *real*, and *cannot tell* between two borders, which validation chooses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from dfutils.metrics.intervals import entry, proportion
 
 SHARE = 0.05
 """Share of the real validation videos above the upper border, and of the fakes below the lower one, at most."""
+
+_DECIMALS = 4
 
 Borders = tuple[float, float]
 """The lower and the upper border: below the lower a video is answered *real*, at or above the upper *fake*, between
@@ -54,6 +56,11 @@ def decide(probability: float | None, borders: Borders) -> str | None:
     return "fake" if probability >= upper else "real" if probability < lower else "cannot tell"
 
 
+def kept_scores(reals: Iterable[float]) -> list[float]:
+    """Return the scores of real validation videos as a detector's file holds them, for `rank`: sorted, rounded."""
+    return sorted(round(float(score), _DECIMALS) for score in reals)
+
+
 def rank(probability: float | None, reals: Sequence[float] | None) -> tuple[int, int] | None:
     """Return how many real validation videos score as high, to four decimals, and how many there are.
 
@@ -61,7 +68,7 @@ def rank(probability: float | None, reals: Sequence[float] | None) -> tuple[int,
     """
     if probability is None or not reals:
         return None
-    return sum(score >= round(probability, 4) for score in reals), len(reals)
+    return sum(score >= round(probability, _DECIMALS) for score in reals), len(reals)
 
 
 def rates(

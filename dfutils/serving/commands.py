@@ -19,7 +19,7 @@ import typer
 from tqdm import tqdm
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import make_folder, read_json
+from dfutils.core.files import make_folder, read_json, writing
 from dfutils.core.paths import PICTURES, files_below, printable
 from dfutils.serving.verdict_text import text
 
@@ -165,35 +165,25 @@ def _table(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield lambda row: None
         return
     make_folder(path.parent)
-    with _written(path):
+    advice = "make room, close it in other programs, or give another file."
+    written = partial(writing, f"The table {path} cannot be written", advice)
+    with written():
         file = path.open("w", encoding="utf-8", newline="", buffering=1)
     try:
         writer = tables.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-        with _written(path):
+        with written():
             writer.writeheader()
 
         def write_row(row: dict[str, Any]) -> None:
             plain = {"persons": len(row["persons"]), "model": row["model"]["name"], "version": row["model"]["version"]}
             rank = row["rank"] and f"{row['rank']['as_high']} of {row['rank']['of']}"
-            with _written(path):
+            with written():
                 writer.writerow(row | plain | {"rank": rank, "warnings": " ".join(row["warnings"])})
 
         yield write_row
     finally:
         with suppress(OSError):  # of a line that could not be written; whole ones have been
             file.close()
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Say in a sentence why a table cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"The table {path} cannot be written ({error.strerror}): make room, close it in other programs, or give "
-            "another file."
-        ) from None
 
 
 def _reports(paths: list[Path], folder: Path | None) -> dict[Path, Path]:

@@ -15,7 +15,7 @@ import numpy as np
 from dfutils.detector.fusion import fuse, standardise, view_logits
 from dfutils.detector.network import Detector
 from dfutils.faces.extraction import FaceClip
-from dfutils.faces.windows import PersonSeen, VideoScan, Window
+from dfutils.faces.windows import PersonSeen, VideoScan, Window, span_of
 from dfutils.serving.person import JudgedWindow, Person
 
 _BACKLOG = 4  # windows that wait for their score before the search waits, too
@@ -113,9 +113,9 @@ def _worst_run(
     run = best[1]
     if not run or any(_is_window(run, window) for window in windows):
         return []
-    half = (run[-1].time_s - run[0].time_s) / max(2 * (len(run) - 1), 1)
     clip = _clip(run)
-    return [judged(Window(max(run[0].time_s - half, 0.0), run[-1].time_s + half, clip), detector)]
+    start_s, end_s = span_of(clip.times)
+    return [judged(Window(max(start_s, 0.0), end_s, clip), detector)]
 
 
 def _is_window(run: list[_Frame], window: JudgedWindow) -> bool:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +20,7 @@ import numpy as np
 from markupsafe import Markup
 
 from dfutils.core.errors import InputError
-from dfutils.core.files import atomic, locked, make_folder
+from dfutils.core.files import atomic, locked, make_folder, writing
 from dfutils.core.paths import printable, video_id, with_suffix
 from dfutils.serving import timeline, verdict_html
 from dfutils.serving.verdict import LIMITS, Verdict
@@ -40,6 +41,8 @@ class Triage:
             InputError: if the folder holds an index.html that is not of earlier runs, or cannot be read.
         """
         self.folder, self._log = folder, folder / "verdicts.jsonl"
+        advice = "make room; verdicts until here are kept."
+        self._writing = partial(writing, f"{folder} cannot be written to", advice)
         self.rows: dict[str, dict[str, Any]] = {}
         if (folder / "index.html").exists() and not self._log.is_file():
             raise InputError(f"{folder} holds an index.html that is no page of verdicts: name another folder.")
@@ -65,7 +68,7 @@ class Triage:
         """
         key = str(path.resolve())
         report = self._name(path, key)
-        with _writing(self.folder):
+        with self._writing():
             verdict_html.write(verdict, self.folder / report, heat)
             values = {**verdict.to_dict(), "file": printable(path), "frames": []}
             row = {"key": key, "report": report, "thumbnail": _thumbnail(verdict), "verdict": values}
@@ -95,7 +98,7 @@ class Triage:
         Raises:
             InputError: if the disk is full, or the folder cannot be written to.
         """
-        with _writing(self.folder), atomic(self.folder / "index.html") as temporary:
+        with self._writing(), atomic(self.folder / "index.html") as temporary:
             temporary.write_text(page(list(self.rows.values())), encoding="utf-8")
 
 
@@ -113,15 +116,6 @@ def opened(folder: Path) -> Iterator[Triage]:
         finally:
             if triage.rows:
                 triage.write()
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"{folder} cannot be written to ({why}): make room; verdicts until here are kept.") from None
 
 
 def _thumbnail(verdict: Verdict) -> str:

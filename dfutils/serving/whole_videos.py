@@ -57,6 +57,6 @@ def choose(labels: dict[Path, int], detector: Detector, settings: EvaluationSett
     threshold, _ = choose_threshold(table, settings.threshold, settings.target_recall)
     scores, is_fake = table["probability_fake"].to_numpy(), table["label"].to_numpy()
     borders = answers.choose_borders(is_fake, scores, threshold)
-    reals = sorted(round(float(score), 4) for score in scores[is_fake == 0])
+    reals = answers.kept_scores(scores[is_fake == 0])
     found = {"threshold": float(threshold), "validation_reals": reals, "videos": len(scored)}
     return {**found, "borders": list(borders)} if borders else found

@@ -7,7 +7,6 @@ ROC AUC of the forged ones by method with its 95% interval, and how long a warm 
     python -m tests.benchmarks.quality.shipped --videos path/to/real_videos --work path/to/scratch [--model DIR]
 """
 
-import argparse
 import statistics
 import time
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dfutils.core import detectors
 from dfutils.core import paths as core_paths
 from dfutils.core.progress import bar
 from dfutils.data import indexing
@@ -24,6 +22,7 @@ from dfutils.forgery import dataset, own_videos
 from dfutils.metrics import figures
 from dfutils.serving import hub
 from dfutils.serving.verdict import predict_video
+from tests.benchmarks import arguments
 
 
 def judge(paths: list[Path], detector: object) -> np.ndarray:
@@ -47,10 +46,7 @@ def row(name: str, real: np.ndarray, fake: np.ndarray, threshold: float) -> str:
 
 def main() -> None:
     """Forge, judge and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--videos", required=True, type=Path)
-    parser.add_argument("--work", required=True, type=Path)
-    parser.add_argument("--model", default=str(detectors.SHIPPED))
+    parser = arguments.judging(__doc__)
     parser.add_argument("--frames", type=int, default=150)
     options = parser.parse_args()
     detector = hub.load(options.model)

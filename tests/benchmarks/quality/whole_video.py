@@ -15,7 +15,6 @@ import av
 import cv2
 import numpy as np
 
-from dfutils.core import detectors
 from dfutils.core.progress import bar
 from dfutils.data import indexing
 from dfutils.faces import video
@@ -23,6 +22,7 @@ from dfutils.faces.whole_video import Plan
 from dfutils.forgery import own_videos
 from dfutils.serving import hub
 from dfutils.serving.verdict import predict_video
+from tests.benchmarks import arguments
 
 FPS, STRETCH_S = 25, 5
 WHOLE = Plan(budget=1e6)
@@ -117,10 +117,7 @@ def fitted(frame: np.ndarray, width: int = 640, height: int = 480) -> np.ndarray
 
 def main() -> None:
     """Measure what is asked for, and print it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--videos", required=True, type=Path)
-    parser.add_argument("--work", required=True, type=Path)
-    parser.add_argument("--model", default=str(detectors.SHIPPED))
+    parser = arguments.judging(__doc__)
     parser.add_argument("--seconds", type=int, default=120, help="length of the videos with a forged stretch")
     parser.add_argument("--stretches", type=int, default=20)
     parser.add_argument("--orders", type=int, default=20)

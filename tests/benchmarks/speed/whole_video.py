@@ -7,7 +7,6 @@ clips (kept in `--work`). Prints seconds of the clock and of the processors, mem
 `--budget` for another budget than the default.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -18,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfutils.core import detectors
 from dfutils.faces import footage
+from tests.benchmarks import arguments
 from tests.benchmarks.quality.whole_video import FPS, encode, frames_of
 
 PREDICT = """
@@ -55,10 +54,7 @@ def two_people(first: Path, second: Path, count: int) -> Iterator[np.ndarray]:
 
 def main() -> None:
     """Make the video, decode it, judge it, and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--videos", required=True, type=Path)
-    parser.add_argument("--work", required=True, type=Path)
-    parser.add_argument("--model", default=str(detectors.SHIPPED))
+    parser = arguments.judging(__doc__)
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--budget", type=float, default=None)
     options = parser.parse_args()
