@@ -172,12 +172,13 @@ def score_histogram(
             axes.text(s=words, color=COLORS[label], fontweight="bold", transform=axes.transAxes, **place)
             figure.alt += f" Of {total} {_NAMES[label]}s {bad} are called {_NAMES[1 - label]}."
         axes.axhline(0, color=INK, linewidth=1)
+        clear = 0.1, 0.9  # of the words, as a share of the height
         if borders and borders[0] < borders[1]:
-            axes.axvspan(*borders, color=QUIET, alpha=0.2, linewidth=0, zorder=0)
+            axes.axvspan(*borders, *clear, color=QUIET, alpha=0.2, linewidth=0, zorder=0)
             for border in borders:
-                axes.axvline(border, color=QUIET, linewidth=1)
+                axes.axvline(border, *clear, color=QUIET, linewidth=1)
             figure.alt += f" Between {borders[0]:.3f} and {borders[1]:.3f} the answer is cannot tell."
-        axes.axvline(threshold, 0.1, 0.9, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)  # clear of the words
+        axes.axvline(threshold, *clear, color=INK, linestyle=(0, (3, 2)), linewidth=1.5)
         most = max(map(abs, axes.get_ylim()), default=1)
         axes.set(xlim=(0, 1), ylim=(-1.25 * most, 1.25 * most), xlabel="probability of fake", ylabel="videos")
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
